@@ -1,0 +1,122 @@
+"""The architecture of one model directory: a frozen dataclass and its `config.json`."""
+
+import dataclasses
+import pathlib
+
+from mpn.errors import UserError
+from mpn.files import read_json, write_json
+
+BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+CONFIG_FILE = "config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Everything needed to build the networks of one model; the defaults are the paper's ResNet-50 model.
+
+    Attributes:
+        backbone: one of BACKBONES.
+        dilated: ResNet conv5 keeps stride 16 with dilation 2 (Table 2, "dil").
+        width: channel multiplier of a MobileNet backbone (its `alpha`); 1.0 for ResNet.
+        keypoint_channels: depth of K2-K5 (§3.2: 256).
+        keypoint_head_channels: depth of each D level; their concatenation has four times that (§3.2: 128).
+        concat: concatenate D2-D5 before the last layers; False predicts from D2 alone (Table 2, "no concat").
+        intermediate_supervision: a loss on each of K2-K5 (Table 2; False is "no int").
+        person_channels: depth of P3-P7 (§3.3).
+        person_head_channels: depth of the four convolutions of each RetinaNet head.
+        prn_nodes: nodes of a hidden PRN layer (Table 3: 512 or 1024).
+        prn_layers: hidden PRN layers (Table 3: 1 or 2).
+        prn_dropout: dropout rate after each hidden PRN layer (§4.2: 0.5).
+        prn_residual: Eq. 1 where True, Eq. 3 where False.
+        prn_margin: share of its size by which a person box grows on each side before its RoI is taken; 0.21 is
+            the reach of the authors' released code.
+        image_size: shorter and longest side in pixels to which an image is scaled for inference: the largest
+            scale that respects both.
+
+    Raises:
+        UserError: a value is out of range; the message quotes it.
+    """
+
+    backbone: str = "resnet50"
+    dilated: bool = False
+    width: float = 1.0
+    keypoint_channels: int = 256
+    keypoint_head_channels: int = 128
+    concat: bool = True
+    intermediate_supervision: bool = True
+    person_channels: int = 256
+    person_head_channels: int = 256
+    prn_nodes: int = 1024
+    prn_layers: int = 1
+    prn_dropout: float = 0.5
+    prn_residual: bool = True
+    prn_margin: float = 0.21
+    image_size: tuple = (480, 800)
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
+        checks = {
+            f"backbone must be one of {', '.join(BACKBONES)}": self.backbone in BACKBONES,
+            "dilated needs a ResNet backbone": not (self.dilated and not self.backbone.startswith("resnet")),
+            "width must be 1 for a ResNet backbone": self.width == 1 or not self.backbone.startswith("resnet"),
+            "width must be positive": self.width > 0,
+            "channels must be positive": min(
+                self.keypoint_channels,
+                self.keypoint_head_channels,
+                self.person_channels,
+                self.person_head_channels,
+                self.prn_nodes,
+            )
+            > 0,
+            "prn_layers must be 1 or more": self.prn_layers >= 1,
+            "prn_dropout must be in [0, 1)": 0 <= self.prn_dropout < 1,
+            "prn_margin must be 0 or more": self.prn_margin >= 0,
+            "image_size must be a shorter and a longer side of at least 32 pixels": len(self.image_size) == 2
+            and 32 <= self.image_size[0] <= self.image_size[1],
+        }
+        for sentence, holds in checks.items():
+            if not holds:
+                raise UserError(f"{sentence}; got {self}")
+
+    def replace(self, **changes):
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def section(self, part):
+        """The fields that decide whether weights of one part fit: a dict.
+
+        Args:
+            part: "keypoints", "person" or "prn".
+        """
+        prefixes = {
+            "keypoints": ("backbone", "dilated", "width", "keypoint", "concat", "intermediate"),
+            "person": ("backbone", "dilated", "width", "person"),
+            "prn": ("prn_nodes", "prn_layers", "prn_residual", "prn_margin"),
+        }[part]
+        return {k: v for k, v in dataclasses.asdict(self).items() if k.startswith(prefixes)}
+
+
+def load_config(model_dir):
+    """Reads `config.json` of a model directory.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or has unknown or impossible fields.
+    """
+    path = pathlib.Path(model_dir) / CONFIG_FILE
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
+    fields = read_json(path, "a model configuration")
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    if not isinstance(fields, dict) or not set(fields) <= known:
+        unknown = sorted(set(fields) - known) if isinstance(fields, dict) else type(fields).__name__
+        raise UserError(f"{path} has fields this version does not know: {unknown}")
+    try:
+        return ModelConfig(**fields)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a model configuration: {error}") from error
+
+
+def save_config(config, model_dir):
+    """Writes `config.json` of a model directory, which is created if need be."""
+    pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)
+    write_json(pathlib.Path(model_dir) / CONFIG_FILE, dataclasses.asdict(config))

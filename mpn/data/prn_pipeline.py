@@ -1,0 +1,159 @@
+"""Stage 3 input: RoI grids of people, made from labels alone (§3.4, §3.5)."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from mpn.data.order import finish
+from mpn.errors import UserError
+from mpn.roi import encode_labels, encode_rois, enlarge_boxes
+from mpn.skeleton import MIRROR, NUM_KEYPOINTS
+
+# §3.5: "We trained the model with person instances having at least 2 keypoints".
+LEAST_KEYPOINTS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class PrnPeople:
+    """All labelled people of a data set as flat arrays, those of one image side by side.
+
+    Attributes:
+        keypoints: (P, 17, 3) float32, x, y in image pixels and v.
+        boxes: (P, 4) float32, [x1, y1, x2, y2].
+        first, count: (P,) int, where the people of the same image start, and how many they are.
+        targets: (T,) int, people who are trained on: at least 2 keypoints and a box with area; from easy to hard.
+    """
+
+    keypoints: np.ndarray
+    boxes: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    targets: np.ndarray
+
+
+def collect_people(records):
+    """Flattens records, and sorts people by the curriculum (§3.5): many keypoints first, then large boxes.
+
+    Args:
+        records: list of ImageRecord; images are not needed.
+
+    Raises:
+        UserError: nobody has two keypoints.
+    """
+    labelled = [record.of(record.labelled) for record in records]
+    labelled = [record for record in labelled if len(record.boxes)]
+    if not labelled:
+        raise UserError("the annotations hold no person with keypoints: the PRN has nothing to learn from")
+    counts = np.array([len(record.boxes) for record in labelled])
+    keypoints = np.concatenate([record.keypoints for record in labelled])
+    boxes = np.concatenate([record.boxes for record in labelled])
+    sides = boxes[:, 2:] - boxes[:, :2]
+    keypoint_counts = (keypoints[..., 2] > 0).sum(axis=1)
+    order = np.lexsort((-sides.prod(axis=1), -keypoint_counts))
+    usable = (keypoint_counts >= LEAST_KEYPOINTS) & (sides > 0).all(axis=1)
+    targets = order[usable[order]]
+    if not len(targets):
+        raise UserError("the annotations hold no person with two keypoints and a box: the PRN has nothing to learn from")
+    return PrnPeople(
+        keypoints=keypoints,
+        boxes=boxes,
+        first=np.repeat(np.cumsum(counts) - counts, counts),
+        count=np.repeat(counts, counts),
+        targets=targets,
+    )
+
+
+def prn_dataset(
+    people, batch_size, margin, jitter=0.1, mirror=0.5, curriculum=True, seed=0, first=0, training=True, workers=2
+):
+    """Batches for `model.fit` of the PRN.
+
+    Args:
+        people: PrnPeople.
+        batch_size: people a batch.
+        margin: by which boxes are enlarged, see `ModelConfig.prn_margin`.
+        jitter: each side of a box moves by up to this share of the box's size.
+        mirror: probability of mirroring left to right.
+        curriculum: easy people first in every pass; False shuffles.
+        seed, first, training, workers: see `keypoint_dataset`.
+
+    Returns:
+        tf.data.Dataset of (X, Y), (B, 56, 36, 17) float32 each: the keypoints of everyone in the box, and those of
+        its owner.
+    """
+
+    def gather(number):
+        count = len(people.targets)
+        if not training:
+            return gather_people(people, people.targets[number : number + batch_size])
+        numbers = np.arange(number, number + batch_size)
+        positions = numbers % count
+        if not curriculum:
+            turns = numbers // count  # a batch may end one pass and begin the next
+            positions = [_permutation(count, seed, int(turn))[p] for turn, p in zip(turns, positions, strict=True)]
+        rng = np.random.default_rng([seed, number])
+        return gather_people(people, people.targets[positions], rng, jitter, mirror)
+
+    def load(number):
+        positions, scores, own, labelled, boxes = tf.numpy_function(
+            gather, (number,), (tf.float32, tf.float32, tf.float32, tf.float32, tf.float32)
+        )
+        positions.set_shape((None, NUM_KEYPOINTS, None, 2))
+        scores.set_shape((None, NUM_KEYPOINTS, None))
+        own.set_shape((None, NUM_KEYPOINTS, 2))
+        labelled.set_shape((None, NUM_KEYPOINTS))
+        boxes.set_shape((None, 4))
+        boxes = enlarge_boxes(boxes, margin)
+        return encode_rois(positions, scores, boxes), encode_labels(own, labelled, boxes)
+
+    last = 2**62 if training else len(people.targets)
+    batches = tf.data.Dataset.range(first, last, batch_size).map(load, num_parallel_calls=workers)
+    return finish(batches, None if training else -(-len(people.targets) // batch_size))
+
+
+def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0):
+    """The candidates and the owner of a batch of boxes.
+
+    Args:
+        people: PrnPeople.
+        index: (B,) int, the boxes' owners.
+        rng: numpy Generator of jitter and mirroring, or None for neither.
+        jitter, mirror: see `prn_dataset`.
+
+    Returns:
+        positions: (B, 17, M, 2) float32, keypoints of everyone in the image, M being the most people in one.
+        scores: (B, 17, M) float32, 1 where there is a keypoint.
+        own: (B, 17, 2) float32 and labelled: (B, 17) float32, the owner's keypoints.
+        boxes: (B, 4) float32, not yet enlarged.
+    """
+    count = people.count[index]
+    rows = people.first[index][:, None] + np.arange(count.max())
+    present = np.arange(count.max()) < count[:, None]
+    keypoints = people.keypoints[np.where(present, rows, 0)] * present[..., None, None]
+    owner = people.keypoints[index]
+    boxes = people.boxes[index].copy()
+    if rng is not None:
+        sides = boxes[:, 2:] - boxes[:, :2]
+        boxes += rng.uniform(-jitter, jitter, boxes.shape).astype(np.float32) * np.tile(sides, 2)
+        flipped = rng.random(len(index)) < mirror
+        # x -> -x will do: a grid sees positions relative to its box only.
+        for group in (keypoints, owner):
+            group[flipped] = group[flipped][..., MIRROR, :]
+            group[flipped, ..., 0] *= -1
+        boxes[flipped] = boxes[flipped][:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
+    keypoints = keypoints.transpose(0, 2, 1, 3)
+    return (
+        np.ascontiguousarray(keypoints[..., :2]),
+        (keypoints[..., 2] > 0).astype(np.float32),
+        np.ascontiguousarray(owner[..., :2]),
+        (owner[..., 2] > 0).astype(np.float32),
+        boxes,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(count, seed, turn):
+    """The order of one pass; computed once and kept while the pass lasts."""
+    return np.random.default_rng([seed, turn, 1]).permutation(count)

@@ -1,0 +1,121 @@
+"""Files that are either whole or absent, and JSON."""
+
+import contextlib
+import errno
+import gzip
+import json
+import os
+import zlib
+from pathlib import Path
+
+from mpn.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Writes a file completely or not at all: readers see the old file or the new one, never half of either.
+
+    Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`.
+
+    Args:
+        path: the file to make or replace; its folder must exist.
+
+    Yields:
+        Path of a temporary file to write, in the same folder (os.replace cannot cross file systems). Its name
+        ends with the whole name of `path`, since Keras insists on the suffix `.weights.h5`.
+
+    Raises:
+        OSError: whatever the writing raised, with `path` as its filename. After any exception the temporary
+            file is gone and `path` is as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno is None:  # as h5py raises them; a filename alone would hide the words from str(error)
+            raise OSError(errno.EIO, str(error), str(path)) from error
+        if error.filename is None or str(error.filename) == str(temporary):
+            error.filename, error.filename2 = str(path), None
+        raise
+    except BaseException:  # Ctrl-C must not leave half a checkpoint behind either
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flush_to_disk(path):
+    """Without this, a power cut soon after the renaming may leave an empty file under the final name."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_json(path, value, indent=None):
+    """Writes `value` as JSON, atomically; compressed where the name ends with `.gz`.
+
+    Args:
+        path: the file to make or replace.
+        value: anything `json.dumps` takes.
+        indent: spaces a level, or None for one line.
+
+    Raises:
+        ValueError: `value` holds NaN or infinity, which JSON has no way to write.
+        TypeError: `value` holds something that is not plain Python (a NumPy number, say).
+        OSError: the file cannot be written.
+    """
+    data = (json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    if Path(path).suffix == ".gz":
+        data = gzip.compress(data, mtime=0)  # no time stamp: the same value gives the same bytes
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_json(path, what):
+    """Reads a JSON file, compressed with gzip or not.
+
+    Args:
+        path: the file.
+        what: what the file should be, for messages: "COCO annotations".
+
+    Returns:
+        the value as plain Python.
+
+    Raises:
+        UserError: the file is missing, unreadable, truncated or not JSON.
+    """
+    data = read_bytes(path, what)
+    try:
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        return json.loads(data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        raise UserError(f"{what} '{path}' is not valid JSON ({reason}): copy it again") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{what} '{path}' is not valid JSON: check that it is the right file") from error
+
+
+def read_bytes(path, what):
+    """All bytes of a file that the user named.
+
+    Args:
+        path: the file.
+        what: what the file should be, for messages: "image".
+
+    Raises:
+        UserError: the file is missing, a folder, or cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{what} '{path}' does not exist: check the path") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{what} '{path}' is a folder, not a file") from error
+    except OSError as error:
+        raise UserError(f"{what} '{path}' cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a null character in the path
+        raise UserError(f"{what} {str(path)!r} is not a possible file name") from error

@@ -1,0 +1,125 @@
+"""Heatmap codec (§3.2): people to the target heatmaps H, the silhouette and the mask W; heatmaps back to peaks.
+
+Both directions stand together because they must agree: cell j of a heatmap covers pixels [4j, 4j + 4) of the network's
+input, and its centre is at 4 (j + 1/2). Symbols: B batch, H W image size, h w heatmap size, K = 17, N people.
+"""
+
+import numpy as np
+from keras import ops
+
+from mpn.skeleton import NUM_KEYPOINTS
+
+STRIDE = 4
+
+# Standard deviation of a target Gaussian in cells: 7 px at stride 4.
+SIGMA = 1.75
+
+# A Gaussian is cut where it has fallen below 1 % of its peak.
+_REACH = int(np.ceil(3 * SIGMA)) + 1
+
+# Cells of a 3x3 neighbourhood get distinct offsets, so that equal neighbours (common in bfloat16) make one peak.
+_TIE_BREAK = 1e-6
+
+
+def encode_keypoints(keypoints, height, width):
+    """Target heatmaps of the keypoint channels (§3.5): a Gaussian of height 1 on every labelled keypoint.
+
+    Gaussians of one channel combine by maximum, so that two people side by side keep two peaks of height 1. Occluded
+    keypoints (v = 1) count like visible ones.
+
+    Args:
+        keypoints: (N, 17, 3) float, x and y in pixels of the network's input and v; v = 0 is not labelled.
+        height, width: size of the network's input in pixels, multiples of 4.
+
+    Returns:
+        (h, w, 17) float32 in [0, 1].
+    """
+    h, w = height // STRIDE, width // STRIDE
+    heatmaps = np.zeros((h, w, NUM_KEYPOINTS), np.float32)
+    keypoints = np.asarray(keypoints, np.float32).reshape(-1, NUM_KEYPOINTS, 3)
+    x, y = keypoints[..., 0] / STRIDE, keypoints[..., 1] / STRIDE
+    # Labelled points outside the input have no cell to peak in: their tails would teach a peak at the border.
+    person, channel = np.nonzero((keypoints[..., 2] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h))
+    x, y = x[person, channel], y[person, channel]
+    offsets = np.arange(-_REACH, _REACH + 1)
+    columns = np.floor(x).astype(int)[:, None] + offsets
+    rows = np.floor(y).astype(int)[:, None] + offsets
+    across = np.exp(-((columns + 0.5 - x[:, None]) ** 2) / (2 * SIGMA**2))
+    down = np.exp(-((rows + 0.5 - y[:, None]) ** 2) / (2 * SIGMA**2))
+    across[(columns < 0) | (columns >= w)] = 0
+    down[(rows < 0) | (rows >= h)] = 0
+    np.maximum.at(
+        heatmaps,
+        (rows.clip(0, h - 1)[:, :, None], columns.clip(0, w - 1)[:, None, :], channel[:, None, None]),
+        (down[:, :, None] * across[:, None, :]).astype(np.float32),
+    )
+    return heatmaps
+
+
+def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette):
+    """Targets H and mask W of one input image (Eq. 4).
+
+    Args:
+        keypoints: (N, 17, 3) float, x, y in input pixels, v.
+        silhouette: (H, W) bool, pixels of people.
+        unknown_keypoints: (H, W) bool, pixels where keypoints may be missing: people without keypoint annotations,
+            crowd regions, padding.
+        unknown_silhouette: (H, W) bool, pixels where people may be missing from `silhouette`.
+
+    Returns:
+        targets: (h, w, 18) float32 in [0, 1]; the last channel is 1 in cells of which at least half is silhouette.
+        mask: (h, w, 18) float32, 0 in every cell that touches an unknown pixel and 1 elsewhere.
+    """
+    height, width = silhouette.shape
+    cells = (height // STRIDE, STRIDE, width // STRIDE, STRIDE)
+    people = silhouette.reshape(cells).mean(axis=(1, 3)) >= 0.5
+    targets = np.concatenate([encode_keypoints(keypoints, height, width), people[..., None]], axis=-1)
+    known = ~np.stack([unknown_keypoints, unknown_silhouette]).reshape(2, *cells).any(axis=(2, 4))
+    mask = np.concatenate([np.repeat(known[0, ..., None], NUM_KEYPOINTS, axis=-1), known[1, ..., None]], axis=-1)
+    return targets.astype(np.float32), mask.astype(np.float32)
+
+
+def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
+    """Local maxima of keypoint heatmaps, with sub-cell positions.
+
+    A peak is a cell that no other of its 3x3 neighbourhood exceeds. Its position is refined on each axis by the
+    parabola through the logarithms of three cells, which is exact for a Gaussian.
+
+    Args:
+        heatmaps: (B, h, w, K) float32, one channel per keypoint, stride 4.
+        threshold: smallest heatmap value that counts as a peak.
+        max_peaks: peaks kept per image and keypoint, best first; at most h w.
+
+    Returns:
+        positions: (B, K, max_peaks, 2) float32, x and y in heatmap cells: the centre of cell j is at j + 1/2.
+        scores: (B, K, max_peaks) float32 in (threshold, 1]; 0 where there is no peak.
+    """
+    shape = ops.shape(heatmaps)
+    batch, h, w, channels = shape[0], shape[1], shape[2], heatmaps.shape[3]
+    rows, columns = ops.arange(h), ops.arange(w)
+    offsets = ops.cast(3 * (rows[:, None] % 3) + columns[None, :] % 3, "float32") * _TIE_BREAK
+    values = heatmaps + offsets[None, :, :, None]
+    is_peak = ops.logical_and(values >= ops.max_pool(values, 3, 1, "same"), heatmaps > threshold)
+    flat = ops.reshape(ops.transpose(heatmaps, (0, 3, 1, 2)), (batch, channels, h * w))
+    candidates = ops.where(is_peak, heatmaps, 0.0)
+    candidates = ops.reshape(ops.transpose(candidates, (0, 3, 1, 2)), (batch, channels, h * w))
+    scores, index = ops.top_k(candidates, max_peaks)
+    x, y = index % w, index // w
+
+    def shift_along(step, coordinate, size):
+        """Offset of the maximum from the cell's centre along one axis, 0 at the image border."""
+        low = ops.log(ops.maximum(ops.take_along_axis(flat, ops.maximum(index - step, 0), axis=2), 1e-3))
+        high = ops.log(ops.maximum(ops.take_along_axis(flat, ops.minimum(index + step, h * w - 1), axis=2), 1e-3))
+        centre = ops.log(ops.maximum(scores, 1e-3))
+        curvature = ops.maximum(2 * centre - low - high, 1e-6)
+        inside = ops.logical_and(coordinate > 0, coordinate < size - 1)
+        return ops.where(inside, ops.clip((high - low) / (2 * curvature), -0.5, 0.5), 0.0)
+
+    positions = ops.stack(
+        [
+            ops.cast(x, "float32") + 0.5 + shift_along(1, x, w),
+            ops.cast(y, "float32") + 0.5 + shift_along(w, y, h),
+        ],
+        axis=-1,
+    )
+    return positions, ops.minimum(scores, 1.0)

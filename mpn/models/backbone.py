@@ -1,0 +1,154 @@
+"""Shared feature extractors (§3.1): ResNet-50/101, plain or dilated, and MobileNetV2.
+
+Each is a functional Keras model from an RGB image to C2-C5. The layers carry the names of keras.applications, whose
+ImageNet weights fit unchanged.
+"""
+
+import pathlib
+
+import keras
+from keras import layers, ops
+
+from mpn.errors import UserError
+
+LEVELS = ("C2", "C3", "C4", "C5")
+
+# Blocks of each ResNet stage conv2-conv5.
+RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+
+# The layers of keras.applications' MobileNetV2 that end each stride. Expanded features, as its SSD users take them.
+MOBILENET_V2_LEVELS = ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")
+
+
+@keras.saving.register_keras_serializable("mpn")
+class CaffeNormalization(layers.Layer):
+    """RGB in 0-255 to BGR minus the ImageNet mean: what keras.applications' ResNet weights expect.
+
+    Input and output are (B, H, W, 3) float.
+    """
+
+    MEAN_BGR = (103.939, 116.779, 123.68)
+
+    def call(self, images):
+        return ops.flip(images, axis=-1) - ops.cast(self.MEAN_BGR, images.dtype)
+
+
+def build_backbone(name="resnet50", dilated=False, width=1.0):
+    """Builds a feature extractor without trained weights.
+
+    Args:
+        name: "resnet50", "resnet101" or "mobilenet_v2".
+        dilated: ResNet only: conv5 with stride 1 and dilation 2, so C5 has stride 16 (Table 2).
+        width: MobileNet only: channel multiplier.
+
+    Returns:
+        keras.Model from (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict C2-C5 of
+        (B, H/stride, W/stride, channels). Its attribute `strides` is a dict of the same keys: 4, 8, 16 and 32 (16
+        where dilated).
+    """
+    images = keras.Input((None, None, 3), name="image")
+    if name in RESNET_BLOCKS:
+        x = CaffeNormalization(name="normalization")(images)
+        features = _resnet_stages(x, RESNET_BLOCKS[name], dilated)
+    elif name == "mobilenet_v2":
+        x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization")(images)
+        network = keras.applications.MobileNetV2(input_tensor=x, alpha=width, include_top=False, weights=None)
+        features = [network.get_layer(level).output for level in MOBILENET_V2_LEVELS]
+    else:
+        raise UserError(f"unknown backbone {name!r}: choose resnet50, resnet101 or mobilenet_v2")
+    model = keras.Model(images, dict(zip(LEVELS, features, strict=True)), name=name)
+    model.strides = dict(zip(LEVELS, (4, 8, 16, 16 if dilated else 32), strict=True))
+    return model
+
+
+def _resnet_stages(x, blocks, dilated):
+    """The four stage outputs of ResNet v1 (He et al.), with the strides in the first 1x1 convolution of a stage."""
+    x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
+    x = layers.Conv2D(64, 7, strides=2, name="conv1_conv")(x)
+    x = layers.BatchNormalization(epsilon=1.001e-5, name="conv1_bn")(x)
+    x = layers.Activation("relu", name="conv1_relu")(x)
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
+    outputs = []
+    for stage, count in zip((2, 3, 4, 5), blocks, strict=True):
+        dilation = 2 if dilated and stage == 5 else 1
+        stride = 1 if stage == 2 or dilation > 1 else 2
+        for block in range(1, count + 1):
+            x = _resnet_block(
+                x,
+                filters=32 * 2 ** (stage - 1),
+                stride=stride if block == 1 else 1,
+                dilation=dilation,
+                shortcut=block == 1,
+                name=f"conv{stage}_block{block}",
+            )
+        outputs.append(x)
+    return outputs
+
+
+def _resnet_block(x, filters, stride, dilation, shortcut, name):
+    """A bottleneck: 1x1, 3x3, 1x1 convolutions and a residual."""
+
+    def convolution(y, channels, kernel, index, **options):
+        y = layers.Conv2D(channels, kernel, name=f"{name}_{index}_conv", **options)(y)
+        return layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_{index}_bn")(y)
+
+    residual = convolution(x, 4 * filters, 1, 0, strides=stride) if shortcut else x
+    y = convolution(x, filters, 1, 1, strides=stride)
+    y = layers.Activation("relu", name=f"{name}_1_relu")(y)
+    y = convolution(y, filters, 3, 2, padding="same", dilation_rate=dilation)
+    y = layers.Activation("relu", name=f"{name}_2_relu")(y)
+    y = convolution(y, 4 * filters, 1, 3)
+    y = layers.Add(name=f"{name}_add")([residual, y])
+    return layers.Activation("relu", name=f"{name}_out")(y)
+
+
+def load_backbone_weights(backbone, weights, width=1.0):
+    """Copies classification weights of keras.applications into a backbone, layer by layer and by name.
+
+    Args:
+        backbone: a model of `build_backbone`, plain or dilated.
+        weights: "imagenet" (downloaded by Keras), "none", or the path of a weights file of the same
+            keras.applications architecture without its top.
+        width: the backbone's channel multiplier.
+
+    Raises:
+        UserError: the file is missing or does not hold weights of this architecture, or the download fails.
+    """
+    if weights == "none":
+        return
+    application = {
+        "resnet50": keras.applications.ResNet50,
+        "resnet101": keras.applications.ResNet101,
+        "mobilenet_v2": keras.applications.MobileNetV2,
+    }[backbone.name]
+    options = {"alpha": width} if backbone.name == "mobilenet_v2" else {}
+    if weights != "imagenet" and not pathlib.Path(weights).is_file():
+        raise UserError(f"backbone weights {weights} do not exist: pass imagenet, none or a local .h5 file")
+    try:
+        source = application(
+            weights="imagenet" if weights == "imagenet" else None,
+            include_top=False,
+            input_shape=(None, None, 3),
+            **options,
+        )
+        if weights != "imagenet":
+            source.load_weights(weights)
+    except Exception as error:  # Keras raises a different class for each way in which a file can be wrong
+        hint = (
+            "download them elsewhere and pass the .h5 file, or pass none"
+            if weights == "imagenet"
+            else f"it must hold keras.applications {backbone.name} weights without the top"
+        )
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot load backbone weights {weights} into {backbone.name} ({reason}): {hint}") from error
+    for layer in source.layers:
+        if layer.weights:
+            backbone.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def freeze_batch_normalization(model):
+    """Makes every batch normalisation of a model use its stored statistics and stay as it is in training."""
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False

@@ -1,0 +1,34 @@
+"""Feature pyramid networks (§3.1, Lin et al.): one for the keypoint subnet, another for the person subnet."""
+
+from keras import layers
+
+
+def feature_pyramid(features, strides, channels, prefix):
+    """Top-down pathway with lateral connections: C_i to one smoothed map a level.
+
+    Args:
+        features: dict C_i -> (B, H/s_i, W/s_i, c_i), finest first.
+        strides: dict C_i -> s_i; neighbouring levels differ by a factor of 2 or 1 (dilated backbones).
+        channels: depth of every output.
+        prefix: letter of the output levels, "K" or "P"; also names the layers.
+
+    Returns:
+        dict prefix_i -> (B, H/s_i, W/s_i, channels) linear, from the finest level to the coarsest.
+    """
+    names = list(features)
+    merged = {}
+    above = None
+    for name in reversed(names):
+        x = layers.Conv2D(channels, 1, name=f"{prefix}{name[1:]}_lateral")(features[name])
+        if above is not None:
+            ratio = strides[above] // strides[name]
+            top = merged[above]
+            if ratio > 1:
+                top = layers.UpSampling2D(ratio, interpolation="nearest", name=f"{prefix}{above[1:]}_upsampled")(top)
+            x = layers.Add(name=f"{prefix}{name[1:]}_merged")([x, top])
+        merged[name] = x
+        above = name
+    return {
+        f"{prefix}{name[1:]}": layers.Conv2D(channels, 3, padding="same", name=f"{prefix}{name[1:]}")(merged[name])
+        for name in names
+    }

@@ -1,0 +1,75 @@
+"""Keypoint estimation subnet (§3.2, Fig. 3)."""
+
+import keras
+from keras import layers
+
+from mpn.heatmaps import STRIDE
+from mpn.models.fpn import feature_pyramid
+from mpn.skeleton import NUM_KEYPOINTS
+
+NUM_CHANNELS = NUM_KEYPOINTS + 1  # the last one is the silhouette of all people
+
+
+def build_keypoint_subnet(
+    backbone, channels=256, head_channels=128, concat=True, intermediate_supervision=True, name="keypoint_subnet"
+):
+    """Builds the subnet that turns C2-C5 into heatmaps.
+
+    Args:
+        backbone: a model of `build_backbone`; only its output shapes and strides are used.
+        channels: depth of K2-K5.
+        head_channels: depth of each of D2-D5.
+        concat: False predicts from D2 alone (Table 2, "no concat").
+        intermediate_supervision: adds an output for each of K2-K5.
+
+    Returns:
+        keras.Model from the dict C2-C5 to a dict. "heatmaps": (B, H/4, W/4, 18) float32, linear, 17 keypoints then
+        the silhouette. With intermediate supervision also "K2" to "K5" of the same shape, each a 1x1 convolution of
+        that level, upsampled to stride 4.
+    """
+    features = {level: keras.Input(tensor.shape[1:], name=level) for level, tensor in backbone.output.items()}
+    pyramid = feature_pyramid(features, backbone.strides, channels, prefix="K")
+    strides = {level: backbone.strides[f"C{level[1:]}"] for level in pyramid}
+
+    def upsample(x, level, of):
+        ratio = strides[level] // STRIDE
+        if ratio == 1:
+            return x
+        return layers.UpSampling2D(ratio, interpolation="bilinear", name=f"{of}_to_stride_4")(x)
+
+    def to_heatmaps(x, layer_name):
+        # Small weights start from empty heatmaps: the first steps need not undo large random ones.
+        small = keras.initializers.RandomNormal(stddev=0.001)
+        return layers.Conv2D(NUM_CHANNELS, 1, dtype="float32", kernel_initializer=small, name=layer_name)(x)
+
+    details = []
+    for level in pyramid if concat else ("K2",):
+        x = pyramid[level]
+        number = level[1:]
+        for index in (1, 2):
+            x = layers.Conv2D(head_channels, 3, padding="same", activation="relu", name=f"D{number}_{index}")(x)
+        details.append(upsample(x, level, f"D{number}"))
+    x = layers.Concatenate(name="D_concat")(details) if concat else details[0]
+    x = layers.Conv2D(x.shape[-1], 3, padding="same", activation="relu", name="D_smooth")(x)
+    outputs = {"heatmaps": to_heatmaps(x, "heatmaps")}
+    if intermediate_supervision:
+        for level, x in pyramid.items():
+            outputs[level] = upsample(to_heatmaps(x, f"{level}_heatmaps"), level, f"{level}_heatmaps")
+    return keras.Model(features, outputs, name=name)
+
+
+def build_keypoint_model(backbone, subnet, supervised=True):
+    """Joins backbone and keypoint subnet, sharing both, into the model that stage 1 trains.
+
+    Args:
+        backbone: a model of `build_backbone`.
+        subnet: a model of `build_keypoint_subnet` for it.
+        supervised: False drops the intermediate outputs, which inference does not need.
+
+    Returns:
+        keras.Model from (B, H, W, 3) RGB floats in 0-255 to the subnet's dict of outputs.
+    """
+    outputs = subnet(backbone(backbone.input))
+    if not supervised:
+        outputs = {"heatmaps": outputs["heatmaps"]}
+    return keras.Model(backbone.input, outputs, name="keypoint_model")

@@ -1,0 +1,160 @@
+"""The networks of MultiPoseNet (Fig. 1) built from one configuration, and the model directory that stores them."""
+
+import functools
+import pathlib
+
+import keras
+import numpy as np
+
+from mpn.config import load_config, save_config
+from mpn.errors import UserError
+from mpn.files import atomic_path
+from mpn.models.backbone import build_backbone
+from mpn.models.keypoint import build_keypoint_model, build_keypoint_subnet
+from mpn.models.person import PersonDetector
+from mpn.models.prn import build_prn
+from mpn.models.weights import fingerprint, load_weights, save_weights
+from mpn.roi import ROI_HEIGHT, ROI_WIDTH
+from mpn.skeleton import NUM_KEYPOINTS
+
+PARTS = ("keypoints", "person", "prn")
+
+# UCR's mean position maps P_k (Eq. 2); they come from the labels that train the PRN.
+POSITION_PRIOR_FILE = "position_prior.npy"
+
+
+class Networks:
+    """Backbone, keypoint subnet, person detector and PRN of one configuration, each built when first asked for.
+
+    The keypoint model and the person detector hold the same backbone object.
+
+    Args:
+        config: ModelConfig.
+
+    Attributes:
+        position_prior: (56, 36, 17) float32, UCR's P_k, or None before it was learned or loaded.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.position_prior = None
+
+    @functools.cached_property
+    def backbone(self):
+        """The shared feature extractor: keras.Model, images to C2-C5."""
+        return build_backbone(self.config.backbone, self.config.dilated, self.config.width)
+
+    @functools.cached_property
+    def keypoint_subnet(self):
+        """keras.Model, C2-C5 to heatmaps; see `build_keypoint_subnet`."""
+        return build_keypoint_subnet(
+            self.backbone,
+            self.config.keypoint_channels,
+            self.config.keypoint_head_channels,
+            self.config.concat,
+            self.config.intermediate_supervision,
+        )
+
+    @functools.cached_property
+    def person_detector(self):
+        """PersonDetector on the shared backbone, built."""
+        detector = PersonDetector(self.backbone, self.config.person_channels, self.config.person_head_channels)
+        detector(np.zeros((1, 64, 64, 3), np.float32))
+        return detector
+
+    @functools.cached_property
+    def prn(self):
+        """keras.Model, RoIs to poses; see `build_prn`."""
+        return build_prn(
+            self.config.prn_nodes, self.config.prn_layers, self.config.prn_dropout, self.config.prn_residual
+        )
+
+    def keypoint_model(self, supervised=True):
+        """A new functional model over the shared backbone and keypoint subnet; see `build_keypoint_model`."""
+        return build_keypoint_model(self.backbone, self.keypoint_subnet, supervised)
+
+    @functools.cached_property
+    def forward(self):
+        """keras.Model of the single forward pass, which runs the backbone once.
+
+        Takes (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32. Gives a dict: "heatmaps" (B, H/4, W/4, 18),
+        "regression" (B, A, 4) and "classification" (B, A, 1), float32. `mpn.models.person.decode_boxes` and
+        `mpn.heatmaps.find_peaks` turn them into boxes and peaks.
+        """
+        features = self.backbone(self.backbone.input)
+        outputs = {"heatmaps": self.keypoint_subnet(features)["heatmaps"], **self.person_detector.subnet(features)}
+        return keras.Model(self.backbone.input, outputs, name="multiposenet")
+
+    def save(self, model_dir, parts=PARTS):
+        """Writes the configuration and the weights of some parts to a model directory, each file atomically."""
+        save_config(self.config, model_dir)
+        for part in parts:
+            self.save_part(part, model_dir)
+
+    def save_part(self, part, model_dir):
+        """Writes the weights of one part: "keypoints" (with the backbone), "person" or "prn"."""
+        notes = {"architecture": _plain(self.config.section(part))}
+        if part == "person":
+            notes["backbone_fingerprint"] = fingerprint(self.backbone)
+        save_weights(self._weights_of(part), weights_file(model_dir, part), notes)
+        if part == "prn" and self.position_prior is not None:
+            with atomic_path(pathlib.Path(model_dir) / POSITION_PRIOR_FILE) as temporary:
+                np.save(temporary, self.position_prior)
+
+    @classmethod
+    def load(cls, model_dir, parts=PARTS):
+        """Builds the networks of a model directory and loads some of its parts.
+
+        Args:
+            model_dir: folder with config.json and weights.
+            parts: of PARTS. "person" also loads the backbone, with "keypoints".
+
+        Raises:
+            UserError: something is missing or does not fit; the message says which stage to run.
+        """
+        networks = cls(load_config(model_dir))
+        for part in PARTS:
+            if part in parts:
+                networks.load_part(part, model_dir)
+        return networks
+
+    def load_part(self, part, model_dir):
+        """Loads the weights of one part of a model directory; see `load`."""
+        path = weights_file(model_dir, part)
+        if not path.exists():
+            raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
+        notes = load_weights(self._weights_of(part), path, _plain(self.config.section(part)))
+        if part == "person" and notes.get("backbone_fingerprint") != fingerprint(self.backbone):
+            raise UserError(
+                f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
+                f"run train_person.py --model {model_dir} again"
+            )
+        prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
+        if part == "prn" and prior.exists():
+            self.position_prior = _load_prior(prior)
+
+    def _weights_of(self, part):
+        """The model whose weights a part's file holds."""
+        if part == "keypoints":
+            return self.keypoint_model()
+        return self.person_detector.subnet if part == "person" else self.prn
+
+
+def weights_file(model_dir, part):
+    """Path of a part's weights in a model directory."""
+    return pathlib.Path(model_dir) / f"{part}.weights.h5"
+
+
+def _plain(section):
+    """A configuration section as JSON gives it back."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
+
+
+def _load_prior(path):
+    try:
+        prior = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is damaged: run train_prn.py again") from error
+    if prior.shape != (ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS):
+        raise UserError(f"{path} has shape {prior.shape}, not (56, 36, 17): run train_prn.py again")
+    return prior.astype(np.float32)

@@ -1,0 +1,151 @@
+"""Person detection subnet (§3.3): RetinaNet with one class, made of keras-retinanet's parts on our backbone."""
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+from keras_retinanet import layers as retinanet_layers
+from keras_retinanet.models import retinanet
+from keras_retinanet.utils.anchors import AnchorParameters
+
+from mpn.models.fpn import feature_pyramid
+
+# §3.5: "We obtained final proposals using NMS with a threshold of 0.3".
+NMS_THRESHOLD = 0.3
+SCORE_THRESHOLD = 0.05
+MAX_DETECTIONS = 100
+
+PYRAMID_LEVELS = (3, 4, 5, 6, 7)
+
+
+class PersonDetector(keras.Model):
+    """Backbone, FPN P and the RetinaNet heads: the model that stage 2 trains.
+
+    `call` returns what keras-retinanet's losses take; `detect` returns boxes. Only `subnet` holds weights of its own:
+    the backbone is the object that it shares with the keypoint subnet.
+
+    Args:
+        backbone: a model of `build_backbone`.
+        channels: depth of P3-P7.
+        head_channels: depth of the four convolutions of each head.
+    """
+
+    def __init__(self, backbone, channels=256, head_channels=256, name="person_detector"):
+        super().__init__(name=name)
+        self.backbone = backbone
+        self.subnet = build_person_subnet(backbone, channels, head_channels)
+
+    def call(self, images, training=False):
+        """Raw outputs for every anchor.
+
+        Args:
+            images: (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32.
+
+        Returns:
+            dict: "regression" (B, A, 4) float32, offsets of the box corners in units of the anchor's size / 0.2;
+            "classification" (B, A, 1) float32, probability of a person.
+        """
+        return self.subnet(self.backbone(images, training=training), training=training)
+
+    def detect(self, images):
+        """Boxes of the people in a batch of images.
+
+        Args:
+            images: as for `call`.
+
+        Returns:
+            boxes: (B, 100, 4) float32, [x1, y1, x2, y2] in input pixels, best first, padded with -1.
+            scores: (B, 100) float32 in [0, 1], padded with -1.
+        """
+        outputs = self(images)
+        shape = ops.shape(images)
+        boxes = decode_boxes(outputs["regression"], shape[1], shape[2])
+        boxes, scores, _ = retinanet_layers.FilterDetections(
+            nms_threshold=NMS_THRESHOLD, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS
+        )([boxes, outputs["classification"]])
+        return boxes, scores
+
+
+def build_person_subnet(backbone, channels=256, head_channels=256):
+    """Builds FPN P and keras-retinanet's classification and regression heads for one class.
+
+    Args:
+        backbone: a model of `build_backbone`; only its output shapes and strides are used.
+        channels, head_channels: see PersonDetector.
+
+    Returns:
+        keras.Model from the dict C2-C5 to the dict of `PersonDetector.call`.
+    """
+    features = {level: keras.Input(tensor.shape[1:], name=level) for level, tensor in backbone.output.items()}
+
+    def pyramid(levels, _):
+        """P3-P5 from C3-C5; P6 is a stride-2 convolution of C5 and P7 one of P6, as in RetinaNet."""
+        strides = {level: backbone.strides[level] for level in levels}
+        coarsest = levels["C5"]
+        if strides["C5"] == 16:  # a dilated backbone: anchors of P5 still have stride 32
+            coarsest = layers.MaxPooling2D(1, strides=2, name="C5_subsampled")(coarsest)
+            levels, strides = {**levels, "C5": coarsest}, {**strides, "C5": 32}
+        outputs = feature_pyramid(levels, strides, channels, prefix="P")
+        outputs["P6"] = layers.Conv2D(channels, 3, strides=2, padding="same", name="P6")(coarsest)
+        x = layers.Activation("relu", name="P6_relu")(outputs["P6"])
+        outputs["P7"] = layers.Conv2D(channels, 3, strides=2, padding="same", name="P7")(x)
+        return outputs
+
+    num_anchors = AnchorParameters.default.num_anchors()
+    heads = [
+        ("regression", retinanet.default_regression_model(4, num_anchors, channels, head_channels)),
+        ("classification", retinanet.default_classification_model(1, num_anchors, channels, 0.01, head_channels)),
+    ]
+    model = retinanet.retinanet(
+        inputs=features,
+        backbone_layers={level: features[level] for level in ("C3", "C4", "C5")},
+        num_classes=1,
+        create_pyramid_features=pyramid,
+        pyramid_levels=list(PYRAMID_LEVELS),
+        submodels=heads,
+    )
+    regression, classification = model.outputs
+    outputs = {
+        "regression": layers.Activation("linear", dtype="float32", name="regression_float32")(regression),
+        "classification": layers.Activation("linear", dtype="float32", name="classification_float32")(classification),
+    }
+    return keras.Model(features, outputs, name="person_subnet")
+
+
+def build_anchors(height, width):
+    """The anchors of an image, level by level as the heads order them, made by keras-retinanet's `Anchors`.
+
+    Args:
+        height, width: size of the network's input in pixels; ints or scalar tensors.
+
+    Returns:
+        (A, 4) float32, [x1, y1, x2, y2] in input pixels.
+    """
+    parameters = AnchorParameters.default
+    anchors = []
+    for level, size, stride in zip(PYRAMID_LEVELS, parameters.sizes, parameters.strides, strict=True):
+        # The layer reads nothing but the shape of the level.
+        shape = [1, (height + stride - 1) // stride, (width + stride - 1) // stride, 1]
+        anchors.append(
+            retinanet_layers.Anchors(
+                size=size, stride=stride, ratios=parameters.ratios, scales=parameters.scales, name=f"anchors_{level}"
+            )(tf.zeros(shape))[0]
+        )
+    return tf.concat(anchors, axis=0)
+
+
+def decode_boxes(regression, height, width):
+    """Applies regression values to the anchors and clips to the image.
+
+    Args:
+        regression: (B, A, 4) float32 of `PersonDetector.call`.
+        height, width: size of the network's input in pixels.
+
+    Returns:
+        (B, A, 4) float32, [x1, y1, x2, y2] in input pixels.
+    """
+    anchors = build_anchors(height, width)
+    anchors = tf.repeat(anchors[None], tf.shape(regression)[0], axis=0)
+    boxes = retinanet_layers.RegressBoxes()([anchors, regression])
+    limits = tf.cast(tf.stack([width, height, width, height]), tf.float32)
+    # keras-retinanet's ClipBoxes ends a box at W - 1; in continuous coordinates the image ends at W.
+    return tf.clip_by_value(boxes, 0.0, limits)

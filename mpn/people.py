@@ -1,0 +1,77 @@
+"""What a prediction is made of: people."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from mpn.skeleton import KEYPOINTS
+
+
+@dataclasses.dataclass(frozen=True)
+class SilhouetteMap:
+    """The silhouette channel of one image, shared by its people.
+
+    Attributes:
+        values: (h, w) float32 in about [0, 1], the network's silhouette channel for the image without padding.
+        image_size: (H, W) of the image in pixels, which `values` covers completely.
+    """
+
+    values: np.ndarray
+    image_size: tuple
+
+    def mask(self, box=None, threshold=0.5):
+        """(H, W) bool: pixels of people, inside `box` ([x1, y1, x2, y2] in pixels) where one is given."""
+        height, width = self.image_size
+        full = cv2.resize(self.values, (width, height), interpolation=cv2.INTER_LINEAR) > threshold
+        if box is not None:
+            x1, y1 = np.floor(box[:2]).astype(int).clip(0)
+            x2, y2 = np.ceil(box[2:]).astype(int).clip(0)
+            inside = np.zeros_like(full)
+            inside[y1:y2, x1:x2] = True
+            full &= inside
+        return full
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """One person found in an image.
+
+    Coordinates are continuous image pixels: pixel i spans [i, i + 1).
+
+    Attributes:
+        box: (4,) float32, [x1, y1, x2, y2].
+        box_score: float in [0, 1], the person detector's confidence.
+        keypoints: (17, 3) float32, x, y and confidence in [0, 1], in the order of `mpn.skeleton.KEYPOINTS`.
+        score: float in [0, 1], confidence in the whole pose.
+        silhouettes: the image's SilhouetteMap, or None where the network made none.
+    """
+
+    box: np.ndarray
+    box_score: float
+    keypoints: np.ndarray
+    score: float
+    silhouettes: SilhouetteMap | None = None
+
+    def silhouette(self):
+        """(H, W) bool mask of the silhouette channel inside the person's box, or None where there is none."""
+        return None if self.silhouettes is None else self.silhouettes.mask(self.box)
+
+    def to_json(self):
+        """The person as plain Python values, as `demo.py` writes them.
+
+        Returns:
+            dict with box [x1, y1, x2, y2], box_score, score, silhouette_area (pixels, or None) and keypoints: a
+            list of {name, x, y, confidence} in COCO order. Lengths are image pixels rounded to 0.01.
+        """
+        mask = self.silhouette()
+        return {
+            "box": [round(float(v), 2) for v in self.box],
+            "box_score": round(float(self.box_score), 4),
+            "score": round(float(self.score), 4),
+            "silhouette_area": None if mask is None else int(mask.sum()),
+            "keypoints": [
+                {"name": name, "x": round(float(x), 2), "y": round(float(y), 2), "confidence": round(float(c), 4)}
+                for name, (x, y, c) in zip(KEYPOINTS, self.keypoints, strict=True)
+            ],
+        }

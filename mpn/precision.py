@@ -1,0 +1,60 @@
+"""Number formats of a run: which precision, and how each machine does it."""
+
+import functools
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from mpn.errors import UserError
+
+TRAINING_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16")
+
+_ONEDNN_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
+
+
+@functools.cache
+def has_amx():
+    """Whether this processor multiplies bfloat16 matrices in hardware (Intel AMX)."""
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text().split()
+
+
+def set_training_precision(precision):
+    """Chooses the precision of every model built from now on.
+
+    On a GPU this is Keras' policy of the same name. On a processor `mixed_bfloat16` is oneDNN's rewriting of
+    convolutions and matrix products instead: variables and everything else stay float32, and it is twice as fast as
+    float32 where the processor has AMX.
+
+    Args:
+        precision: one of TRAINING_PRECISIONS.
+
+    Raises:
+        UserError: unknown precision.
+    """
+    if precision not in TRAINING_PRECISIONS:
+        raise UserError(f"precision must be one of {', '.join(TRAINING_PRECISIONS)}, not {precision!r}")
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    rewrite = precision == "mixed_bfloat16" and on_cpu
+    rewrite_to_bfloat16(rewrite)
+    keras.config.set_dtype_policy("float32" if rewrite else precision)
+
+
+def rewrite_to_bfloat16(active):
+    """Switches oneDNN's bfloat16 rewriting for every TensorFlow function that is first run from now on."""
+    tf.config.optimizer.set_experimental_options({_ONEDNN_BFLOAT16: bool(active)})
+
+
+def resolve_inference_precision(precision):
+    """"auto" becomes bfloat16 where the processor has AMX and there is no GPU, float32 elsewhere.
+
+    Raises:
+        UserError: not one of INFERENCE_PRECISIONS.
+    """
+    if precision not in INFERENCE_PRECISIONS:
+        raise UserError(f"precision must be one of {', '.join(INFERENCE_PRECISIONS)}, not {precision!r}")
+    if precision == "auto":
+        return "bfloat16" if has_amx() and not tf.config.list_physical_devices("GPU") else "float32"
+    return precision

@@ -1,0 +1,86 @@
+"""Keras callbacks of a resumable run."""
+
+import math
+
+import keras
+
+from mpn.models.weights import save_weights
+
+
+class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras' learning-rate schedule "x 0.1 in plateaux" (§3.5), whose memory can be stored and restored."""
+
+    _MEMORY = ("best", "wait", "cooldown_counter")
+
+    def __init__(self, patience, min_learning_rate):
+        super().__init__(
+            monitor="val_loss", mode="min", factor=0.1, patience=patience, min_lr=min_learning_rate, verbose=1
+        )
+        self._restored = None
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        for key, value in (self._restored or {}).items():
+            setattr(self, key, value)
+
+    def memory(self):
+        """What a resumed run must know, as a JSON-able dict; infinity, before the first epoch, is None."""
+        return {key: None if math.isinf(getattr(self, key)) else getattr(self, key) for key in self._MEMORY}
+
+    def restore(self, memory):
+        """Takes over what `memory` gave, from the next `fit` on."""
+        self._restored = {key: math.inf if value is None else value for key, value in memory.items()}
+
+
+class StopOnNonFiniteLoss(keras.callbacks.Callback):
+    """Ends training with the step at which the loss became NaN or infinite.
+
+    Raises:
+        FloatingPointError: from `fit`; the message names epoch and step.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss} at step {batch + 1} of epoch {self.epoch + 1}: go on from the last checkpoint "
+                f"with --resume and a lower --learning-rate, or with --precision float32"
+            )
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Writes the last state after each epoch, and the weights whenever the validation loss is the best so far.
+
+    Args:
+        path: file of the last state: weights, optimizer, epoch and plateau, written atomically as one.
+        save_best: called without arguments to store the best weights.
+        plateau: ResumablePlateau.
+        samples_per_epoch: training samples drawn in an epoch.
+        notes: JSON-able dict stored with the state.
+        best: best validation loss so far.
+    """
+
+    def __init__(self, path, save_best, plateau, samples_per_epoch, notes, best=math.inf):
+        super().__init__()
+        self.path = path
+        self.save_best = save_best
+        self.plateau = plateau
+        self.samples_per_epoch = samples_per_epoch
+        self.notes = notes
+        self.best = best
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = logs["val_loss"]
+        if loss < self.best:
+            self.best = float(loss)
+            self.save_best()
+        state = {
+            "epoch": epoch + 1,
+            "samples": (epoch + 1) * self.samples_per_epoch,
+            "best": self.best,
+            "plateau": self.plateau.memory(),
+        }
+        save_weights(self.model, self.path, {**self.notes, "state": state})

@@ -1,0 +1,95 @@
+"""Stage 1: backbone and keypoint subnet (§3.2, §3.5)."""
+
+import dataclasses
+import pathlib
+
+from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_config
+from mpn.data.keypoint_pipeline import keypoint_dataset
+from mpn.data.patches import PatchAugmentation
+from mpn.errors import UserError
+from mpn.models.backbone import freeze_batch_normalization, load_backbone_weights
+from mpn.models.multiposenet import Networks
+from mpn.precision import set_training_precision
+from mpn.training.distribution import strategy_scope
+from mpn.training.loop import Stage, check_fresh, train
+from mpn.training.losses import masked_l2
+from mpn.training.splits import training_and_validation
+
+# Statistics of fewer images than this are too noisy to normalise with.
+LEAST_BATCH_FOR_NORMALIZATION = 8
+
+
+def train_keypoints(options):
+    """Trains stage 1 and leaves config.json and keypoints.weights.h5 (the best epoch) in the model directory.
+
+    Args:
+        options: namespace of `train_keypoints.py`.
+
+    Raises:
+        UserError: what a user can put right; see `mpn.training.loop.train` too.
+    """
+    if options.image_size % 32:
+        raise UserError(f"--image-size must be a multiple of 32, not {options.image_size}")
+    check_fresh(options, "keypoints")
+    training, validation = training_and_validation(options, keep=lambda record: bool(record.labelled.any()))
+    config = _configuration(options)
+    set_training_precision(options.precision)
+    with strategy_scope():
+        networks = Networks(config)
+        if not options.resume:
+            load_backbone_weights(networks.backbone, options.backbone_weights, config.width)
+        if _frozen_normalization(options):
+            freeze_batch_normalization(networks.backbone)
+        model = networks.keypoint_model()
+    augmentation = PatchAugmentation(
+        options.framing, options.person_share, options.rotation, tuple(options.scale), options.mirror
+    )
+
+    def data(records, first=0, training=True):
+        return keypoint_dataset(
+            records,
+            options.image_size,
+            options.batch_size,
+            list(model.output),
+            augmentation,
+            options.seed,
+            first,
+            training,
+            options.workers,
+        )
+
+    def save_best():
+        save_config(config, options.model)
+        networks.save_part("keypoints", options.model)
+
+    train(
+        Stage(
+            name="keypoints",
+            model=model,
+            loss={name: masked_l2 for name in model.output},
+            architecture=config.section("keypoints"),
+            samples=len(training),
+            training_data=lambda first: data(training, first),
+            validation_data=data(validation, training=False),
+            save_best=save_best,
+        ),
+        options,
+    )
+
+
+def _configuration(options):
+    """The model directory's configuration: stored when resuming, else the command line's on top of a PRN's."""
+    path = pathlib.Path(options.model) / CONFIG_FILE
+    if options.resume:
+        return load_config(options.model)
+    base = load_config(options.model) if path.exists() else ModelConfig()
+    names = {field.name for field in dataclasses.fields(ModelConfig)} - {"image_size"}
+    given = {key: value for key, value in vars(options).items() if key in names}
+    longest = max(options.image_size, round(options.image_size * 5 / 3))
+    return base.replace(**given, image_size=tuple(options.inference_size or (options.image_size, longest)))
+
+
+def _frozen_normalization(options):
+    if options.batch_normalization == "auto":
+        return options.batch_size < LEAST_BATCH_FOR_NORMALIZATION
+    return options.batch_normalization == "frozen"

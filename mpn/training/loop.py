@@ -1,0 +1,115 @@
+"""One stage's training run: progress, logs, validation, checkpoints and resuming."""
+
+import dataclasses
+import math
+import pathlib
+
+import keras
+
+from mpn.errors import UserError
+from mpn.models.weights import load_weights
+from mpn.training.callbacks import Checkpoints, ResumablePlateau, StopOnNonFiniteLoss
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What differs between the three stages.
+
+    Attributes:
+        name: "keypoints", "person" or "prn"; names the folder of logs.
+        model: the keras.Model to train, built and not compiled.
+        loss: as `keras.Model.compile` takes it.
+        architecture: JSON-able dict; a checkpoint of another architecture is refused.
+        samples: number of training samples in a pass.
+        training_data: function of the number of samples to pass over, giving an endless tf.data.Dataset.
+        validation_data: finite tf.data.Dataset.
+        save_best: function without arguments that stores the weights for the next stage.
+        clipnorm: largest norm of one variable's gradient, or None.
+    """
+
+    name: str
+    model: keras.Model
+    loss: object
+    architecture: dict
+    samples: int
+    training_data: object
+    validation_data: object
+    save_best: object
+    clipnorm: float | None = None
+
+
+def run_folder(model_dir, stage_name):
+    """Folder of a stage's logs and checkpoint in a model directory."""
+    return pathlib.Path(model_dir) / "training" / stage_name
+
+
+def last_checkpoint(model_dir, stage_name):
+    """Path of a stage's resumable state."""
+    return run_folder(model_dir, stage_name) / "last.weights.h5"
+
+
+def check_fresh(options, stage_name):
+    """Before anything slow: a new run must not overwrite an old one, and a resumed one needs a checkpoint.
+
+    Raises:
+        UserError: see above.
+    """
+    checkpoint = last_checkpoint(options.model, stage_name)
+    if options.resume and not checkpoint.exists():
+        raise UserError(f"nothing to resume: {checkpoint} does not exist; start without --resume")
+    if not options.resume and checkpoint.exists():
+        raise UserError(f"{checkpoint} exists: pass --resume to go on with that run, or choose another --model")
+
+
+def train(stage, options):
+    """Trains a stage to the end of `options.epochs`.
+
+    Shows a progress bar; writes log.csv, TensorBoard events and last.weights.h5 below training/NAME of the model
+    directory; calls `stage.save_best` after each epoch with the best validation loss so far.
+
+    Args:
+        stage: Stage.
+        options: the namespace of `mpn.training.options`.
+
+    Raises:
+        UserError: too few samples for a batch, or a checkpoint that does not fit.
+        FloatingPointError: a non-finite loss, with the step.
+    """
+    folder = run_folder(options.model, stage.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = options.steps_per_epoch or max(1, stage.samples // options.batch_size)
+    stage.model.compile(
+        optimizer=keras.optimizers.Adam(options.learning_rate, clipnorm=stage.clipnorm),
+        loss=stage.loss,
+        jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
+    )
+    plateau = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
+    checkpoint = last_checkpoint(options.model, stage.name)
+    notes = {"architecture": stage.architecture}
+    state = {"epoch": 0, "samples": 0, "best": math.inf}
+    if options.resume:
+        stage.model.optimizer.build(stage.model.trainable_variables)
+        state = load_weights(stage.model, checkpoint, stage.architecture)["state"]
+        plateau.restore(state["plateau"])
+        if options.learning_rate_given:
+            stage.model.optimizer.learning_rate = options.learning_rate
+        print(f"resuming {checkpoint} after epoch {state['epoch']}")
+    if state["epoch"] >= options.epochs:
+        raise UserError(f"{checkpoint} has {state['epoch']} epochs already: raise --epochs {options.epochs} to go on")
+    stage.model.fit(
+        stage.training_data(state["samples"]),
+        epochs=options.epochs,
+        initial_epoch=state["epoch"],
+        steps_per_epoch=steps,
+        validation_data=stage.validation_data,
+        shuffle=False,  # the data sets shuffle themselves
+        verbose=1 if options.progress else 2,
+        callbacks=[
+            StopOnNonFiniteLoss(),
+            plateau,
+            keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
+            keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0),
+            # Last, so that the stored plateau and learning rate are those of the next epoch.
+            Checkpoints(checkpoint, stage.save_best, plateau, steps * options.batch_size, notes, state["best"]),
+        ],
+    )

@@ -1,0 +1,68 @@
+"""Stage 2: the person subnet on the frozen backbone (§3.3, §3.5)."""
+
+from mpn.data.person_pipeline import person_dataset, valid_boxes
+from mpn.models.multiposenet import Networks
+from mpn.models.weights import fingerprint
+from mpn.precision import set_training_precision
+from mpn.training.distribution import strategy_scope
+from mpn.training.loop import Stage, check_fresh, train
+from mpn.training.losses import person_losses
+from mpn.training.splits import training_and_validation
+
+# keras-retinanet's, whose training strategy the paper follows.
+CLIPNORM = 0.001
+
+
+def train_person(options):
+    """Trains stage 2 and leaves person.weights.h5 (the best epoch) in the model directory.
+
+    Args:
+        options: namespace of `train_person.py`.
+
+    Raises:
+        UserError: what a user can put right, such as running before stage 1.
+        RuntimeError: the backbone did not stay as it was.
+    """
+    set_training_precision(options.precision)
+    with strategy_scope():
+        networks = Networks.load(options.model, parts=("keypoints",))
+        detector = networks.person_detector
+        networks.backbone.trainable = False
+    check_fresh(options, "person")
+    training, validation = training_and_validation(options, keep=lambda record: len(valid_boxes(record)[0]) > 0)
+    before = fingerprint(networks.backbone)
+    image_size = image_size_pair(options.image_size)
+
+    def data(records, first=0, training=True):
+        return person_dataset(
+            records,
+            image_size,
+            options.batch_size,
+            options.mirror,
+            options.seed,
+            first,
+            training,
+            options.workers,
+        )
+
+    train(
+        Stage(
+            name="person",
+            model=detector,
+            loss=person_losses(),
+            architecture={**networks.config.section("person"), "backbone_fingerprint": before},
+            samples=len(training),
+            training_data=lambda first: data(training, first),
+            validation_data=data(validation, training=False),
+            save_best=lambda: networks.save_part("person", options.model),
+            clipnorm=CLIPNORM,
+        ),
+        options,
+    )
+    if fingerprint(networks.backbone) != before:
+        raise RuntimeError("the frozen backbone changed while the person subnet was trained")
+
+
+def image_size_pair(values):
+    """--image-size SHORTER [LONGEST] as a pair; the longest side defaults to 5/3 of the shorter (800 and 1333)."""
+    return (values[0], values[1]) if len(values) > 1 else (values[0], round(values[0] * 5 / 3))

@@ -1,0 +1,103 @@
+"""Stage 3: the Pose Residual Network, from labels alone (§3.4, §3.5)."""
+
+import pathlib
+
+import numpy as np
+
+from mpn import roi
+from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_config
+from mpn.data.prn_pipeline import collect_people, gather_people, prn_dataset
+from mpn.models.multiposenet import Networks
+from mpn.precision import set_training_precision
+from mpn.training.distribution import strategy_scope
+from mpn.training.loop import Stage, check_fresh, train
+from mpn.training.losses import PRN_LOSSES
+from mpn.training.splits import training_and_validation_labels
+
+
+def train_prn(options):
+    """Trains stage 3 and leaves prn.weights.h5 (the best epoch) and UCR's position maps in the model directory.
+
+    The PRN needs nothing of the other stages: in a directory without config.json it writes one.
+
+    Args:
+        options: namespace of `train_prn.py`.
+
+    Raises:
+        UserError: what a user can put right.
+    """
+    check_fresh(options, "prn")
+    training, validation = training_and_validation_labels(options, keep=lambda record: bool(record.labelled.any()))
+    config = _configuration(options)
+    set_training_precision(options.precision)
+    with strategy_scope():
+        networks = Networks(config)
+        model = networks.prn
+    training, validation = collect_people(training), collect_people(validation)
+    networks.position_prior = position_prior(training, config.prn_margin)
+
+    def data(people, first=0, training=True):
+        return prn_dataset(
+            people,
+            options.batch_size,
+            config.prn_margin,
+            options.box_jitter,
+            options.mirror,
+            options.curriculum,
+            options.seed,
+            first,
+            training,
+            options.workers,
+        )
+
+    def save_best():
+        save_config(config, options.model)
+        networks.save_part("prn", options.model)
+
+    train(
+        Stage(
+            name="prn",
+            model=model,
+            loss=PRN_LOSSES[options.loss],
+            architecture=config.section("prn"),
+            samples=len(training.targets),
+            training_data=lambda first: data(training, first),
+            validation_data=data(validation, training=False),
+            save_best=save_best,
+        ),
+        options,
+    )
+
+
+def position_prior(people, margin, batch_size=1024):
+    """UCR's P_k (Eq. 2): the mean label of each keypoint over people.
+
+    Args:
+        people: PrnPeople.
+        margin: by which boxes are enlarged.
+        batch_size: people at a time.
+
+    Returns:
+        (56, 36, 17) float32; each keypoint that anyone has sums to 1.
+    """
+    total = np.zeros((roi.ROI_HEIGHT, roi.ROI_WIDTH, people.keypoints.shape[1]), np.float64)
+    for start in range(0, len(people.targets), batch_size):
+        _, _, own, labelled, boxes = gather_people(people, people.targets[start : start + batch_size])
+        labels = roi.encode_labels(own, labelled, roi.enlarge_boxes(boxes, margin))
+        total += np.asarray(labels).sum(axis=0)
+    return (total / np.maximum(total.sum(axis=(0, 1)), 1e-12)).astype(np.float32)
+
+
+def _configuration(options):
+    """The directory's configuration with the command line's PRN; a resumed run keeps the stored one."""
+    path = pathlib.Path(options.model) / CONFIG_FILE
+    config = load_config(options.model) if path.exists() or options.resume else ModelConfig()
+    if options.resume:
+        return config
+    return config.replace(
+        prn_nodes=options.nodes,
+        prn_layers=options.layers,
+        prn_dropout=options.dropout,
+        prn_residual=options.residual,
+        prn_margin=options.margin,
+    )

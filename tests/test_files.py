@@ -1,0 +1,103 @@
+import gzip
+import json
+import os
+
+import pytest
+
+from mpn.errors import UserError
+from mpn.files import atomic_path, read_bytes, read_json, write_json
+
+
+def test_atomic_path_keeps_folder_and_whole_suffix(tmp_path):
+    target = tmp_path / "person.weights.h5"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path and temporary != target
+        assert temporary.name.endswith("person.weights.h5")
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["person.weights.h5"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path, error):
+    target = tmp_path / "a.json"
+    target.write_text("old")
+    with pytest.raises(error), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_atomic_path_names_the_final_file_in_errors(tmp_path):
+    target = tmp_path / "missing" / "a.json"
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(target) as temporary:
+        temporary.write_text("x")
+    assert caught.value.filename == str(target)
+
+    target = tmp_path / "a.json"
+    with pytest.raises(OSError) as caught, atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")  # write() knows no name
+    assert caught.value.filename == str(target) and caught.value.errno == 28
+    assert os.listdir(tmp_path) == []
+
+
+def test_atomic_path_keeps_the_words_of_errors_without_a_number(tmp_path):
+    with pytest.raises(OSError, match="unable to flush") as caught, atomic_path(tmp_path / "a.h5"):
+        raise OSError("unable to flush")
+    assert caught.value.filename == str(tmp_path / "a.h5")
+
+
+def test_atomic_path_leaves_errors_about_other_files_alone(tmp_path):
+    with pytest.raises(OSError) as caught, atomic_path(tmp_path / "a.json"):
+        (tmp_path / "other").read_text()
+    assert caught.value.filename == str(tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_json_round_trip(tmp_path, name):
+    value = {"name": "Zoë", "list": [1, 2.5, None, True]}
+    write_json(tmp_path / name, value)
+    assert read_json(tmp_path / name, "results") == value
+    assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
+
+
+def test_write_json_refuses_nan_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", [float("nan")])
+    assert os.listdir(tmp_path) == []
+
+
+def test_read_json_reads_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(tmp_path / "a.json", "results") == [1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b'{"a": 1', "not valid JSON .*line 1"),
+        (b"\xff\xfe\xfa\x81", "not valid JSON"),
+        (b"[" * 200_000, "not valid JSON"),
+        (gzip.compress(json.dumps(list(range(1000))).encode())[:-20], "damaged gzip"),
+        (b"\x1f\x8b\x08garbage" * 3, "damaged gzip"),
+    ],
+)
+def test_read_json_says_what_is_wrong_with_which_file(tmp_path, content, words):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        read_json(path, "COCO annotations")
+    assert "COCO annotations" in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_read_bytes_of_what_is_no_file(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_bytes(tmp_path / "missing", "image")
+    with pytest.raises(UserError, match="is a folder"):
+        read_bytes(tmp_path, "image")
+    with pytest.raises(UserError, match="not a possible file name"):
+        read_bytes("a\0b", "image")

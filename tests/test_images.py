@@ -1,0 +1,242 @@
+import os
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from mpn.errors import UserError
+from mpn.images import decode_image, read_image, write_image
+
+# What a viewer does to stored pixels for each EXIF orientation.
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: cv2.rotate(stored, cv2.ROTATE_180),
+    4: np.flipud,
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: cv2.rotate(stored, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda stored: cv2.rotate(stored.swapaxes(0, 1), cv2.ROTATE_180),
+    8: lambda stored: cv2.rotate(stored, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+
+def picture(height=40, width=64):
+    """(H, W, 3) uint8 RGB without any symmetry, smooth enough for JPEG."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([255 * x / width, 255 * y / height, 60 + 0 * x], axis=-1).astype(np.uint8)
+
+
+def encode(suffix, image, *options):
+    """Bytes of an RGB, RGBA or grey array."""
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
+    pixels = image if image.ndim == 2 else image[..., order[image.shape[2]]]
+    return cv2.imencode(suffix, np.ascontiguousarray(pixels), list(options))[1].tobytes()
+
+
+def exif(orientation, order="<"):
+    """An EXIF block with one entry before the orientation, as cameras have them."""
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    entries = struct.pack(order + "HHII", 0x0100, 4, 1, 640)
+    entries += struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    return mark + struct.pack(order + "IH", 8, 2) + entries + struct.pack(order + "I", 0)
+
+
+def with_app1(jpeg, content):
+    """Inserts an APP1 segment behind the start of a JPEG."""
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + jpeg[2:]
+
+
+def with_png_exif(png, content):
+    """Inserts an eXIf chunk behind the header of a PNG."""
+    chunk = struct.pack(">I", len(content)) + b"eXIf" + content
+    chunk += struct.pack(">I", zlib.crc32(b"eXIf" + content))
+    return png[:33] + chunk + png[33:]
+
+
+def with_webp_exif(webp, content):
+    """Appends an EXIF chunk to a lossless WebP with an extended header that announces it."""
+    width, height = 63, 39
+    flags = 0x08 | 0x10  # EXIF, alpha
+    sizes = width.to_bytes(3, "little") + height.to_bytes(3, "little")
+    header = b"VP8X" + struct.pack("<II", 10, flags) + sizes
+    body = b"WEBP" + header + webp[12:] + b"EXIF" + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def assert_is_picture(image, expected, tolerance=0):
+    assert image.dtype == np.uint8 and image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_of_jpeg(orientation, order):
+    data = with_app1(encode(".jpg", picture()), b"Exif\0\0" + exif(orientation, order))
+    assert_is_picture(decode_image(data, "a.jpg"), UPRIGHT[orientation](picture()), tolerance=12)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["grey JPEG", "RGB PNG", "grey PNG", "16-bit PNG", "RGBA PNG", "RGBA WebP"])
+def test_exif_orientation_of_other_kinds(kind, orientation):
+    order = "<>"[orientation % 2]
+    grey, alpha = picture()[..., 0], np.full((40, 64, 1), 255, np.uint8)
+    expected = np.repeat(grey[..., None], 3, axis=2) if "grey" in kind else picture()
+    tolerance = 0
+    if kind == "grey JPEG":
+        data, tolerance = with_app1(encode(".jpg", grey), b"Exif\0\0" + exif(orientation, order)), 12
+    elif kind == "RGBA WebP":
+        webp = encode(".webp", np.dstack([picture(), alpha - 1]), cv2.IMWRITE_WEBP_QUALITY, 101)
+        data, tolerance = with_webp_exif(webp, exif(orientation, order)), 2
+    else:
+        pixels = {
+            "RGB PNG": picture(),
+            "grey PNG": grey,
+            "16-bit PNG": picture().astype(np.uint16) * 257,
+            "RGBA PNG": np.dstack([picture(), alpha]),
+        }[kind]
+        data = with_png_exif(encode(".png", pixels), exif(orientation, order))
+    image = decode_image(data, "a")
+    assert_is_picture(image, UPRIGHT[orientation](expected), tolerance)
+    assert image.flags.c_contiguous
+
+
+@pytest.mark.parametrize("content", [b"", b"II", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff", exif(9)])
+def test_broken_exif_is_ignored(content):
+    assert_is_picture(decode_image(with_png_exif(encode(".png", picture()), content), "a"), picture())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_16_bit_values_are_scaled_and_rounded(suffix):
+    values = np.arange(65536).astype(np.uint16).reshape(256, 256)
+    expected = np.rint(values / 257).astype(np.uint8)
+    image = decode_image(encode(suffix, values), "a")
+    assert_is_picture(image, np.repeat(expected[..., None], 3, axis=2))
+    colour = np.stack([values, values.T, values[::-1]], axis=-1)
+    assert_is_picture(decode_image(encode(suffix, colour), "a"), np.rint(colour / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".webp"])
+def test_colours_are_rgb_in_every_format(suffix):
+    data = encode(suffix, picture(), *([cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []))
+    assert_is_picture(decode_image(data, "a"), picture())
+
+
+def test_grey_becomes_rgb():
+    grey = picture()[..., 0]
+    assert_is_picture(decode_image(encode(".png", grey), "a"), np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_transparency_is_laid_over_white(kind):
+    most = np.iinfo(kind).max
+    pixels = np.zeros((1, 3, 4), kind)
+    pixels[0, :, 0] = most  # pure red, opaque, 40 % and 0 %
+    pixels[0, :, 3] = most, most * 2 // 5, 0
+    image = decode_image(encode(".png", pixels), "a")
+    assert image.tolist() == [[[255, 0, 0], [255, 153, 153], [255, 255, 255]]]
+
+
+def test_truncated_jpeg_is_an_error_wherever_it_ends(tmp_path):
+    data = encode(".jpg", picture(200, 300))
+    for length in (3, 20, 200, len(data) // 2, len(data) - 2, len(data) - 1):
+        with pytest.raises(UserError, match="b.jpg' is truncated"):
+            decode_image(data[:length], "b.jpg")
+        with pytest.raises(UserError, match="truncated"):  # as an interrupted download leaves it
+            decode_image(data[:length] + bytes(1000), "b.jpg")
+
+
+def test_truncated_progressive_jpeg_is_an_error():
+    data = encode(".jpg", picture(200, 300), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    assert_is_picture(decode_image(data, "b.jpg"), picture(200, 300), tolerance=12)
+    with pytest.raises(UserError, match="truncated"):
+        decode_image(data[: len(data) * 2 // 3], "b.jpg")
+
+
+def test_a_thumbnail_does_not_hide_that_a_jpeg_is_truncated():
+    thumbnail = encode(".jpg", picture(8, 8))
+    data = with_app1(encode(".jpg", picture()), b"Exif\0\0" + exif(1) + thumbnail)
+    assert_is_picture(decode_image(data, "b.jpg"), picture(), tolerance=12)
+    with pytest.raises(UserError, match="truncated"):
+        decode_image(data[:-200], "b.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("tail", [b"\0", b"\0" * 5000, b"\n", b"trailing text \xff\xd8\xff"])
+def test_bytes_behind_a_whole_image_do_not_matter(suffix, tail):
+    image = decode_image(encode(suffix, picture()) + tail, "a")
+    assert_is_picture(image, picture(), tolerance=12)
+
+
+def test_truncated_png_is_an_error_wherever_it_ends():
+    data = encode(".png", np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
+    for length in (9, 30, 60, len(data) // 2, len(data) - 12, len(data) - 1):
+        with pytest.raises(UserError, match="b.png' is truncated"):
+            decode_image(data[:length], "b.png")
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tiff"])
+def test_truncated_files_of_other_formats_are_errors(suffix):
+    data = encode(suffix, np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
+    with pytest.raises(UserError, match="damaged"):
+        decode_image(data[: len(data) // 2], "b")
+
+
+def test_values_that_are_not_8_or_16_bit_are_an_error():
+    with pytest.raises(UserError, match="float32"):
+        decode_image(cv2.imencode(".tiff", np.zeros((4, 4, 3), np.float32))[1].tobytes(), "b.tiff")
+
+
+def test_files_that_are_no_images_are_named(tmp_path, capfd):
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for name, words in (("text.jpg", "not an image"), ("empty.jpg", "is empty"), ("gone.jpg", "not exist")):
+        with pytest.raises(UserError, match=words) as caught:
+            read_image(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+    with pytest.raises(UserError, match="is a folder"):
+        read_image(tmp_path)
+    assert capfd.readouterr().err == ""
+
+
+def test_damaged_files_leave_stderr_alone(capfd):
+    for suffix in (".jpg", ".png", ".webp", ".tiff"):
+        data = encode(suffix, picture())
+        with pytest.raises(UserError):
+            decode_image(data[: len(data) // 2], "b")
+    assert capfd.readouterr().err == ""
+
+
+def test_write_then_read(tmp_path):
+    write_image(tmp_path / "a.png", picture())
+    assert_is_picture(read_image(tmp_path / "a.png"), picture())
+    write_image(tmp_path / "ä b.JPG", picture()[:, ::-1])  # not contiguous either
+    assert_is_picture(read_image(str(tmp_path / "ä b.JPG")), picture()[:, ::-1], tolerance=12)
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "ä b.JPG"]
+
+
+def test_failed_writing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_text("old")
+
+    def full_disk(source, target):
+        raise OSError(28, "No space left on device", str(source))
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError) as caught:
+        write_image(tmp_path / "a.png", picture())
+    assert caught.value.filename == str(tmp_path / "a.png")
+    assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_text() == "old"
+
+
+def test_write_image_names_what_it_cannot_write(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_image(tmp_path / "missing" / "a.png", picture())
+    assert caught.value.filename == str(tmp_path / "missing" / "a.png")
+    for name in ("a.xyz", "a"):
+        with pytest.raises(UserError, match="as an image"):
+            write_image(tmp_path / name, picture())
+    for image in (picture()[..., 0], picture().astype(np.float32), picture()[:0]):
+        with pytest.raises(ValueError, match="uint8"):
+            write_image(tmp_path / "a.png", image)
+    assert os.listdir(tmp_path) == []

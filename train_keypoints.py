@@ -1,0 +1,56 @@
+"""Stage 1 of 3: trains backbone and keypoint subnet on COCO. Next: train_person.py."""
+
+from mpn.cli import run
+
+
+def main(argv=None):
+    from mpn.config import BACKBONES, ModelConfig
+    from mpn.data.patches import PatchAugmentation
+    from mpn.training.keypoints import train_keypoints
+    from mpn.training.options import parse, positive_float, positive_int, training_parser
+
+    parser = training_parser(__doc__, 100, 8, 1e-4, ("side of the square training patches", None, 480))
+    config = parser.add_argument_group("architecture")
+    config.add_argument("--backbone", choices=BACKBONES, default=ModelConfig.backbone, help="feature extractor")
+    config.add_argument("--dilated", action="store_true", help="ResNet conv5 dilated instead of strided (Table 2)")
+    config.add_argument("--width", type=positive_float, default=1.0, help="channel multiplier of a MobileNet")
+    config.add_argument("--keypoint-channels", type=positive_int, default=256, help="depth of K2-K5")
+    config.add_argument("--keypoint-head-channels", type=positive_int, default=128, help="depth of each D level")
+    config.add_argument("--person-channels", type=positive_int, default=256, help="depth of P3-P7")
+    config.add_argument("--person-head-channels", type=positive_int, default=256, help="depth of RetinaNet's heads")
+    config.add_argument("--no-concat", dest="concat", action="store_false", help="Table 2's row of that name")
+    config.add_argument(
+        "--no-int", dest="intermediate_supervision", action="store_false", help="no losses on K2-K5 (Table 2)"
+    )
+    config.add_argument(
+        "--inference-size",
+        type=positive_int,
+        nargs=2,
+        metavar=("SHORTER", "LONGEST"),
+        help="image sides for inference; default: --image-size and 5/3 of it",
+    )
+    config.add_argument("--backbone-weights", default="imagenet", help="imagenet (downloads), none, or a local .h5")
+    config.add_argument(
+        "--batch-normalization",
+        choices=("auto", "train", "frozen"),
+        default="auto",
+        help="auto trains it from batch size 8 up",
+    )
+    augmentation = parser.add_argument_group("augmentation")
+    default = PatchAugmentation()
+    augmentation.add_argument(
+        "--framing", choices=("person", "image"), default="person", help="what a patch is centred on and scaled to"
+    )
+    augmentation.add_argument(
+        "--person-share", type=positive_float, default=default.person_share, help="of the patch side, for person"
+    )
+    augmentation.add_argument("--rotation", type=float, default=default.rotation, help="largest, in degrees")
+    augmentation.add_argument(
+        "--scale", type=positive_float, nargs=2, default=list(default.scale), metavar=("LEAST", "MOST"), help="factor"
+    )
+    augmentation.add_argument("--mirror", type=float, default=default.mirror, help="probability")
+    train_keypoints(parse(parser, argv))
+
+
+if __name__ == "__main__":
+    run(main)
