@@ -1,0 +1,12 @@
+"""MultiPoseNet in Keras: every person in an image, with 17 keypoints and a silhouette."""
+
+__all__ = ["MultiPoseNet"]
+
+
+def __getattr__(name):
+    # TensorFlow takes seconds to import, which `--help` and a wrong option should not cost.
+    if name == "MultiPoseNet":
+        from mpn.inference.predictor import MultiPoseNet
+
+        return MultiPoseNet
+    raise AttributeError(f"module 'mpn' has no attribute {name!r}")

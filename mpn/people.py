@@ -13,24 +13,36 @@ class SilhouetteMap:
     """The silhouette channel of one image, shared by its people.
 
     Attributes:
-        values: (h, w) float32 in about [0, 1], the network's silhouette channel for the image without padding.
-        image_size: (H, W) of the image in pixels, which `values` covers completely.
+        values: (h, w) float32 in about [0, 1], the network's silhouette channel.
+        image_size: (H, W) of the image in pixels.
+        scale: cells an image pixel along x and y; None means that `values` covers the image exactly.
     """
 
     values: np.ndarray
     image_size: tuple
+    scale: tuple | None = None
 
     def mask(self, box=None, threshold=0.5):
         """(H, W) bool: pixels of people, inside `box` ([x1, y1, x2, y2] in pixels) where one is given."""
         height, width = self.image_size
-        full = cv2.resize(self.values, (width, height), interpolation=cv2.INTER_LINEAR) > threshold
+        mask = np.zeros((height, width), bool)
+        x1, y1, x2, y2 = 0, 0, width, height
         if box is not None:
-            x1, y1 = np.floor(box[:2]).astype(int).clip(0)
-            x2, y2 = np.ceil(box[2:]).astype(int).clip(0)
-            inside = np.zeros_like(full)
-            inside[y1:y2, x1:x2] = True
-            full &= inside
-        return full
+            x1, y1 = np.clip(np.floor(box[:2]).astype(int), 0, (width, height))
+            x2, y2 = np.clip(np.ceil(box[2:]).astype(int), 0, (width, height))
+        if x2 > x1 and y2 > y1:
+            scale = self.scale or (self.values.shape[1] / width, self.values.shape[0] / height)
+            # Pixel (x, y) of the box takes the value at cell (x + x1 + 1/2) scale; cv2 counts from cell centres.
+            to_cells = np.array([[scale[0], 0, (x1 + 0.5) * scale[0] - 0.5], [0, scale[1], (y1 + 0.5) * scale[1] - 0.5]])
+            values = cv2.warpAffine(
+                self.values,
+                to_cells,
+                (int(x2 - x1), int(y2 - y1)),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            mask[y1:y2, x1:x2] = values > threshold
+        return mask
 
 
 @dataclasses.dataclass(frozen=True)

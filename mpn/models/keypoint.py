@@ -5,6 +5,7 @@ from keras import layers
 
 from mpn.heatmaps import STRIDE
 from mpn.models.fpn import feature_pyramid
+from mpn.models.upsampling import BilinearUpsampling
 from mpn.skeleton import NUM_KEYPOINTS
 
 NUM_CHANNELS = NUM_KEYPOINTS + 1  # the last one is the silhouette of all people
@@ -35,7 +36,7 @@ def build_keypoint_subnet(
         ratio = strides[level] // STRIDE
         if ratio == 1:
             return x
-        return layers.UpSampling2D(ratio, interpolation="bilinear", name=f"{of}_to_stride_4")(x)
+        return BilinearUpsampling(ratio, name=f"{of}_to_stride_4")(x)
 
     def to_heatmaps(x, layer_name):
         # Small weights start from empty heatmaps: the first steps need not undo large random ones.

@@ -69,6 +69,17 @@ class Networks:
             self.config.prn_nodes, self.config.prn_layers, self.config.prn_dropout, self.config.prn_residual
         )
 
+    def prn_in(self, dtype):
+        """A copy of the PRN whose weights are stored and multiplied in another dtype, "bfloat16" say."""
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            copy = build_prn(self.config.prn_nodes, self.config.prn_layers, residual=self.config.prn_residual)
+        finally:
+            keras.config.set_dtype_policy(before)
+        copy.set_weights(self.prn.get_weights())
+        return copy
+
     def keypoint_model(self, supervised=True):
         """A new functional model over the shared backbone and keypoint subnet; see `build_keypoint_model`."""
         return build_keypoint_model(self.backbone, self.keypoint_subnet, supervised)

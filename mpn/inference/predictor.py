@@ -1,0 +1,281 @@
+"""MultiPoseNet as its users see it: an image in, people out (§3.5, "Inference")."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras_retinanet.layers.filter_detections import filter_detections
+
+from mpn.data.geometry import fit_image, pad_to_multiple
+from mpn.heatmaps import STRIDE, find_peaks
+from mpn.inference.grouping import build_people, check_grouping, score_candidates
+from mpn.models.multiposenet import PARTS, Networks
+from mpn.models.person import MAX_DETECTIONS, NMS_THRESHOLD, SCORE_THRESHOLD, decode_boxes
+from mpn.people import SilhouetteMap
+from mpn.precision import resolve_inference_precision, rewrite_to_bfloat16
+from mpn.skeleton import NUM_KEYPOINTS
+
+_IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """What the subnets found in one image, before grouping. Coordinates are continuous image pixels.
+
+    Attributes:
+        boxes: (N, 4) float32, [x1, y1, x2, y2], best first.
+        box_scores: (N,) float32 in [0, 1].
+        peaks: (17, M, 2) float32, x and y of the peaks of each keypoint.
+        peak_scores: (17, M) float32 in [0, 1], 0 where there is no peak.
+        silhouettes: SilhouetteMap, or None.
+    """
+
+    boxes: np.ndarray
+    box_scores: np.ndarray
+    peaks: np.ndarray
+    peak_scores: np.ndarray
+    silhouettes: SilhouetteMap | None = None
+
+
+class MultiPoseNet:
+    """Finds the people in an image.
+
+    Everything from the image to the PRN's verdict on every peak runs in one call of one compiled graph: the backbone
+    once, both subnets, peaks, NMS, RoIs, and the PRN on all boxes in one batch. Heatmaps do not leave it.
+
+    Args:
+        networks: Networks with the weights to use.
+        image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
+        precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor has AMX.
+        grouping: "prn", "prn-argmax", "ucr" or "max", see `mpn.inference.grouping`.
+
+    Raises:
+        UserError: unknown precision or grouping.
+    """
+
+    def __init__(self, networks, image_size=None, precision="auto", grouping="prn"):
+        check_grouping(grouping, networks.position_prior)
+        self.networks = networks
+        self.config = networks.config
+        if image_size is not None:
+            self.config = self.config.replace(image_size=image_size)
+        self.precision = resolve_inference_precision(precision)
+        self.grouping = grouping
+
+    @classmethod
+    def load(cls, model_dir, image_size=None, precision="auto", grouping="prn", parts=PARTS):
+        """Loads a model directory.
+
+        Args:
+            model_dir: folder with config.json and the weights of the three stages.
+            image_size, precision, grouping: as for the class.
+            parts: stages to load; a missing one is an error only when asked for here.
+
+        Raises:
+            UserError: a file is missing, damaged or does not fit the others; the message says which stage to run.
+        """
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        half = resolve_inference_precision(precision) == "bfloat16" and on_gpu
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16" if half else "float32")
+        try:
+            networks = Networks.load(model_dir, parts)
+        finally:
+            keras.config.set_dtype_policy(before)
+        return cls(networks, image_size, precision, grouping)
+
+    def save(self, model_dir):
+        """Writes configuration and weights to a model directory, each file atomically.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        self.networks.save(model_dir)
+
+    def predict(self, image):
+        """Finds the people in one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            list of Person, best first; empty where there is nobody.
+
+        Raises:
+            ValueError: `image` has another shape or dtype.
+        """
+        inputs, scale = self.prepare(image)
+        raw = self._predict_graph(inputs)
+        detections = self._detections(raw, scale, image.shape[:2])
+        return build_people(
+            self.grouping, detections, raw["candidates"], raw["guesses"] / scale, raw["guess_scores"]
+        )
+
+    def detect(self, image):
+        """The first half of `predict`: Detections of one image, not yet grouped."""
+        inputs, scale = self.prepare(image)
+        return self._detections(self._detect_graph(inputs), scale, image.shape[:2])
+
+    def group(self, detections):
+        """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""
+        if not len(detections.boxes):
+            return []
+        raw = self._group_graph(
+            tf.constant(detections.peaks, tf.float32),
+            tf.constant(detections.peak_scores, tf.float32),
+            tf.constant(detections.boxes, tf.float32),
+        )
+        return build_people(self.grouping, detections, raw["candidates"], raw["guesses"], raw["guess_scores"])
+
+    def heatmaps(self, image):
+        """The heatmaps of one image, for looking at.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (h, w, 18) float32 at stride 4 of the scaled image, without padding; 17 keypoints, then the silhouette.
+        """
+        inputs, scale = self.prepare(image)
+        height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE).astype(int)
+        return self._heatmap_graph(inputs)["heatmaps"][0, :height, :width]
+
+    def prepare(self, image):
+        """Scales an image and pads it, at the right and below, to a multiple of 32.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            inputs: (1, h, w, 3) uint8 tensor.
+            scale: (2,) float32, input pixels an image pixel along x and y.
+        """
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+            raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
+        scaled, scale = fit_image(image, self.config.image_size)
+        height, width = scaled.shape[:2]
+        inputs = np.zeros((1, pad_to_multiple(height), pad_to_multiple(width), 3), np.uint8)
+        inputs[0, :height, :width] = scaled
+        return tf.constant(inputs), scale
+
+    def _detections(self, raw, scale, image_size):
+        """Detections in image pixels from the graph's outputs in input pixels."""
+        limits = np.array([image_size[1], image_size[0]] * 2, np.float32)
+        boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
+        silhouettes = SilhouetteMap(raw["silhouette"], tuple(image_size), tuple(scale / STRIDE))
+        return Detections(boxes, raw["box_scores"], raw["peaks"] / scale, raw["peak_scores"], silhouettes)
+
+    @functools.cached_property
+    def _predict_graph(self):
+        def predict(images):
+            detected = self._detected(images)
+            return {**detected, **self._grouped(detected)}
+
+        return self._compile(predict, _IMAGE)
+
+    @functools.cached_property
+    def _detect_graph(self):
+        return self._compile(self._detected, _IMAGE)
+
+    @functools.cached_property
+    def _heatmap_graph(self):
+        def heatmaps(images):
+            return {"heatmaps": self._forward(images)["heatmaps"]}
+
+        return self._compile(heatmaps, _IMAGE)
+
+    @functools.cached_property
+    def _group_graph(self):
+        def group(peaks, scores, boxes):
+            return self._grouped({"peaks": peaks, "peak_scores": scores, "boxes": boxes})
+
+        return self._compile(
+            group,
+            tf.TensorSpec((NUM_KEYPOINTS, None, 2), tf.float32),
+            tf.TensorSpec((NUM_KEYPOINTS, None), tf.float32),
+            tf.TensorSpec((None, 4), tf.float32),
+        )
+
+    @functools.cached_property
+    def _prn(self):
+        """The PRN, its weights in bfloat16 where that is the precision: half as many bytes to read for each image."""
+        if not self.grouping.startswith("prn"):
+            return None
+        return self.networks.prn_in("bfloat16") if self._on_cpu_in_bfloat16 else self.networks.prn
+
+    @property
+    def _on_cpu_in_bfloat16(self):
+        return self.precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
+
+    def _forward(self, images):
+        """Graph of the single forward pass; see `Networks.forward`.
+
+        The weights are constants of the graph, so that TensorFlow folds batch normalisation into the convolutions and
+        lays weights out for the processor once: a quarter faster than with variables.
+        """
+        network = self.networks.forward
+        with tf.init_scope():  # values can only be read outside of the graph
+            trainable = [variable.numpy() for variable in network.trainable_variables]
+            fixed = [variable.numpy() for variable in network.non_trainable_variables]
+        trainable, fixed = ([tf.constant(value) for value in values] for values in (trainable, fixed))
+        outputs, _ = network.stateless_call(trainable, fixed, tf.cast(images, tf.float32), training=False)
+        return outputs
+
+    def _detected(self, images):
+        """Graph of the single forward pass, peaks and NMS on one image; see `Detections`, in input pixels."""
+        outputs = self._forward(images)
+        shape = tf.shape(images)
+        positions, scores = find_peaks(outputs["heatmaps"][..., :NUM_KEYPOINTS])
+        boxes = decode_boxes(outputs["regression"], shape[1], shape[2])
+        boxes, box_scores, _ = filter_detections(
+            boxes[0],
+            outputs["classification"][0],
+            score_threshold=SCORE_THRESHOLD,
+            max_detections=MAX_DETECTIONS,
+            nms_threshold=NMS_THRESHOLD,
+        )
+        found = box_scores > 0  # the rest is padding
+        return {
+            "boxes": tf.boolean_mask(boxes, found),
+            "box_scores": tf.boolean_mask(box_scores, found),
+            "peaks": positions[0] * STRIDE,
+            "peak_scores": scores[0],
+            "silhouette": outputs["heatmaps"][0, :, :, NUM_KEYPOINTS],
+        }
+
+    def _grouped(self, detected):
+        """Graph of RoIs, PRN and the scoring of candidates."""
+        candidates, guesses, guess_scores = score_candidates(
+            self.grouping,
+            self._prn,
+            self.networks.position_prior,
+            detected["peaks"],
+            detected["peak_scores"],
+            detected["boxes"],
+            self.config.prn_margin,
+        )
+        return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
+
+    def _compile(self, function, *signature):
+        """A compiled graph in this model's precision: function of tensors, giving a dict of numpy arrays.
+
+        Args:
+            function: of tensors, giving a dict of tensors.
+            signature: its tf.TensorSpecs.
+        """
+        # A network is built when first asked for, which must not happen inside a graph.
+        _ = self._prn
+        if _IMAGE in signature:
+            _ = self.networks.forward
+        graph = tf.function(function, input_signature=signature)
+
+        def call(*inputs):
+            rewrite_to_bfloat16(self._on_cpu_in_bfloat16)  # read when TensorFlow runs a graph for the first time
+            try:
+                return {name: tensor.numpy() for name, tensor in graph(*inputs).items()}
+            finally:
+                rewrite_to_bfloat16(False)
+
+        return call
