@@ -1,15 +1,18 @@
 """Stage 1 of 3: trains backbone and keypoint subnet on COCO. Next: train_person.py."""
 
-from mpn.cli import run
+from mpn.cli import import_tensorflow, run
 
 
 def main(argv=None):
+    import_tensorflow()
+    from mpn.arguments import ImageSize, positive_float, positive_int, share
     from mpn.config import BACKBONES, ModelConfig
     from mpn.data.patches import PatchAugmentation
     from mpn.training.keypoints import train_keypoints
-    from mpn.training.options import parse, positive_float, positive_int, training_parser
+    from mpn.training.options import parse, training_parser
 
-    parser = training_parser(__doc__, 100, 8, 1e-4, ("side of the square training patches", None, 480))
+    parser = training_parser(__doc__, epochs=100, batch_size=8, learning_rate=1e-4)
+    parser.add_argument("--image-size", type=positive_int, default=480, help="side of the square training patches")
     config = parser.add_argument_group("architecture")
     config.add_argument("--backbone", choices=BACKBONES, default=ModelConfig.backbone, help="feature extractor")
     config.add_argument("--dilated", action="store_true", help="ResNet conv5 dilated instead of strided (Table 2)")
@@ -24,10 +27,9 @@ def main(argv=None):
     )
     config.add_argument(
         "--inference-size",
-        type=positive_int,
-        nargs=2,
-        metavar=("SHORTER", "LONGEST"),
-        help="image sides for inference; default: --image-size and 5/3 of it",
+        action=ImageSize,
+        metavar="SIDE",
+        help="SHORTER [LONGEST] side of images for inference; default: --image-size and 5/3 of it",
     )
     config.add_argument("--backbone-weights", default="imagenet", help="imagenet (downloads), none, or a local .h5")
     config.add_argument(
@@ -48,7 +50,7 @@ def main(argv=None):
     augmentation.add_argument(
         "--scale", type=positive_float, nargs=2, default=list(default.scale), metavar=("LEAST", "MOST"), help="factor"
     )
-    augmentation.add_argument("--mirror", type=float, default=default.mirror, help="probability")
+    augmentation.add_argument("--mirror", type=share, default=default.mirror, help="probability")
     train_keypoints(parse(parser, argv))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 from mpn.errors import UserError
 
@@ -16,18 +17,43 @@ def run(main, argv=None):
     Raises:
         SystemExit: always, with the exit status. 130 after Ctrl-C.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         sys.exit(main(argv) or 0)
-    except UserError as error:
-        message = str(error)
-    except FloatingPointError as error:
+    except (UserError, FloatingPointError) as error:
         message = str(error)
     except OSError as error:  # a full disk or an unwritable folder: the system's words name the file
         where = f" {error.filename!r}" if error.filename else ""
-        message = f"cannot read or write{where}: {error.strerror or error}; check the path, its permissions and disk"
+        message = f"cannot read or write{where}: {error.strerror or error}; check the path, permissions and free space"
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without its start-up messages, which look like errors on every machine without a GPU.
+
+    They come from C++ before any logging option is read, so stderr itself is set aside. Set MPN_VERBOSE=1 to see them.
+
+    Raises:
+        ImportError: TensorFlow cannot be imported; what it wrote is shown then.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if os.environ.get("MPN_VERBOSE") or "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices("GPU")
+        except BaseException:
+            messages.seek(0)
+            os.write(kept, messages.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -86,7 +86,7 @@ def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
     parabola through the logarithms of three cells, which is exact for a Gaussian.
 
     Args:
-        heatmaps: (B, h, w, K) float32, one channel per keypoint, stride 4.
+        heatmaps: (B, h, w, K) float32, one channel per keypoint, stride 4; h and w at least 3.
         threshold: smallest heatmap value that counts as a peak.
         max_peaks: peaks kept per image and keypoint, best first; at most h w.
 
@@ -106,20 +106,17 @@ def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
     scores, index = ops.top_k(candidates, max_peaks)
     x, y = index % w, index // w
 
-    def shift_along(step, coordinate, size):
-        """Offset of the maximum from the cell's centre along one axis, 0 at the image border."""
-        low = ops.log(ops.maximum(ops.take_along_axis(flat, ops.maximum(index - step, 0), axis=2), 1e-3))
-        high = ops.log(ops.maximum(ops.take_along_axis(flat, ops.minimum(index + step, h * w - 1), axis=2), 1e-3))
-        centre = ops.log(ops.maximum(scores, 1e-3))
-        curvature = ops.maximum(2 * centre - low - high, 1e-6)
-        inside = ops.logical_and(coordinate > 0, coordinate < size - 1)
-        return ops.where(inside, ops.clip((high - low) / (2 * curvature), -0.5, 0.5), 0.0)
+    def refined(step, coordinate, size):
+        """Place of the maximum along one axis, inside the peak's cell."""
+        # At the border the parabola goes through the three outermost cells.
+        middle = ops.minimum(ops.maximum(coordinate, 1), size - 2)
+        low, centre, high = (
+            ops.log(ops.maximum(ops.take_along_axis(flat, index + (middle - coordinate + side) * step, axis=2), 1e-3))
+            for side in (-1, 0, 1)
+        )
+        shift = (high - low) / (2 * ops.maximum(2 * centre - low - high, 1e-6))
+        shift = shift + ops.cast(middle - coordinate, "float32")
+        return ops.cast(coordinate, "float32") + 0.5 + ops.clip(shift, -0.5, 0.5)
 
-    positions = ops.stack(
-        [
-            ops.cast(x, "float32") + 0.5 + shift_along(1, x, w),
-            ops.cast(y, "float32") + 0.5 + shift_along(w, y, h),
-        ],
-        axis=-1,
-    )
+    positions = ops.stack([refined(1, x, w), refined(w, y, h)], axis=-1)
     return positions, ops.minimum(scores, 1.0)

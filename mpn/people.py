@@ -33,7 +33,9 @@ class SilhouetteMap:
         if x2 > x1 and y2 > y1:
             scale = self.scale or (self.values.shape[1] / width, self.values.shape[0] / height)
             # Pixel (x, y) of the box takes the value at cell (x + x1 + 1/2) scale; cv2 counts from cell centres.
-            to_cells = np.array([[scale[0], 0, (x1 + 0.5) * scale[0] - 0.5], [0, scale[1], (y1 + 0.5) * scale[1] - 0.5]])
+            to_cells = np.array(
+                [[scale[0], 0, (x1 + 0.5) * scale[0] - 0.5], [0, scale[1], (y1 + 0.5) * scale[1] - 0.5]]
+            )
             values = cv2.warpAffine(
                 self.values,
                 to_cells,

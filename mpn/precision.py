@@ -48,7 +48,7 @@ def rewrite_to_bfloat16(active):
 
 
 def resolve_inference_precision(precision):
-    """"auto" becomes bfloat16 where the processor has AMX and there is no GPU, float32 elsewhere.
+    """ "auto" becomes bfloat16 where the processor has AMX and there is no GPU, float32 elsewhere.
 
     Raises:
         UserError: not one of INFERENCE_PRECISIONS.

@@ -125,7 +125,8 @@ def highest_cells(poses, boxes):
     shares = (ops.cast(cells, "float32") + 0.5) / ops.convert_to_tensor([ROI_WIDTH, ROI_HEIGHT], "float32")
     boxes = ops.cast(boxes, "float32")
     corner, size = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
-    return corner + shares * size, ops.max(flat, axis=-1)
+    # Not `ops.max`, which refuses N = 0 outside a graph.
+    return corner + shares * size, ops.take_along_axis(flat, index[..., None], axis=-1)[..., 0]
 
 
 def _gaussian(size, centres, sigma):

@@ -81,6 +81,4 @@ LIMB_COLOURS = (
 )
 
 # COCO's per-keypoint constants for object keypoint similarity: OKS falls off as exp(-d^2 / (2 area (2 sigma)^2)).
-OKS_SIGMAS = np.array(
-    [26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], np.float32
-) / 1000.0
+OKS_SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], np.float32) / 1000.0

@@ -13,9 +13,7 @@ from mpn.skeleton import NUM_KEYPOINTS
 TARGET_CHANNELS = 2 * (NUM_KEYPOINTS + 1)
 
 
-def keypoint_dataset(
-    records, size, batch_size, outputs, augmentation=None, seed=0, first=0, training=True, workers=2
-):
+def keypoint_dataset(records, size, batch_size, outputs, augmentation=None, seed=0, first=0, training=True, workers=2):
     """Batches for `model.fit` of the keypoint model.
 
     Args:

@@ -55,7 +55,9 @@ def collect_people(records):
     usable = (keypoint_counts >= LEAST_KEYPOINTS) & (sides > 0).all(axis=1)
     targets = order[usable[order]]
     if not len(targets):
-        raise UserError("the annotations hold no person with two keypoints and a box: the PRN has nothing to learn from")
+        raise UserError(
+            "the annotations hold no person with two keypoints and a box: the PRN has nothing to learn from"
+        )
     return PrnPeople(
         keypoints=keypoints,
         boxes=boxes,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from mpn.cli import import_tensorflow
 from mpn.errors import UserError
 from mpn.files import write_json
 from mpn.images import IMAGE_SUFFIXES, read_image, write_image
@@ -154,6 +155,7 @@ def _load(model, image_size, precision):
     """The model itself where it can predict, else the one in the model directory."""
     if hasattr(model, "predict"):
         return model
+    import_tensorflow()
     from mpn import MultiPoseNet  # imports TensorFlow, which takes seconds that a wrong path should not cost
 
     return MultiPoseNet.load(model, image_size=image_size, precision=precision)

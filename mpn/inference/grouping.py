@@ -50,9 +50,9 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
         inside = roi.to_grid(all_positions, boxes)[1]
         return ops.where(inside, all_scores, 0.0), *no_guess
     if grouping == "ucr":
-        prior = ones[..., None] * ops.convert_to_tensor(position_prior)[None]
+        prior = ops.convert_to_tensor(position_prior)
         # Relative to the keypoint's most likely cell, so that scores of keypoints can be compared.
-        prior = prior / ops.maximum(ops.max(prior, axis=(1, 2), keepdims=True), 1e-12)
+        prior = ones[..., None] * (prior / ops.maximum(ops.max(prior, axis=(0, 1)), 1e-12))[None]
         return all_scores * roi.window_sums(prior, all_positions, boxes, 1), *no_guess
     poses = prn(roi.encode_rois(all_positions, all_scores, boxes))
     guesses, guess_scores = roi.highest_cells(poses, boxes)

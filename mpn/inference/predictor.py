@@ -109,9 +109,7 @@ class MultiPoseNet:
         inputs, scale = self.prepare(image)
         raw = self._predict_graph(inputs)
         detections = self._detections(raw, scale, image.shape[:2])
-        return build_people(
-            self.grouping, detections, raw["candidates"], raw["guesses"] / scale, raw["guess_scores"]
-        )
+        return build_people(self.grouping, detections, raw["candidates"], raw["guesses"] / scale, raw["guess_scores"])
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, not yet grouped."""
@@ -173,25 +171,25 @@ class MultiPoseNet:
             detected = self._detected(images)
             return {**detected, **self._grouped(detected)}
 
-        return self._compile(predict, _IMAGE)
+        return self.compile_graph(predict, _IMAGE)
 
     @functools.cached_property
     def _detect_graph(self):
-        return self._compile(self._detected, _IMAGE)
+        return self.compile_graph(self._detected, _IMAGE)
 
     @functools.cached_property
     def _heatmap_graph(self):
         def heatmaps(images):
-            return {"heatmaps": self._forward(images)["heatmaps"]}
+            return {"heatmaps": self.forward(images)["heatmaps"]}
 
-        return self._compile(heatmaps, _IMAGE)
+        return self.compile_graph(heatmaps, _IMAGE)
 
     @functools.cached_property
     def _group_graph(self):
         def group(peaks, scores, boxes):
             return self._grouped({"peaks": peaks, "peak_scores": scores, "boxes": boxes})
 
-        return self._compile(
+        return self.compile_graph(
             group,
             tf.TensorSpec((NUM_KEYPOINTS, None, 2), tf.float32),
             tf.TensorSpec((NUM_KEYPOINTS, None), tf.float32),
@@ -209,7 +207,7 @@ class MultiPoseNet:
     def _on_cpu_in_bfloat16(self):
         return self.precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
 
-    def _forward(self, images):
+    def forward(self, images):
         """Graph of the single forward pass; see `Networks.forward`.
 
         The weights are constants of the graph, so that TensorFlow folds batch normalisation into the convolutions and
@@ -225,7 +223,7 @@ class MultiPoseNet:
 
     def _detected(self, images):
         """Graph of the single forward pass, peaks and NMS on one image; see `Detections`, in input pixels."""
-        outputs = self._forward(images)
+        outputs = self.forward(images)
         shape = tf.shape(images)
         positions, scores = find_peaks(outputs["heatmaps"][..., :NUM_KEYPOINTS])
         boxes = decode_boxes(outputs["regression"], shape[1], shape[2])
@@ -258,7 +256,7 @@ class MultiPoseNet:
         )
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
-    def _compile(self, function, *signature):
+    def compile_graph(self, function, *signature):
         """A compiled graph in this model's precision: function of tensors, giving a dict of numpy arrays.
 
         Args:

@@ -19,6 +19,10 @@ RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 # The layers of keras.applications' MobileNetV2 that end each stride. Expanded features, as its SSD users take them.
 MOBILENET_V2_LEVELS = ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")
 
+# Of the running statistics, as in PyTorch. keras.applications' 0.99 and 0.999 take hundreds of steps to leave their
+# start, and in bfloat16 a step of 1 % of a difference is rounded away: statistics would stop far from the truth.
+NORMALIZATION_MOMENTUM = 0.9
+
 
 @keras.saving.register_keras_serializable("mpn")
 class CaffeNormalization(layers.Layer):
@@ -57,6 +61,9 @@ def build_backbone(name="resnet50", dilated=False, width=1.0):
     else:
         raise UserError(f"unknown backbone {name!r}: choose resnet50, resnet101 or mobilenet_v2")
     model = keras.Model(images, dict(zip(LEVELS, features, strict=True)), name=name)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = NORMALIZATION_MOMENTUM
     model.strides = dict(zip(LEVELS, (4, 8, 16, 16 if dilated else 32), strict=True))
     return model
 

@@ -24,12 +24,12 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
             setattr(self, key, value)
 
     def memory(self):
-        """What a resumed run must know, as a JSON-able dict; infinity, before the first epoch, is None."""
-        return {key: None if math.isinf(getattr(self, key)) else getattr(self, key) for key in self._MEMORY}
+        """What a resumed run must know, as a JSON-able dict; `best` is None before the first epoch."""
+        return {key: getattr(self, key) for key in self._MEMORY}
 
     def restore(self, memory):
         """Takes over what `memory` gave, from the next `fit` on."""
-        self._restored = {key: math.inf if value is None else value for key, value in memory.items()}
+        self._restored = dict(memory)
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):

@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+import keras
+
 from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_config
 from mpn.data.keypoint_pipeline import keypoint_dataset
 from mpn.data.patches import PatchAugmentation
@@ -34,6 +36,7 @@ def train_keypoints(options):
     training, validation = training_and_validation(options, keep=lambda record: bool(record.labelled.any()))
     config = _configuration(options)
     set_training_precision(options.precision)
+    keras.utils.set_random_seed(options.seed)  # initial weights and dropout
     with strategy_scope():
         networks = Networks(config)
         if not options.resume:

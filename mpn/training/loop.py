@@ -7,6 +7,7 @@ import pathlib
 import keras
 
 from mpn.errors import UserError
+from mpn.files import atomic_path
 from mpn.models.weights import load_weights
 from mpn.training.callbacks import Checkpoints, ResumablePlateau, StopOnNonFiniteLoss
 
@@ -78,24 +79,27 @@ def train(stage, options):
     folder = run_folder(options.model, stage.name)
     folder.mkdir(parents=True, exist_ok=True)
     steps = options.steps_per_epoch or max(1, stage.samples // options.batch_size)
-    stage.model.compile(
-        optimizer=keras.optimizers.Adam(options.learning_rate, clipnorm=stage.clipnorm),
-        loss=stage.loss,
-        jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
-    )
+    with stage.model.distribute_strategy.scope():  # the optimizer's variables must be mirrored like the model's
+        stage.model.compile(
+            optimizer=keras.optimizers.Adam(options.learning_rate, clipnorm=stage.clipnorm),
+            loss=stage.loss,
+            jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
+        )
+        stage.model.optimizer.build(stage.model.trainable_variables)
     plateau = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
     checkpoint = last_checkpoint(options.model, stage.name)
     notes = {"architecture": stage.architecture}
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if options.resume:
-        stage.model.optimizer.build(stage.model.trainable_variables)
         state = load_weights(stage.model, checkpoint, stage.architecture)["state"]
         plateau.restore(state["plateau"])
+        _advance_dropout(stage.model)
         if options.learning_rate_given:
             stage.model.optimizer.learning_rate = options.learning_rate
         print(f"resuming {checkpoint} after epoch {state['epoch']}")
     if state["epoch"] >= options.epochs:
         raise UserError(f"{checkpoint} has {state['epoch']} epochs already: raise --epochs {options.epochs} to go on")
+    _drop_epochs_from(state["epoch"], folder / "log.csv")
     stage.model.fit(
         stage.training_data(state["samples"]),
         epochs=options.epochs,
@@ -113,3 +117,24 @@ def train(stage, options):
             Checkpoints(checkpoint, stage.save_best, plateau, steps * options.batch_size, notes, state["best"]),
         ],
     )
+
+
+def _advance_dropout(model):
+    """Moves dropout on to the step that the optimizer is at: Keras stores no random state with the weights."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
+            state = layer.seed_generator.state
+            state.assign([int(state.numpy()[0]), int(model.optimizer.iterations.numpy())])
+
+
+def _drop_epochs_from(epoch, log):
+    """Removes the lines of a CSV log that `fit` will write again: of a run killed between its log and checkpoint."""
+    if not log.exists():
+        return
+    lines = log.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines[1:] if line.split(b",")[0].isdigit() and int(line.split(b",")[0]) < epoch]
+    if kept:
+        with atomic_path(log) as temporary:
+            temporary.write_bytes(b"".join([lines[0], *kept]))
+    else:
+        log.unlink()

@@ -4,51 +4,22 @@ import argparse
 import os
 import sys
 
+from mpn.arguments import add_coco_option, natural, positive_float, positive_int, share
 from mpn.precision import TRAINING_PRECISIONS
 
 
-def positive_int(text):
-    """argparse type: an integer of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
-def positive_float(text):
-    """argparse type: a number above 0."""
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def add_coco_option(parser):
-    """Adds --coco, with MPN_COCO as its default."""
-    parser.add_argument(
-        "--coco",
-        metavar="DIR",
-        default=os.environ.get("MPN_COCO"),
-        help="folder in COCO layout: train2017/, val2017/, annotations/ (default: $MPN_COCO)",
-    )
-
-
-def training_parser(description, epochs, batch_size, learning_rate, image_size=None):
+def training_parser(description, epochs, batch_size, learning_rate):
     """A parser with the shared options.
 
     Args:
         description: shown by --help.
         epochs, batch_size, learning_rate: the stage's defaults.
-        image_size: default of --image-size as (help, nargs, value), or None for a stage without images.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     add_coco_option(parser)
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
-    if image_size:
-        text, nargs, value = image_size
-        parser.add_argument("--image-size", type=positive_int, nargs=nargs, default=value, help=text)
     parser.add_argument("--epochs", type=positive_int, default=epochs, help="train up to this many epochs in all")
     parser.add_argument("--steps-per-epoch", type=positive_int, help="batches an epoch; default: the whole data set")
     parser.add_argument("--batch-size", type=positive_int, default=batch_size, help="samples a step, over all devices")
@@ -59,11 +30,14 @@ def training_parser(description, epochs, batch_size, learning_rate, image_size=N
     parser.add_argument("--min-learning-rate", type=positive_float, default=1e-7, help="the schedule's lower end")
     parser.add_argument("--precision", choices=TRAINING_PRECISIONS, default="float32", help="number format")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --model")
-    parser.add_argument("--seed", type=int, default=0, help="makes a run repeatable, data order included")
+    parser.add_argument("--seed", type=natural, default=0, help="makes a run repeatable, data order included")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images of each split only")
     parser.add_argument("--workers", type=positive_int, default=os.cpu_count() or 1, help="samples prepared at a time")
     parser.add_argument(
-        "--hold-out", type=positive_float, default=0.02, help="share of train held out where there is no val split"
+        "--validation", choices=("val", "train"), default="val", help="split whose loss decides best and plateau"
+    )
+    parser.add_argument(
+        "--hold-out", type=share, default=0.02, help="share of train held out where there is no val split"
     )
     return parser
 

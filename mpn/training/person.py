@@ -1,5 +1,7 @@
 """Stage 2: the person subnet on the frozen backbone (§3.3, §3.5)."""
 
+import keras
+
 from mpn.data.person_pipeline import person_dataset, valid_boxes
 from mpn.models.multiposenet import Networks
 from mpn.models.weights import fingerprint
@@ -24,6 +26,7 @@ def train_person(options):
         RuntimeError: the backbone did not stay as it was.
     """
     set_training_precision(options.precision)
+    keras.utils.set_random_seed(options.seed)  # initial weights and dropout
     with strategy_scope():
         networks = Networks.load(options.model, parts=("keypoints",))
         detector = networks.person_detector
@@ -31,12 +34,11 @@ def train_person(options):
     check_fresh(options, "person")
     training, validation = training_and_validation(options, keep=lambda record: len(valid_boxes(record)[0]) > 0)
     before = fingerprint(networks.backbone)
-    image_size = image_size_pair(options.image_size)
 
     def data(records, first=0, training=True):
         return person_dataset(
             records,
-            image_size,
+            options.image_size,
             options.batch_size,
             options.mirror,
             options.seed,
@@ -61,8 +63,3 @@ def train_person(options):
     )
     if fingerprint(networks.backbone) != before:
         raise RuntimeError("the frozen backbone changed while the person subnet was trained")
-
-
-def image_size_pair(values):
-    """--image-size SHORTER [LONGEST] as a pair; the longest side defaults to 5/3 of the shorter (800 and 1333)."""
-    return (values[0], values[1]) if len(values) > 1 else (values[0], round(values[0] * 5 / 3))

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import numpy as np
 
 from mpn import roi
@@ -30,6 +31,7 @@ def train_prn(options):
     training, validation = training_and_validation_labels(options, keep=lambda record: bool(record.labelled.any()))
     config = _configuration(options)
     set_training_precision(options.precision)
+    keras.utils.set_random_seed(options.seed)  # initial weights and dropout
     with strategy_scope():
         networks = Networks(config)
         model = networks.prn

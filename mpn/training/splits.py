@@ -7,8 +7,10 @@ from mpn.errors import UserError
 def training_and_validation(options, keep):
     """Records of train2017, and of val2017 where the folder has it, else of a held-out share of train2017.
 
+    With --validation train both are the same: a model that is to learn a few images by heart is judged by them.
+
     Args:
-        options: namespace with coco, limit, hold_out and seed.
+        options: namespace with coco, limit, hold_out, seed and validation.
         keep: function of an ImageRecord that tells whether the stage can use it.
 
     Returns:
@@ -41,6 +43,8 @@ def training_and_validation_labels(options, keep):
 def _usable(training, validation, keep, options, path):
     training = [record for record in training if keep(record)]
     validation = [record for record in validation or () if keep(record)]
+    if options.validation == "train":
+        validation = training
     if not validation and len(training) > 1:
         training, validation = hold_out(training, options.hold_out, options.seed)
     if not training or not validation:

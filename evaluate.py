@@ -1,0 +1,40 @@
+"""Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev."""
+
+import argparse
+
+from mpn.cli import import_tensorflow, run
+
+
+def main(argv=None):
+    import_tensorflow()
+    from mpn.arguments import ImageSize, add_coco_option, positive_int
+    from mpn.evaluation.evaluate import evaluate
+    from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
+    from mpn.inference.grouping import GROUPINGS
+    from mpn.precision import INFERENCE_PRECISIONS
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+    )
+    add_coco_option(parser)
+    parser.add_argument(
+        "--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco: no images"
+    )
+    parser.add_argument("--split", choices=("val", "test-dev", "train"), default="val", help="which images")
+    parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
+    parser.add_argument("--keypoints", choices=KEYPOINT_SOURCES, default="network", help="where peaks come from")
+    parser.add_argument("--boxes", choices=BOX_SOURCES, default="network", help="where person boxes come from")
+    parser.add_argument("--grouping", choices=(*GROUPINGS, "oracle"), default="prn", help="see Table 3")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
+    parser.add_argument(
+        "--image-size", action=ImageSize, metavar="SIDE", help="SHORTER [LONGEST] side of images; default: the model's"
+    )
+    parser.add_argument("--precision", choices=INFERENCE_PRECISIONS, default="auto", help="bfloat16 where it is fast")
+    parser.add_argument("--output", metavar="DIR", default="results", help="folder of the result files")
+    parser.add_argument("--name", default="mpn", help="your method's name in the names of the result files")
+    parser.add_argument("--metrics", metavar="FILE.json", help="write every figure printed, in 0-1")
+    evaluate(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""argparse types and options that several scripts share."""
+
+import argparse
+import os
+
+
+def positive_int(text):
+    """argparse type: an integer of 1 or more."""
+    return _number(text, int, lambda value: value >= 1, "a whole number of 1 or more")
+
+
+def natural(text):
+    """argparse type: an integer of 0 or more."""
+    return _number(text, int, lambda value: value >= 0, "a whole number of 0 or more")
+
+
+def positive_float(text):
+    """argparse type: a number above 0."""
+    return _number(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def share(text):
+    """argparse type: a number from 0 to 1."""
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+class ImageSize(argparse.Action):
+    """Takes SHORTER [LONGEST] in pixels and stores the pair; the longest side defaults to 5/3 of the shorter.
+
+    800 gives (800, 1333), as in the paper (§3.5).
+    """
+
+    def __init__(self, option_strings, dest, **options):
+        super().__init__(option_strings, dest, nargs="+", type=positive_int, **options)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        shorter, longest = (*values, values[0] * 5 // 3)[:2]
+        if len(values) > 2 or longest < shorter:
+            parser.error(f"{option_string} takes SHORTER, or SHORTER and LONGEST with LONGEST at least SHORTER")
+        setattr(namespace, self.dest, (shorter, longest))
+
+
+def add_coco_option(parser):
+    """Adds --coco, with MPN_COCO as its default."""
+    parser.add_argument(
+        "--coco",
+        metavar="DIR",
+        default=os.environ.get("MPN_COCO"),
+        help="folder in COCO layout: train2017/, val2017/, annotations/ (default: $MPN_COCO)",
+    )
+
+
+def _number(text, kind, accepts, wanted):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not accepts(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value

@@ -1,0 +1,100 @@
+"""The whole system once, small and without any download: `python -m mpn.quickstart` in a clone of the repository.
+
+Writes a synthetic set in COCO layout, trains the three stages on eight of its pictures until a light backbone knows
+them by heart, evaluates on those eight with the official metrics and draws their poses. It shows that every part works,
+not what the full model can do on pictures it has never seen.
+"""
+
+import argparse
+import pathlib
+import shlex
+import subprocess
+import sys
+import time
+
+from mpn.cli import run
+from mpn.errors import UserError
+
+SCRIPTS = ("train_keypoints.py", "train_person.py", "train_prn.py", "evaluate.py", "demo.py")
+
+
+def commands(folder):
+    """The commands of a quick start, in order.
+
+    Args:
+        folder: pathlib.Path below which the data, the model and the results go.
+
+    Returns:
+        list of (title, list of arguments for Python).
+    """
+    coco, model, results = (str(folder / name) for name in ("coco", "model", "results"))
+    shared = ["--coco", coco, "--model", model, "--precision", "mixed_bfloat16", "--validation", "train"]
+    light = "--backbone mobilenet_v2 --width 0.35 --backbone-weights none --keypoint-channels 48"
+    light += " --keypoint-head-channels 32 --person-channels 48 --person-head-channels 48"
+    plain = "--framing image --rotation 0 --scale 1 1 --mirror 0 --image-size 192 --inference-size 192 192"
+    return [
+        (
+            "synthetic photographs in COCO layout",
+            ["-m", "mpn.data.synthetic", coco] + "--train 8 --val 8 --test 4 --image-size 256 192 --seed 1".split(),
+        ),
+        (
+            "stage 1: backbone and keypoint subnet",
+            ["train_keypoints.py", *shared, *light.split(), *plain.split()]
+            + "--learning-rate 2e-3 --epochs 10 --steps-per-epoch 25 --batch-size 8".split(),
+        ),
+        (
+            "stage 2: person subnet on the frozen backbone",
+            ["train_person.py", *shared]
+            + "--image-size 192 192 --learning-rate 1e-3 --epochs 8 --steps-per-epoch 25 --batch-size 8".split()
+            + ["--mirror", "0"],
+        ),
+        (
+            "stage 3: Pose Residual Network",
+            ["train_prn.py", *shared]
+            + "--nodes 256 --loss cross-entropy --learning-rate 1e-3 --epochs 8 --steps-per-epoch 25".split()
+            + ["--batch-size", "16"],
+        ),
+        (
+            "evaluation with COCO's metrics, on the pictures that were trained on",
+            ["evaluate.py", "--coco", coco, "--model", model, "--split", "train", "--output", results]
+            + ["--metrics", str(folder / "results" / "metrics.json")],
+        ),
+        (
+            "drawings",
+            ["demo.py", str(folder / "coco" / "train2017"), "--model", model, "--output", results],
+        ),
+    ]
+
+
+def quickstart(folder):
+    """Runs all commands, showing each; see the module.
+
+    Args:
+        folder: see `commands`; must not exist or be empty.
+
+    Raises:
+        UserError: the scripts are not in the current folder, `folder` is not empty, or a command failed.
+    """
+    missing = [name for name in SCRIPTS if not pathlib.Path(name).is_file()]
+    if missing:
+        raise UserError(f"{missing[0]} is not here: run python -m mpn.quickstart in a clone of the repository")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty: remove it or pass another --output")
+    start = time.monotonic()
+    steps = commands(folder)
+    for number, (title, arguments) in enumerate(steps, start=1):
+        print(f"\n[{number}/{len(steps)}] {title}\n$ python {shlex.join(arguments)}", flush=True)
+        status = subprocess.run([sys.executable, *arguments]).returncode
+        if status:
+            raise UserError(f"{title} failed with exit status {status}; see its message above")
+    print(f"\nDone in {time.monotonic() - start:.0f} s: look at the drawings in {folder / 'results'}")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("quickstart"), help="folder to fill")
+    quickstart(parser.parse_args(argv).output)
+
+
+if __name__ == "__main__":
+    run(main)

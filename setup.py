@@ -1,0 +1,30 @@
+"""Package mpn: MultiPoseNet in Keras."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="mpn",
+    version="0.1.0",
+    description="MultiPoseNet (ECCV 2018) in Keras: every person in a photo, 17 keypoints and a silhouette",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["mpn", "mpn.*"]),
+    install_requires=[
+        "tensorflow==2.21.*",  # runs the networks; keras-retinanet's layers are written for it
+        "keras==3.15.*",  # the models
+        "keras-retinanet==1.0.0",  # RetinaNet's heads, losses, anchors and filtering, as the paper used
+        "pycocotools>=2.0.8",  # COCO's official metrics, and RLE silhouettes
+        "numpy>=1.26",
+        "opencv-python>=4.9",  # decodes images, warps, rasterises and draws
+        "scikit-image>=0.22",  # keras-retinanet needs it
+        "h5py>=3.10",  # notes in weights files
+        "tensorboard>=2.19",  # TensorFlow no longer brings it; Keras' log writer imports it
+        "tqdm>=4.66",  # progress with a rate and the time left
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]==2.21.*"],
+        "test": ["pytest>=8", "ruff>=0.6"],
+    },
+)

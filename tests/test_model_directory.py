@@ -1,0 +1,309 @@
+"""The model directory: what is saved comes back, and everything that can be wrong with it is one sentence."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from mpn.config import ModelConfig, load_config, save_config
+from mpn.errors import UserError
+from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
+from mpn.models.weights import fingerprint, load_weights, read_notes, save_weights
+
+TINY = ModelConfig(
+    backbone="mobilenet_v2",
+    width=0.35,
+    keypoint_channels=8,
+    keypoint_head_channels=4,
+    person_channels=8,
+    person_head_channels=8,
+    prn_nodes=8,
+    image_size=(64, 96),
+)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Networks all of whose weights differ from those of new ones."""
+    networks = Networks(TINY)
+    rng = np.random.default_rng(0)
+    for model in (networks.keypoint_model(), networks.person_detector.subnet, networks.prn):
+        model.set_weights([w + rng.uniform(0.01, 0.1, w.shape).astype(w.dtype) for w in model.get_weights()])
+    networks.position_prior = rng.random((56, 36, 17), np.float32)
+    return networks
+
+
+@pytest.fixture(scope="module")
+def saved(networks, tmp_path_factory):
+    """A complete model directory; tests must not change it."""
+    folder = tmp_path_factory.mktemp("saved") / "models" / "tiny"
+    networks.save(folder)
+    return folder
+
+
+@pytest.fixture
+def directory(saved, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+def one_sentence(caught):
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def refused(directory, parts=PARTS):
+    with pytest.raises(UserError) as caught:
+        Networks.load(directory, parts)
+    return one_sentence(caught)
+
+
+def edit_config(directory, **fields):
+    path = directory / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_round_trip_gives_equal_outputs(networks, saved):
+    loaded = Networks.load(saved)
+    assert loaded.config == TINY
+    assert fingerprint(loaded.backbone) == fingerprint(networks.backbone)
+    rng = np.random.default_rng(1)
+    image = rng.uniform(0, 255, (1, 64, 96, 3)).astype(np.float32)
+    expected, actual = networks.forward.predict_on_batch(image), loaded.forward.predict_on_batch(image)
+    for name in ("heatmaps", "regression", "classification"):
+        np.testing.assert_allclose(actual[name], expected[name], rtol=1e-6, atol=1e-6)
+    roi = rng.random((2, 56, 36, 17), np.float32)
+    np.testing.assert_allclose(loaded.prn.predict_on_batch(roi), networks.prn.predict_on_batch(roi), rtol=1e-6)
+    np.testing.assert_array_equal(loaded.position_prior, networks.position_prior)
+
+
+def test_a_directory_holds_what_the_design_says(saved):
+    names = {path.name for path in saved.iterdir()}
+    assert names == {"config.json", POSITION_PRIOR_FILE, *(f"{part}.weights.h5" for part in PARTS)}
+    with h5py.File(weights_file(saved, "person")) as file:
+        inside = []
+        file.visit(inside.append)
+        # The backbone is in the keypoints file alone.
+        assert inside and not any("backbone" in name or "mobilenet" in name for name in inside)
+    assert len(read_notes(weights_file(saved, "person"))["backbone_fingerprint"]) == 64
+
+
+def test_fingerprint_tells_weights_apart(networks):
+    model = Networks(TINY).prn
+    model.set_weights(networks.prn.get_weights())
+    before = fingerprint(model)
+    assert before == fingerprint(networks.prn)
+    weights = model.get_weights()
+    weights[-1][123] = np.nextafter(weights[-1][123], np.float32(1))
+    model.set_weights(weights)
+    assert fingerprint(model) != before
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_missing_part_names_its_script(directory, part):
+    weights_file(directory, part).unlink()
+    message = refused(directory)
+    assert f"train_{part}.py --model {directory}" in message and f"{part}.weights.h5" in message
+
+
+def test_parts_that_are_not_asked_for_may_be_missing(directory):
+    for part in ("person", "prn"):
+        weights_file(directory, part).unlink()
+    Networks.load(directory, ("keypoints",))
+
+
+def test_missing_directory_names_the_first_script(tmp_path):
+    assert "train_keypoints.py" in refused(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "part, changes, words",
+    [
+        ("keypoints", {"keypoint_channels": 16}, ("keypoint_channels", "8", "16")),
+        ("keypoints", {"backbone": "resnet50", "width": 1.0}, ("backbone", "mobilenet_v2", "resnet50")),
+        ("keypoints", {"intermediate_supervision": False}, ("intermediate_supervision", "True", "False")),
+        ("keypoints", {"concat": False}, ("concat", "True", "False")),
+        ("prn", {"prn_nodes": 16}, ("prn_nodes", "8", "16")),
+        ("prn", {"prn_residual": False}, ("prn_residual", "True", "False")),
+        ("prn", {"prn_margin": 0.5}, ("prn_margin", "0.21", "0.5")),
+    ],
+)
+def test_other_architecture_is_refused_with_what_differs(directory, part, changes, words):
+    edit_config(directory, **changes)
+    message = refused(directory, (part,))
+    assert all(word in message for word in (*words, f"{part}.weights.h5"))
+    assert "prn_layers" not in message and "keypoint_head_channels" not in message  # what agrees is not named
+
+
+def test_other_person_channels_are_refused(directory):
+    edit_config(directory, person_head_channels=16)
+    message = refused(directory)
+    assert "person_head_channels is 8 there and 16 here" in message
+
+
+def test_person_weights_of_another_backbone_are_refused(directory):
+    other = Networks(TINY)  # a new backbone, of the same architecture
+    other.save_part("keypoints", directory)
+    message = refused(directory)
+    assert f"train_person.py --model {directory}" in message and "backbone" in message
+    Networks.load(directory, ("keypoints", "prn"))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_truncated_weights_are_refused(directory, part, keep):
+    path = weights_file(directory, part)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data))])
+    assert path.name in refused(directory)
+
+
+def test_a_text_file_is_no_weights_file(directory):
+    weights_file(directory, "prn").write_text("weights")
+    assert "prn.weights.h5" in refused(directory, ("prn",))
+
+
+def test_weights_of_plain_keras_are_refused(networks, directory):
+    networks.prn.save_weights(weights_file(directory, "prn"))
+    assert "not a weights file of this project" in refused(directory, ("prn",))
+
+
+def test_weights_that_do_not_fit_in_spite_of_their_notes_are_refused(networks, directory):
+    path = weights_file(directory, "prn")
+    notes = read_notes(path)
+    with h5py.File(path, "r+") as file:
+        names = []
+        file.visit(lambda name: names.append(name) if isinstance(file[name], h5py.Dataset) else None)
+        name = next(name for name in names if file[name].ndim == 2)
+        del file[name]
+        file[name] = np.zeros((2, 3), np.float32)
+    with pytest.raises(UserError, match="does not fit the model or is damaged") as caught:
+        load_weights(Networks(TINY).prn, path, notes["architecture"])
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", "wrong shape"])
+def test_damaged_position_prior_is_refused(directory, content):
+    path = directory / POSITION_PRIOR_FILE
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, np.zeros((3, 3), np.float32))
+    message = refused(directory, ("prn",))
+    assert POSITION_PRIOR_FILE in message and "train_prn.py" in message
+
+
+# --- config.json
+
+
+def config_refused(directory):
+    with pytest.raises(UserError) as caught:
+        load_config(directory)
+    return one_sentence(caught)
+
+
+def test_config_round_trip(tmp_path):
+    config = ModelConfig(backbone="resnet101", dilated=True, concat=False, prn_layers=2, image_size=(320, 512))
+    save_config(config, tmp_path / "a" / "b")
+    assert load_config(tmp_path / "a" / "b") == config
+
+
+def test_unknown_field_is_named(directory):
+    edit_config(directory, heads=7)
+    message = config_refused(directory)
+    assert "heads" in message and "config.json" in message
+
+
+@pytest.mark.parametrize(
+    "field, value, word",
+    [
+        ("backbone", "vgg16", "vgg16"),
+        ("width", -1, "width"),
+        ("dilated", True, "dilated"),
+        ("keypoint_channels", 0, "keypoint_channels=0"),
+        ("person_head_channels", -8, "person_head_channels=-8"),
+        ("prn_layers", 0, "prn_layers"),
+        ("prn_dropout", 1.0, "prn_dropout"),
+        ("prn_margin", -0.1, "prn_margin"),
+        ("image_size", [96, 64], "image_size"),
+        ("image_size", [16, 64], "image_size"),
+        ("image_size", [64], "image_size"),
+        ("image_size", "large", "config.json"),
+        ("image_size", None, "config.json"),
+        ("keypoint_channels", "many", "config.json"),
+        ("keypoint_channels", None, "config.json"),
+    ],
+)
+def test_bad_value_is_refused(directory, field, value, word):
+    edit_config(directory, **{field: value})
+    assert word in config_refused(directory)
+
+
+@pytest.mark.parametrize("text", ["", "{", "not JSON", "[1, 2]", "3", "\x00"])
+def test_config_that_is_no_json_object_is_refused(directory, text):
+    (directory / "config.json").write_text(text)
+    assert "config.json" in config_refused(directory)
+
+
+def test_resnet_has_no_width():
+    with pytest.raises(UserError, match="width"):
+        ModelConfig(backbone="resnet50", width=0.5)
+
+
+def test_width_of_a_mobilenet_is_kept():
+    assert Networks(TINY).backbone.output["C5"].shape[-1] == 1280
+    assert ModelConfig(backbone="mobilenet_v2", width=0.5).replace(prn_nodes=3).width == 0.5
+
+
+# --- saving that fails
+
+
+def listing(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(networks, directory, monkeypatch, error):
+    before = listing(directory)
+
+    def half(self, path, **options):
+        path.write_bytes(b"half of the weights")
+        raise error
+
+    monkeypatch.setattr(type(networks.prn), "save_weights", half)
+    with pytest.raises(type(error)):
+        networks.save_part("prn", directory)
+    assert listing(directory) == before
+
+
+def test_a_failed_first_save_leaves_nothing(networks, tmp_path, monkeypatch):
+    def half(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(networks.prn), "save_weights", half)
+    with pytest.raises(OSError) as caught:
+        save_weights(networks.prn, tmp_path / "new" / "prn.weights.h5", {})
+    assert caught.value.filename == str(tmp_path / "new" / "prn.weights.h5")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_save_whose_notes_fail_leaves_the_old_file(networks, directory):
+    before = listing(directory)
+    with pytest.raises(TypeError):
+        save_weights(networks.prn, weights_file(directory, "prn"), {"architecture": object()})
+    assert listing(directory) == before
+
+
+def test_a_config_that_cannot_be_written_leaves_the_old_one(directory, monkeypatch):
+    before = listing(directory)
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("mpn.files.os.replace", fail)
+    with pytest.raises(OSError):
+        save_config(TINY.replace(prn_nodes=9), directory)
+    assert listing(directory) == before
