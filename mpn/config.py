@@ -60,15 +60,17 @@ class ModelConfig:
             "dilated needs a ResNet backbone": not (self.dilated and not self.backbone.startswith("resnet")),
             "width must be 1 for a ResNet backbone": self.width == 1 or not self.backbone.startswith("resnet"),
             "width must be positive": self.width > 0,
-            "channels must be positive": min(
-                self.keypoint_channels,
-                self.keypoint_head_channels,
-                self.person_channels,
-                self.person_head_channels,
-                self.prn_nodes,
-            )
-            > 0,
-            "prn_layers must be 1 or more": self.prn_layers >= 1,
+            "channels, prn_nodes and prn_layers must be whole numbers of 1 or more": all(
+                isinstance(count, int) and count >= 1
+                for count in (
+                    self.keypoint_channels,
+                    self.keypoint_head_channels,
+                    self.person_channels,
+                    self.person_head_channels,
+                    self.prn_nodes,
+                    self.prn_layers,
+                )
+            ),
             "prn_dropout must be in [0, 1)": 0 <= self.prn_dropout < 1,
             "prn_margin must be 0 or more": self.prn_margin >= 0,
             "image_size must be a shorter and a longer side of at least 32 pixels": len(self.image_size) == 2
@@ -112,7 +114,7 @@ def load_config(model_dir):
         raise UserError(f"{path} has fields this version does not know: {unknown}")
     try:
         return ModelConfig(**fields)
-    except (TypeError, ValueError) as error:
+    except (UserError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a model configuration: {error}") from error
 
 

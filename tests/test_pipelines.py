@@ -114,6 +114,12 @@ def test_people_of_an_image_take_turns_from_pass_to_pass(make_record, records):
     assert_same(batches[0], batches[2])
 
 
+def test_every_keypoint_sample_has_its_own_augmentation(make_record, records):
+    record = make_record({"box": [60, 20, 130, 120]}, path=records[0].path)
+    ((images, _),) = take(keypoint_dataset([record], SIZE, 4, OUTPUTS), 1)
+    assert len({image.tobytes() for image in images}) == 4
+
+
 def test_keypoint_validation_is_one_pass_in_order_without_jitter(records):
     augmentation = PatchAugmentation(framing="image")
     dataset = keypoint_dataset(records, SIZE, 4, OUTPUTS, augmentation, seed=1, training=False)

@@ -1,0 +1,71 @@
+"""The whole chain from pictures to metrics: targets, losses, decoding, grouping and coordinates at once."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from mpn.quickstart import commands
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MPN_COCO = os.environ.get("MPN_COCO")
+
+
+def run_python(*arguments):
+    result = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, f"{arguments}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    return result
+
+
+def test_quick_start_learns_its_pictures(tmp_path):
+    """A light backbone learns eight synthetic pictures by heart, in under three minutes on two cores."""
+    for _, arguments in commands(tmp_path):
+        run_python(*arguments)
+    metrics = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert metrics["settings"]["images"] == 8
+    assert metrics["keypoints"]["AP"] > 0.4, metrics
+    assert metrics["boxes"]["AP"] > 0.3, metrics
+    assert len(list((tmp_path / "results").glob("*_poses.jpg"))) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
+def test_resnet50_learns_eight_photographs(tmp_path):
+    """ResNet-50 from random weights learns eight photographs with several people each; half an hour with AMX."""
+    coco, model, metrics = tmp_path / "coco", tmp_path / "model", tmp_path / "metrics.json"
+    write_subset(pathlib.Path(MPN_COCO), coco, images=8)
+    shared = ["--coco", coco, "--model", model, "--precision", "mixed_bfloat16", "--validation", "train"]
+    shared += ["--steps-per-epoch", 20, "--batch-size", 8]
+    stage_1 = "--framing image --rotation 0 --scale 1 1 --mirror 0 --image-size 480 --inference-size 480 480".split()
+    stage_1 += ["--backbone-weights", "none", "--plateau-patience", 10]
+    run_python("train_keypoints.py", *shared, *stage_1, "--learning-rate", 3e-4, "--epochs", 12)
+    run_python("train_keypoints.py", *shared, *stage_1, "--learning-rate", 3e-5, "--epochs", 15, "--resume")
+    stage_2 = ["--image-size", 480, 480, "--mirror", 0, "--learning-rate", 1e-3, "--epochs", 15]
+    run_python("train_person.py", *shared, *stage_2)
+    stage_3 = ["--loss", "cross-entropy", "--learning-rate", 3e-4, "--epochs", 10, "--box-jitter", 0.05]
+    run_python("train_prn.py", *shared, *stage_3)
+    run_python("evaluate.py", "--coco", coco, "--model", model, "--split", "train", "--metrics", metrics)
+    figures = json.loads(metrics.read_text())
+    assert figures["keypoints"]["AP"] >= 0.9, figures
+    assert figures["boxes"]["AP"] >= 0.85, figures
+
+
+def write_subset(source, folder, images):
+    """A COCO folder of the first images of val2017 with two labelled people or more and no crowd region."""
+    content = json.loads((source / "annotations" / "person_keypoints_val2017.json").read_text())
+    people = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        people[annotation["image_id"]].append(annotation)
+
+    def suits(image):
+        found = people[image["id"]]
+        return sum(a["num_keypoints"] > 0 for a in found) >= 2 and not any(a["iscrowd"] for a in found)
+
+    content["images"] = [image for image in content["images"] if suits(image)][:images]
+    content["annotations"] = [a for image in content["images"] for a in people[image["id"]]]
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "annotations" / "person_keypoints_train2017.json").write_text(json.dumps(content))
+    (folder / "train2017").symlink_to(source / "val2017")

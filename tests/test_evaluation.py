@@ -1,0 +1,202 @@
+"""Metrics, result files and the sources of an evaluation, against pycocotools and the ground truth itself."""
+
+import json
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+import evaluate as script
+from mpn.cli import run
+from mpn.config import ModelConfig, save_config
+from mpn.data.coco import annotation_file, load_annotations
+from mpn.errors import UserError
+from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
+from mpn.evaluation.results import (
+    box_results,
+    keypoint_results,
+    results_file,
+    validate_keypoint_results,
+    write_keypoint_results,
+)
+from mpn.people import Person
+
+MPN_COCO = os.environ.get("MPN_COCO")
+EXAMPLE = pathlib.Path(MPN_COCO or ".").parent / "coco-labels"
+
+
+def true_people(record, which):
+    """The ground truth of an image as predictions."""
+    return [
+        Person(box, 1.0, np.where(keypoints[:, 2:] > 0, keypoints, 0.5), 1.0)
+        for box, keypoints in zip(record.boxes[which], record.keypoints[which], strict=True)
+    ]
+
+
+def assert_ground_truth_is_perfect(path):
+    records = load_annotations(path)
+    poses, boxes = [], []
+    for record in records:
+        poses += keypoint_results(record.id, true_people(record, record.labelled))
+        boxes += box_results(record.id, true_people(record, ~record.crowd))
+    truth = load_ground_truth(path)
+    ids = [record.id for record in records]
+    keypoints = evaluate_keypoints(truth, poses, ids)
+    assert keypoints["AP"] == pytest.approx(1, abs=1e-6), keypoints
+    assert evaluate_boxes(truth, boxes, ids)["AP"] == pytest.approx(1, abs=1e-6)
+    # The same predictions moved by a tenth of a box are not perfect: the metric does measure.
+    for result in poses:
+        result["keypoints"] = [value + 15 for value in result["keypoints"]]
+    assert evaluate_keypoints(truth, poses, ids)["AP"] < 0.9
+
+
+def test_ground_truth_as_prediction_is_perfect_on_the_synthetic_set(synthetic_coco):
+    assert_ground_truth_is_perfect(annotation_file(synthetic_coco, "val"))
+
+
+@pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
+def test_ground_truth_as_prediction_is_perfect_on_photographs():
+    assert_ground_truth_is_perfect(annotation_file(MPN_COCO, "val"))
+
+
+@pytest.mark.skipif(not EXAMPLE.is_dir(), reason="the published example is not beside MPN_COCO")
+def test_published_example_is_reproduced():
+    truth = load_ground_truth(EXAMPLE / "example_coco_val.json")
+    results = json.loads((EXAMPLE / "example_coco_preds.json").read_text())
+    metrics = evaluate_keypoints(truth, results, truth.getImgIds())
+    expected = {"AP": 0.86089, "AP50": 0.99315, "AP75": 0.91089, "APM": 0.77558, "APL": 0.93725, "AR": 0.875}
+    assert {name: round(metrics[name], 5) for name in expected} == expected
+
+
+def test_no_results_score_zero(synthetic_coco):
+    truth = load_ground_truth(annotation_file(synthetic_coco, "val"))
+    assert evaluate_keypoints(truth, [], truth.getImgIds())["AP"] == 0
+    assert evaluate_boxes(truth, [], truth.getImgIds())["AP"] == 0
+
+
+def person(score=0.5):
+    return Person(np.float32([1, 2, 11, 22]), 0.9, np.full((17, 3), 0.5, np.float32) + (3, 4, 0), score)
+
+
+def test_results_have_coco_units():
+    (pose,) = keypoint_results(7, [person()])
+    assert pose["image_id"] == 7 and pose["category_id"] == 1 and len(pose["keypoints"]) == 51
+    assert pose["keypoints"][:3] == [3.0, 4.0, 0.5]  # our 3.5 and 4.5 less half a pixel
+    (box,) = box_results(7, [person()])
+    assert box["bbox"] == [1, 2, 10, 20] and box["score"] == pytest.approx(0.9)
+
+
+def test_an_image_keeps_its_best_twenty_people():
+    results = keypoint_results(1, [person(score=i / 100) for i in range(30)])
+    assert [result["score"] for result in results] == [i / 100 for i in range(29, 9, -1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_id": 99}, "no image"),
+        ({"category_id": 2}, "category 2"),
+        ({"keypoints": [0.0] * 50}, "51"),
+        ({"keypoints": [0.0] * 50 + [float("nan")]}, "finite"),
+        ({"score": float("inf")}, "finite"),
+    ],
+)
+def test_results_are_checked_before_they_are_written(tmp_path, change, words):
+    results = keypoint_results(1, [person()])
+    results[0] |= change
+    path = results_file(tmp_path, "test-dev", "mpn")
+    with pytest.raises(UserError, match=words):
+        write_keypoint_results(path, results, [1], zipped=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_than_twenty_people_are_refused():
+    with pytest.raises(UserError, match="more than 20"):
+        validate_keypoint_results(keypoint_results(1, [person()]) * 21, [1])
+
+
+def test_files_have_the_servers_names_and_content(tmp_path):
+    path = results_file(tmp_path / "new", "test-dev", "mpn")
+    results = keypoint_results(1, [person()])
+    write_keypoint_results(path, results, [1], zipped=True)
+    assert path.name == "person_keypoints_test-dev2017_mpn_results.json"
+    assert json.loads(path.read_text()) == results
+    with zipfile.ZipFile(path.with_suffix(".zip")) as archive:
+        assert archive.namelist() == [path.name]
+        assert json.loads(archive.read(path.name)) == results
+    with pytest.raises(UserError, match="letters"):
+        results_file(tmp_path, "val", "a/b")
+
+
+def run_script(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(script.main, [str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def test_true_keypoints_and_boxes_need_no_network(synthetic_coco, tmp_path):
+    save_config(ModelConfig(), tmp_path / "model")
+    metrics = {}
+    for grouping in ("oracle", "max"):
+        file = tmp_path / f"{grouping}.json"
+        shared = ["--coco", synthetic_coco, "--model", tmp_path / "model", "--output", tmp_path, "--metrics", file]
+        sources = ["--keypoints", "ground-truth", "--boxes", "ground-truth", "--grouping", grouping]
+        assert run_script(*shared, *sources) == 0
+        metrics[grouping] = json.loads(file.read_text())
+    assert metrics["oracle"]["keypoints"]["AP"] == pytest.approx(1, abs=1e-6)
+    assert metrics["max"]["keypoints"]["AP"] < 1  # people overlap, and Max cannot tell them apart
+    assert metrics["max"]["settings"]["grouping"] == "max"
+    assert "boxes" not in metrics["max"]  # true boxes say nothing about the detector
+
+
+def test_heatmap_codec_loses_next_to_nothing(synthetic_coco, tmp_path):
+    save_config(ModelConfig(image_size=(480, 800)), tmp_path / "model")
+    file = tmp_path / "metrics.json"
+    sources = ["--keypoints", "ground-truth-heatmaps", "--boxes", "ground-truth", "--grouping", "oracle"]
+    shared = ["--coco", synthetic_coco, "--model", tmp_path / "model", "--output", tmp_path, "--metrics", file]
+    assert run_script(*shared, *sources) == 0
+    assert json.loads(file.read_text())["keypoints"]["AP"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--coco", "nowhere"], "nowhere"),
+        (["--split", "test-dev", "--boxes", "ground-truth"], "test-dev"),
+        (["--grouping", "oracle"], "oracle"),
+        (["--annotations", "labels.json"], "--annotations"),
+        (["--annotations", "labels.json", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "labels.json"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MPN_COCO", raising=False)
+    assert run_script(*arguments) == 1
+    error = capsys.readouterr().err.strip()
+    assert words in error and len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_flag_values_are_refused(capsys):
+    assert run_script("--grouping", "magic") == 2
+    assert "magic" in capsys.readouterr().err
+
+
+def test_stages_out_of_order(synthetic_coco, tmp_path, capsys):
+    save_config(ModelConfig(), tmp_path / "model")
+    assert run_script("--coco", synthetic_coco, "--model", tmp_path / "model") == 1
+    assert "train_keypoints.py" in capsys.readouterr().err
+    assert run_script("--coco", synthetic_coco, "--model", tmp_path / "none") == 1
+    assert "train_keypoints.py" in capsys.readouterr().err
+
+
+def test_results_load_in_pycocotools(synthetic_coco, tmp_path):
+    path = annotation_file(synthetic_coco, "val")
+    record = next(r for r in load_annotations(path) if r.labelled.any())
+    file = results_file(tmp_path, "val", "mpn")
+    write_keypoint_results(file, keypoint_results(record.id, true_people(record, record.labelled)), [record.id])
+    loaded = COCO(str(path)).loadRes(str(file))
+    assert len(loaded.getAnnIds()) == record.labelled.sum()
