@@ -28,17 +28,14 @@ def stage_times(model, data, people=20, repeats=20):
         dict of stage to seconds: "decode and resize", "network", "peaks and NMS", "PRN and grouping", and "predict",
         the whole of one call, timed on its own with the people that the model itself finds.
     """
-    import tensorflow as tf
-
     from mpn.images import decode_image
 
     image = decode_image(data, "image")
     inputs, _ = model.prepare(image)
-    network = model.compile_graph(model.forward, tf.TensorSpec((1, None, None, 3), tf.uint8))
     detections = crowd(people, image.shape[:2])
     stages = {
         "decode and resize": lambda: model.prepare(decode_image(data, "image")),
-        "network": lambda: network(inputs),
+        "network": lambda: model.forward_graph(*inputs),
         "network, peaks and NMS": lambda: model.detect(image),
         "PRN and grouping": lambda: model.group(detections),
         "predict": lambda: model.predict(image),

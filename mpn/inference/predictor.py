@@ -17,7 +17,8 @@ from mpn.people import SilhouetteMap
 from mpn.precision import resolve_inference_precision, rewrite_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS
 
-_IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
+# What a graph takes: a padded image, and the width and height of what is not padding.
+_INPUTS = (tf.TensorSpec((1, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +108,14 @@ class MultiPoseNet:
             ValueError: `image` has another shape or dtype.
         """
         inputs, scale = self.prepare(image)
-        raw = self._predict_graph(inputs)
+        raw = self._predict_graph(*inputs)
         detections = self._detections(raw, scale, image.shape[:2])
         return build_people(self.grouping, detections, raw["candidates"], raw["guesses"] / scale, raw["guess_scores"])
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, not yet grouped."""
         inputs, scale = self.prepare(image)
-        return self._detections(self._detect_graph(inputs), scale, image.shape[:2])
+        return self._detections(self._detect_graph(*inputs), scale, image.shape[:2])
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""
@@ -138,7 +139,7 @@ class MultiPoseNet:
         """
         inputs, scale = self.prepare(image)
         height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE).astype(int)
-        return self._heatmap_graph(inputs)["heatmaps"][0, :height, :width]
+        return self.forward_graph(*inputs)["heatmaps"][0, :height, :width]
 
     def prepare(self, image):
         """Scales an image and pads it, at the right and below, to a multiple of 32.
@@ -147,7 +148,7 @@ class MultiPoseNet:
             image: (H, W, 3) uint8 RGB.
 
         Returns:
-            inputs: (1, h, w, 3) uint8 tensor.
+            inputs: what the graphs take: (1, h, w, 3) uint8, and (2,) float32, width and height without padding.
             scale: (2,) float32, input pixels an image pixel along x and y.
         """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
@@ -156,7 +157,7 @@ class MultiPoseNet:
         height, width = scaled.shape[:2]
         inputs = np.zeros((1, pad_to_multiple(height), pad_to_multiple(width), 3), np.uint8)
         inputs[0, :height, :width] = scaled
-        return tf.constant(inputs), scale
+        return (tf.constant(inputs), tf.constant([width, height], tf.float32)), scale
 
     def _detections(self, raw, scale, image_size):
         """Detections in image pixels from the graph's outputs in input pixels."""
@@ -167,29 +168,27 @@ class MultiPoseNet:
 
     @functools.cached_property
     def _predict_graph(self):
-        def predict(images):
-            detected = self._detected(images)
+        def predict(images, size):
+            detected = self._detected(images, size)
             return {**detected, **self._grouped(detected)}
 
-        return self.compile_graph(predict, _IMAGE)
+        return self._compile(predict, *_INPUTS)
 
     @functools.cached_property
     def _detect_graph(self):
-        return self.compile_graph(self._detected, _IMAGE)
+        return self._compile(self._detected, *_INPUTS)
 
     @functools.cached_property
-    def _heatmap_graph(self):
-        def heatmaps(images):
-            return {"heatmaps": self.forward(images)["heatmaps"]}
-
-        return self.compile_graph(heatmaps, _IMAGE)
+    def forward_graph(self):
+        """The single forward pass alone: function of `prepare`'s inputs, giving the outputs of `Networks.forward`."""
+        return self._compile(lambda images, _: self._forward(images), *_INPUTS)
 
     @functools.cached_property
     def _group_graph(self):
         def group(peaks, scores, boxes):
             return self._grouped({"peaks": peaks, "peak_scores": scores, "boxes": boxes})
 
-        return self.compile_graph(
+        return self._compile(
             group,
             tf.TensorSpec((NUM_KEYPOINTS, None, 2), tf.float32),
             tf.TensorSpec((NUM_KEYPOINTS, None), tf.float32),
@@ -207,7 +206,7 @@ class MultiPoseNet:
     def _on_cpu_in_bfloat16(self):
         return self.precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
 
-    def forward(self, images):
+    def _forward(self, images):
         """Graph of the single forward pass; see `Networks.forward`.
 
         The weights are constants of the graph, so that TensorFlow folds batch normalisation into the convolutions and
@@ -221,9 +220,9 @@ class MultiPoseNet:
         outputs, _ = network.stateless_call(trainable, fixed, tf.cast(images, tf.float32), training=False)
         return outputs
 
-    def _detected(self, images):
+    def _detected(self, images, size):
         """Graph of the single forward pass, peaks and NMS on one image; see `Detections`, in input pixels."""
-        outputs = self.forward(images)
+        outputs = self._forward(images)
         shape = tf.shape(images)
         positions, scores = find_peaks(outputs["heatmaps"][..., :NUM_KEYPOINTS])
         boxes = decode_boxes(outputs["regression"], shape[1], shape[2])
@@ -236,7 +235,7 @@ class MultiPoseNet:
         )
         found = box_scores > 0  # the rest is padding
         return {
-            "boxes": tf.boolean_mask(boxes, found),
+            "boxes": tf.minimum(tf.boolean_mask(boxes, found), tf.tile(size, (2,))),
             "box_scores": tf.boolean_mask(box_scores, found),
             "peaks": positions[0] * STRIDE,
             "peak_scores": scores[0],
@@ -256,7 +255,7 @@ class MultiPoseNet:
         )
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
-    def compile_graph(self, function, *signature):
+    def _compile(self, function, *signature):
         """A compiled graph in this model's precision: function of tensors, giving a dict of numpy arrays.
 
         Args:
@@ -265,7 +264,7 @@ class MultiPoseNet:
         """
         # A network is built when first asked for, which must not happen inside a graph.
         _ = self._prn
-        if _IMAGE in signature:
+        if signature == _INPUTS:
             _ = self.networks.forward
         graph = tf.function(function, input_signature=signature)
 

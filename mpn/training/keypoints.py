@@ -1,6 +1,7 @@
 """Stage 1: backbone and keypoint subnet (§3.2, §3.5)."""
 
 import dataclasses
+import functools
 import pathlib
 
 import keras
@@ -48,18 +49,15 @@ def train_keypoints(options):
         options.framing, options.person_share, options.rotation, tuple(options.scale), options.mirror
     )
 
-    def data(records, first=0, training=True):
-        return keypoint_dataset(
-            records,
-            options.image_size,
-            options.batch_size,
-            list(model.output),
-            augmentation,
-            options.seed,
-            first,
-            training,
-            options.workers,
-        )
+    data = functools.partial(
+        keypoint_dataset,
+        size=options.image_size,
+        batch_size=options.batch_size,
+        outputs=list(model.output),
+        augmentation=augmentation,
+        seed=options.seed,
+        workers=options.workers,
+    )
 
     def save_best():
         save_config(config, options.model)
@@ -72,7 +70,7 @@ def train_keypoints(options):
             loss={name: masked_l2 for name in model.output},
             architecture=config.section("keypoints"),
             samples=len(training),
-            training_data=lambda first: data(training, first),
+            training_data=lambda first: data(training, first=first),
             validation_data=data(validation, training=False),
             save_best=save_best,
         ),

@@ -1,5 +1,7 @@
 """Stage 2: the person subnet on the frozen backbone (§3.3, §3.5)."""
 
+import functools
+
 import keras
 
 from mpn.data.person_pipeline import person_dataset, valid_boxes
@@ -35,17 +37,14 @@ def train_person(options):
     training, validation = training_and_validation(options, keep=lambda record: len(valid_boxes(record)[0]) > 0)
     before = fingerprint(networks.backbone)
 
-    def data(records, first=0, training=True):
-        return person_dataset(
-            records,
-            options.image_size,
-            options.batch_size,
-            options.mirror,
-            options.seed,
-            first,
-            training,
-            options.workers,
-        )
+    data = functools.partial(
+        person_dataset,
+        image_size=options.image_size,
+        batch_size=options.batch_size,
+        mirror=options.mirror,
+        seed=options.seed,
+        workers=options.workers,
+    )
 
     train(
         Stage(
@@ -54,7 +53,7 @@ def train_person(options):
             loss=person_losses(),
             architecture={**networks.config.section("person"), "backbone_fingerprint": before},
             samples=len(training),
-            training_data=lambda first: data(training, first),
+            training_data=lambda first: data(training, first=first),
             validation_data=data(validation, training=False),
             save_best=lambda: networks.save_part("person", options.model),
             clipnorm=CLIPNORM,

@@ -1,5 +1,6 @@
 """Stage 3: the Pose Residual Network, from labels alone (§3.4, §3.5)."""
 
+import functools
 import pathlib
 
 import keras
@@ -38,19 +39,16 @@ def train_prn(options):
     training, validation = collect_people(training), collect_people(validation)
     networks.position_prior = position_prior(training, config.prn_margin)
 
-    def data(people, first=0, training=True):
-        return prn_dataset(
-            people,
-            options.batch_size,
-            config.prn_margin,
-            options.box_jitter,
-            options.mirror,
-            options.curriculum,
-            options.seed,
-            first,
-            training,
-            options.workers,
-        )
+    data = functools.partial(
+        prn_dataset,
+        batch_size=options.batch_size,
+        margin=config.prn_margin,
+        jitter=options.box_jitter,
+        mirror=options.mirror,
+        curriculum=options.curriculum,
+        seed=options.seed,
+        workers=options.workers,
+    )
 
     def save_best():
         save_config(config, options.model)
@@ -63,7 +61,7 @@ def train_prn(options):
             loss=PRN_LOSSES[options.loss],
             architecture=config.section("prn"),
             samples=len(training.targets),
-            training_data=lambda first: data(training, first),
+            training_data=lambda first: data(training, first=first),
             validation_data=data(validation, training=False),
             save_best=save_best,
         ),
