@@ -308,7 +308,8 @@ def _write_jpeg(path, image):
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
     if not ok:
         raise RuntimeError(f"cv2 could not encode {path}")
-    path.write_bytes(data.tobytes())
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
 
 
 def _remove_earlier_set(files):

@@ -233,9 +233,11 @@ class MultiPoseNet:
             max_detections=MAX_DETECTIONS,
             nms_threshold=NMS_THRESHOLD,
         )
-        found = box_scores > 0  # the rest is padding
+        boxes = tf.minimum(boxes, tf.tile(size, (2,)))
+        # The rest of the rows is filler, and a box that has no area now lay in the padding of the image.
+        found = (box_scores > 0) & tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
         return {
-            "boxes": tf.minimum(tf.boolean_mask(boxes, found), tf.tile(size, (2,))),
+            "boxes": tf.boolean_mask(boxes, found),
             "box_scores": tf.boolean_mask(box_scores, found),
             "peaks": positions[0] * STRIDE,
             "peak_scores": scores[0],

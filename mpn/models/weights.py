@@ -1,8 +1,11 @@
 """Weights files: Keras' own .weights.h5 with the architecture they fit written beside the numbers."""
 
+import errno
 import hashlib
 import json
+import os
 import pathlib
+import shutil
 
 import h5py
 import numpy as np
@@ -12,6 +15,9 @@ from mpn.files import atomic_path
 
 _ATTRIBUTE = "mpn"
 
+# What an HDF5 file needs besides the numbers, generously.
+_SPARE_BYTES = 1 << 20
+
 
 def save_weights(model, path, notes):
     """Writes a model's weights, and its optimizer's state where it has one, atomically.
@@ -20,8 +26,19 @@ def save_weights(model, path, notes):
         model: a built keras.Model.
         path: file whose name ends in .weights.h5; its folder is created if need be.
         notes: JSON-able dict stored in the file.
+
+    Raises:
+        OSError: the file cannot be written, or the disk has too little space for it.
     """
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
+    if (
+        shutil.disk_usage(folder).free
+        < sum(np.dtype(v.dtype).itemsize * np.prod(v.shape) for v in variables) + _SPARE_BYTES
+    ):
+        # Asked beforehand, because the HDF5 library ends the whole program when a disk fills up under it.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     with atomic_path(path) as temporary:
         model.save_weights(temporary)
         with h5py.File(temporary, "r+") as file:
