@@ -18,6 +18,7 @@ from mpn.cli import run
 from mpn.data.figure_drawing import Canvas, draw_figure, visibility
 from mpn.data.figures import sample_figure
 from mpn.errors import UserError
+from mpn.files import atomic_path
 from mpn.skeleton import KEYPOINTS, LIMBS
 
 CATEGORY = {
