@@ -24,9 +24,9 @@ def has_amx():
 def set_training_precision(precision):
     """Chooses the precision of every model built from now on.
 
-    On a GPU this is Keras' policy of the same name. On a processor `mixed_bfloat16` is oneDNN's rewriting of
-    convolutions and matrix products instead: variables and everything else stay float32, and it is twice as fast as
-    float32 where the processor has AMX.
+    On a GPU this is Keras' policy of the same name. On a processor with AMX `mixed_bfloat16` is oneDNN's rewriting of
+    convolutions and matrix products instead, about twice as fast as float32; variables and everything else stay
+    float32. On other processors bfloat16 is slower than float32, which is taken instead, with a line that says so.
 
     Args:
         precision: one of TRAINING_PRECISIONS.
@@ -37,9 +37,11 @@ def set_training_precision(precision):
     if precision not in TRAINING_PRECISIONS:
         raise UserError(f"precision must be one of {', '.join(TRAINING_PRECISIONS)}, not {precision!r}")
     on_cpu = not tf.config.list_physical_devices("GPU")
-    rewrite = precision == "mixed_bfloat16" and on_cpu
-    rewrite_to_bfloat16(rewrite)
-    keras.config.set_dtype_policy("float32" if rewrite else precision)
+    bfloat16_on_cpu = precision == "mixed_bfloat16" and on_cpu
+    if bfloat16_on_cpu and not has_amx():
+        print("this processor has no AMX: training in float32, which is faster on it than mixed_bfloat16")
+    rewrite_to_bfloat16(bfloat16_on_cpu and has_amx())
+    keras.config.set_dtype_policy("float32" if bfloat16_on_cpu else precision)
 
 
 def rewrite_to_bfloat16(active):
@@ -48,7 +50,7 @@ def rewrite_to_bfloat16(active):
 
 
 def resolve_inference_precision(precision):
-    """ "auto" becomes bfloat16 where the processor has AMX and there is no GPU, float32 elsewhere.
+    """Turns "auto" into bfloat16 where the processor has AMX and there is no GPU, float32 elsewhere.
 
     Raises:
         UserError: not one of INFERENCE_PRECISIONS.

@@ -1,12 +1,16 @@
 """From an image to people, with networks that were never trained but are made to see people everywhere."""
 
+import json
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
+import evaluate
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
 from mpn.data.geometry import fit_image
@@ -135,6 +139,26 @@ def test_save_and_load_predict_the_same(model, tmp_path):
     result = subprocess.run([*command, "--output", str(tmp_path / "out")], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_dev_results_are_what_the_server_takes(model, synthetic_coco, tmp_path):
+    """From image_info_test-dev2017.json alone to a JSON and its zip that pycocotools accepts for those images."""
+    model.save(tmp_path / "model")
+    coco = tmp_path / "coco"
+    (coco / "annotations").mkdir(parents=True)
+    (coco / "test2017").symlink_to(synthetic_coco / "test2017")
+    info = json.loads((synthetic_coco / "annotations" / "image_info_test-dev2017.json").read_text())
+    (coco / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps(info))
+    arguments = ["--coco", coco, "--model", tmp_path / "model", "--split", "test-dev", "--output", tmp_path / "out"]
+    evaluate.main([str(argument) for argument in [*arguments, "--name", "mine"]])
+    path = tmp_path / "out" / "person_keypoints_test-dev2017_mine_results.json"
+    truth = COCO()
+    truth.dataset = {**info, "annotations": [], "info": {}}
+    truth.createIndex()
+    results = truth.loadRes(str(path))
+    assert set(results.getImgIds()) <= {image["id"] for image in info["images"]} and results.getAnnIds()
+    with zipfile.ZipFile(path.with_suffix(".zip")) as archive:
+        assert json.loads(archive.read(path.name)) == json.loads(path.read_text())
 
 
 def test_bfloat16_finds_the_same_people(model, networks):
