@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.applications import resnet
 
 from mpn.errors import UserError
 from mpn.models.backbone import LEVELS, build_backbone, freeze_batch_normalization, load_backbone_weights
+from mpn.models.normalization import BatchNormalization
 
 RESNET50_LEVELS = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 MOBILENET_LEVELS = ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")
@@ -158,3 +160,31 @@ def test_frozen_normalization_ignores_the_batch():
     for old, new in zip(statistics, backbone.non_trainable_variables, strict=True):
         np.testing.assert_array_equal(old, new)
     assert backbone.trainable_variables  # the convolutions still learn
+
+
+def test_batch_normalization_is_keras_own():
+    """Same outputs, gradients and running statistics as Keras' layer, in training and inference."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(3, 2, (4, 5, 6, 7)).astype(np.float32)
+    ours, theirs = (kind(momentum=0.9, epsilon=1e-3) for kind in (BatchNormalization, keras.layers.BatchNormalization))
+    weights = [rng.uniform(0.5, 2, 7).astype(np.float32) for _ in range(4)]
+    results = []
+    for layer in (ours, theirs):
+        layer.build(images.shape)
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            inputs = tf.Variable(images)
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(outputs**3)
+        gradients = tape.gradient(loss, [inputs, *layer.trainable_variables])
+        results.append([outputs, *gradients, *layer.get_weights(), layer(images, training=False)])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+    assert not np.allclose(ours.moving_mean, weights[2])  # it did move
+
+
+def test_frozen_batch_normalization_stays_as_it_is():
+    layer = BatchNormalization()
+    layer.trainable = False
+    layer(np.full((2, 3, 3, 1), 5, np.float32), training=True)
+    assert layer.moving_mean.numpy() == [0] and layer.moving_variance.numpy() == [1]

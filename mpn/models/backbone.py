@@ -10,6 +10,7 @@ import keras
 from keras import layers, ops
 
 from mpn.errors import UserError
+from mpn.models.normalization import BatchNormalization
 
 LEVELS = ("C2", "C3", "C4", "C5")
 
@@ -19,8 +20,8 @@ RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 # The layers of keras.applications' MobileNetV2 that end each stride. Expanded features, as its SSD users take them.
 MOBILENET_V2_LEVELS = ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")
 
-# Of the running statistics, as in PyTorch. keras.applications' 0.99 and 0.999 take hundreds of steps to leave their
-# start, and in bfloat16 a step of 1 % of a difference is rounded away: statistics would stop far from the truth.
+# Of the running statistics, as in PyTorch: keras.applications' 0.99 and 0.999 take hundreds of steps to leave their
+# start, longer than a short run has.
 NORMALIZATION_MOMENTUM = 0.9
 
 
@@ -56,7 +57,8 @@ def build_backbone(name="resnet50", dilated=False, width=1.0):
         features = _resnet_stages(x, RESNET_BLOCKS[name], dilated)
     elif name == "mobilenet_v2":
         x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization")(images)
-        network = keras.applications.MobileNetV2(input_tensor=x, alpha=width, include_top=False, weights=None)
+        network = keras.applications.MobileNetV2((None, None, 3), alpha=width, include_top=False, weights=None)
+        network = keras.models.clone_model(network, input_tensors=x, clone_function=_with_our_normalization)
         features = [network.get_layer(level).output for level in MOBILENET_V2_LEVELS]
     else:
         raise UserError(f"unknown backbone {name!r}: choose resnet50, resnet101 or mobilenet_v2")
@@ -68,11 +70,17 @@ def build_backbone(name="resnet50", dilated=False, width=1.0):
     return model
 
 
+def _with_our_normalization(layer):
+    """A copy of a layer without its weights; batch normalisation becomes ours."""
+    kind = BatchNormalization if isinstance(layer, layers.BatchNormalization) else type(layer)
+    return kind.from_config(layer.get_config())
+
+
 def _resnet_stages(x, blocks, dilated):
     """The four stage outputs of ResNet v1 (He et al.), with the strides in the first 1x1 convolution of a stage."""
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = layers.Conv2D(64, 7, strides=2, name="conv1_conv")(x)
-    x = layers.BatchNormalization(epsilon=1.001e-5, name="conv1_bn")(x)
+    x = BatchNormalization(epsilon=1.001e-5, name="conv1_bn")(x)
     x = layers.Activation("relu", name="conv1_relu")(x)
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
@@ -98,7 +106,7 @@ def _resnet_block(x, filters, stride, dilation, shortcut, name):
 
     def convolution(y, channels, kernel, index, **options):
         y = layers.Conv2D(channels, kernel, name=f"{name}_{index}_conv", **options)(y)
-        return layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_{index}_bn")(y)
+        return BatchNormalization(epsilon=1.001e-5, name=f"{name}_{index}_bn")(y)
 
     residual = convolution(x, 4 * filters, 1, 0, strides=stride) if shortcut else x
     y = convolution(x, filters, 1, 1, strides=stride)
