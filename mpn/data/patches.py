@@ -18,7 +18,7 @@ class PatchAugmentation:
 
     Attributes:
         framing: "person" centres on one person and scales it to `person_share` of the patch; "image" fits the whole
-            image into the patch.
+            image into the patch, at its top left as in inference.
         person_share: longer side of that person's box, as a share of the patch side.
         rotation: largest rotation in degrees, either way.
         scale: smallest and largest factor on the scale.
@@ -71,19 +71,24 @@ def patch_map(record, size, augmentation, turn, rng):
         turn: the epoch, which decides the person.
         rng: numpy Generator.
     """
-    centre = (record.width / 2, record.height / 2)
-    scale = size / max(record.width, record.height)
+    extent = np.array([record.width, record.height])
+    centre, middle = extent / 2, np.array([size, size]) / 2
+    scale = size / extent.max()
     if augmentation.framing == "person" and len(record.boxes):
         x1, y1, x2, y2 = record.boxes[choose_person(record, turn)]
         centre = ((x1 + x2) / 2, (y1 + y2) / 2)
         scale = min(augmentation.person_share * size / max(x2 - x1, y2 - y1, 1.0), _LARGEST_SCALE)
-    return affine(
+    else:
+        middle = scale * extent / 2  # padding at the right and below, as in inference
+    matrix = affine(
         centre,
         (size, size),
         scale * rng.uniform(*augmentation.scale),
         rng.uniform(-augmentation.rotation, augmentation.rotation),
         rng.random() < augmentation.mirror,
     )
+    matrix[:, 2] += middle - size / 2
+    return matrix
 
 
 def make_patch(image, record, matrix, size):
