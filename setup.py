@@ -13,7 +13,8 @@ setup(
     packages=find_packages(include=["mpn", "mpn.*"]),
     install_requires=[
         "tensorflow==2.21.*",  # runs the networks; keras-retinanet's layers are written for it
-        "keras==3.15.*",  # the models
+        "keras==3.15.*; python_version >= '3.11'",  # the models
+        "keras==3.12.*; python_version < '3.11'",  # the last for Python 3.10
         "keras-retinanet==1.0.0",  # RetinaNet's heads, losses, anchors and filtering, as the paper used
         "pycocotools>=2.0.8",  # COCO's official metrics, and RLE silhouettes
         "numpy>=1.26",

@@ -5,7 +5,7 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, positive_float, positive_int, share
+    from mpn.arguments import ImageSize, degrees, positive_float, positive_int, share
     from mpn.config import BACKBONES, ModelConfig
     from mpn.data.patches import PatchAugmentation
     from mpn.training.keypoints import train_keypoints
@@ -46,7 +46,7 @@ def main(argv=None):
     augmentation.add_argument(
         "--person-share", type=positive_float, default=default.person_share, help="of the patch side, for person"
     )
-    augmentation.add_argument("--rotation", type=float, default=default.rotation, help="largest, in degrees")
+    augmentation.add_argument("--rotation", type=degrees, default=default.rotation, help="largest, in degrees")
     augmentation.add_argument(
         "--scale", type=positive_float, nargs=2, default=list(default.scale), metavar=("LEAST", "MOST"), help="factor"
     )

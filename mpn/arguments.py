@@ -24,6 +24,11 @@ def share(text):
     return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
+def degrees(text):
+    """argparse type: an angle from 0 to 180."""
+    return _number(text, float, lambda value: 0 <= value <= 180, "an angle from 0 to 180 degrees")
+
+
 class ImageSize(argparse.Action):
     """Takes SHORTER [LONGEST] in pixels and stores the pair; the longest side defaults to 5/3 of the shorter.
 
@@ -34,7 +39,7 @@ class ImageSize(argparse.Action):
         super().__init__(option_strings, dest, nargs="+", type=positive_int, **options)
 
     def __call__(self, parser, namespace, values, option_string=None):
-        shorter, longest = (*values, values[0] * 5 // 3)[:2]
+        shorter, longest = (*values, with_longest_side(values[0])[1])[:2]
         if len(values) > 2 or longest < shorter:
             parser.error(f"{option_string} takes SHORTER, or SHORTER and LONGEST with LONGEST at least SHORTER")
         setattr(namespace, self.dest, (shorter, longest))
@@ -48,6 +53,11 @@ def add_coco_option(parser):
         default=os.environ.get("MPN_COCO"),
         help="folder in COCO layout: train2017/, val2017/, annotations/ (default: $MPN_COCO)",
     )
+
+
+def with_longest_side(shorter):
+    """(shorter, longest) side in pixels, in RetinaNet's proportion of 800 to 1333."""
+    return shorter, shorter * 5 // 3
 
 
 def _number(text, kind, accepts, wanted):

@@ -26,9 +26,18 @@ def run(main, argv=None):
         message = f"cannot read or write{where}: {error.strerror or error}; check the path, permissions and free space"
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        _leave(130, argv is None)
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    _leave(1, argv is None)
+
+
+def _leave(status, at_once):
+    """Ends the program after an error, without waiting for TensorFlow's data threads, which may never end."""
+    if at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def import_tensorflow():

@@ -78,7 +78,10 @@ class ModelConfig:
         }
         for sentence, holds in checks.items():
             if not holds:
-                raise UserError(f"{sentence}; got {self}")
+                given = {
+                    k: v for k, v in dataclasses.asdict(self).items() if k.split("_")[-1] in sentence or k in sentence
+                }
+                raise UserError(f"{sentence}, not {', '.join(f'{k}={v!r}' for k, v in given.items())}")
 
     def replace(self, **changes):
         """A copy with some fields changed, checked again."""
@@ -116,6 +119,19 @@ def load_config(model_dir):
         return ModelConfig(**fields)
     except (UserError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a model configuration: {error}") from error
+
+
+def save_section(config, model_dir, part):
+    """Writes the fields of one part, and keeps those that another stage has written meanwhile.
+
+    Args:
+        config: ModelConfig.
+        model_dir: the model directory.
+        part: "keypoints", which owns everything that is not the PRN's, or "prn".
+    """
+    stored = load_config(model_dir) if (pathlib.Path(model_dir) / CONFIG_FILE).exists() else config
+    mine = {name: v for name, v in dataclasses.asdict(config).items() if name.startswith("prn_") == (part == "prn")}
+    save_config(stored.replace(**mine), model_dir)
 
 
 def save_config(config, model_dir):

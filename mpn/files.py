@@ -5,6 +5,7 @@ import errno
 import gzip
 import json
 import os
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def _flush_to_disk(path):
     """Without this, a power cut soon after the renaming may leave an empty file under the final name."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def make_writable(folder):
+    """Makes a folder where need be, and makes sure that files can be written there.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def write_json(path, value, indent=None):

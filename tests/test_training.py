@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from mpn.cli import run
-from mpn.config import load_config
+from mpn.config import ModelConfig, load_config, save_section
 from mpn.data.synthetic import write_synthetic_coco
 from mpn.models.multiposenet import POSITION_PRIOR_FILE, Networks, weights_file
 from mpn.models.weights import fingerprint, read_notes
@@ -142,7 +142,7 @@ def after_stage_1(stage_1, tmp_path):
 def test_stage_1_writes_its_files(stage_1):
     config = load_config(stage_1)
     assert (config.backbone, config.width, config.keypoint_channels) == ("mobilenet_v2", 0.35, 16)
-    assert config.image_size == (64, 107)
+    assert config.image_size == (64, 106)
     assert weights_file(stage_1, "keypoints").is_file() and last_checkpoint(stage_1, "keypoints").is_file()
     assert list(run_folder(stage_1, "keypoints").rglob("events.out.tfevents.*"))
     assert not [path for path in stage_1.rglob("*") if path.name.startswith(".tmp-")]
@@ -510,3 +510,25 @@ def test_stage_1_trains_on_two_devices_as_on_one(tiny_coco, stage_1, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_log(stage_1, tmp_path / "model", "keypoints")
     Networks.load(tmp_path / "model", ("keypoints",))
+
+
+def test_a_damaged_training_image_ends_the_run_with_its_name(tiny_coco, tmp_path):
+    """In a process of its own: TensorFlow's data threads must not keep it alive."""
+    coco = tmp_path / "coco"
+    shutil.copytree(tiny_coco, coco)
+    for path in (coco / "train2017").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    command = [sys.executable, "train_keypoints.py", *keypoint_arguments(coco, tmp_path / "model")]
+    result = subprocess.run([str(a) for a in command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: image") and "truncated" in last
+    assert not (tmp_path / "model" / "keypoints.weights.h5").exists()
+
+
+def test_stages_do_not_undo_each_others_configuration(tmp_path):
+    save_section(ModelConfig(backbone="mobilenet_v2"), tmp_path, "keypoints")
+    save_section(ModelConfig(prn_nodes=7), tmp_path, "prn")  # started when there was no config.json yet
+    save_section(ModelConfig(backbone="mobilenet_v2", width=0.5), tmp_path, "keypoints")
+    config = load_config(tmp_path)
+    assert (config.backbone, config.width, config.prn_nodes) == ("mobilenet_v2", 0.5, 7)

@@ -7,13 +7,15 @@ import numpy as np
 
 from mpn.errors import UserError
 from mpn.files import read_json
+from mpn.images import read_image
 from mpn.skeleton import NUM_KEYPOINTS
 
 PERSON_CATEGORY = 1
 
 LAYOUT = (
     "--coco (or MPN_COCO) must name a folder with train2017/, val2017/ and "
-    "annotations/person_keypoints_{train,val}2017.json; `python -m mpn.data.synthetic DIR` writes a small one"
+    "annotations/person_keypoints_{train,val}2017.json, for test-dev test2017/ and "
+    "annotations/image_info_test-dev2017.json; `python -m mpn.data.synthetic DIR` writes a small one"
 )
 
 
@@ -149,6 +151,10 @@ def _record(image, annotations, folder):
             row[:] = np.reshape(annotation["keypoints"], (NUM_KEYPOINTS, 3))
     keypoints[..., :2] += 0.5
     keypoints[keypoints[..., 2] == 0] = 0
+    if not (image["width"] > 0 and image["height"] > 0):
+        raise ValueError(f"image {image['id']} has no size")
+    for annotation in annotations:
+        _check_segmentation(annotation.get("segmentation") or [])
     corners = np.array([a["bbox"] for a in annotations], np.float32).reshape(count, 4)
     if not (np.isfinite(corners).all() and np.isfinite(keypoints).all()):
         raise ValueError(f"image {image['id']} has a number that is not finite")
@@ -163,6 +169,30 @@ def _record(image, annotations, folder):
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool),
         segmentations=tuple(a.get("segmentation") or [] for a in annotations),
     )
+
+
+def read_record(record):
+    """The image of a record: (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: the file cannot be read, or has another size than the annotations say.
+    """
+    image = read_image(record.path)
+    if image.shape[:2] != (record.height, record.width):
+        raise UserError(
+            f"image {record.path} is {image.shape[1]} x {image.shape[0]} pixels and its annotations are for "
+            f"{record.width} x {record.height}: take the file that was annotated"
+        )
+    return image
+
+
+def _check_segmentation(segmentation):
+    """Raises ValueError for what is neither polygons nor an RLE."""
+    if isinstance(segmentation, dict):
+        if not {"counts", "size"} <= set(segmentation):
+            raise ValueError("an RLE without counts and size")
+    elif any(len(polygon) % 2 or len(polygon) < 6 for polygon in segmentation):
+        raise ValueError("a polygon that is not a list of three or more points")
 
 
 def hold_out(records, share, seed):

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from mpn.data.coco import read_record
 from mpn.data.order import finish, training_order
 from mpn.data.patches import PatchAugmentation, make_patch, patch_map
 from mpn.heatmaps import STRIDE
-from mpn.images import read_image
 from mpn.skeleton import NUM_KEYPOINTS
 
 # Targets and mask travel as one array, since a Keras loss is given y_true alone.
@@ -40,7 +40,7 @@ def keypoint_dataset(records, size, batch_size, outputs, augmentation=None, seed
         # Each sample has its own generator: the result does not depend on which thread runs first.
         rng = np.random.default_rng([seed, number])
         matrix = patch_map(record, size, augmentation, turn, rng)
-        patch, targets, mask = make_patch(read_image(record.path), record, matrix, size)
+        patch, targets, mask = make_patch(read_record(record), record, matrix, size)
         return patch, np.concatenate([targets, mask], axis=-1)
 
     def load(number, turn, index):

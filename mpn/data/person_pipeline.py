@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from keras_retinanet.utils.anchors import anchor_targets_bbox, anchors_for_shape
 
+from mpn.data.coco import read_record
 from mpn.data.geometry import fit_image, pad_to_multiple
 from mpn.data.order import finish, training_order
-from mpn.images import read_image
 
 # An anchor that lies to this share inside a crowd region is neither person nor background.
 CROWD_SHARE = 0.5
@@ -32,7 +32,7 @@ def person_dataset(records, image_size, batch_size, mirror=0.5, seed=0, first=0,
 
     def sample(number, index):
         record = records[index]
-        image, scale = fit_image(read_image(record.path), image_size)
+        image, scale = fit_image(read_record(record), image_size)
         boxes, crowd = valid_boxes(record)
         boxes, crowd = boxes * np.tile(scale, 2), crowd * np.tile(scale, 2)
         if training and np.random.default_rng([seed, number]).random() < mirror:

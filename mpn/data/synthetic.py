@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mpn.arguments import natural, positive_int
 from mpn.cli import run
 from mpn.data.figure_drawing import Canvas, draw_figure, visibility
 from mpn.data.figures import sample_figure
@@ -349,13 +350,13 @@ def main(argv=None):
         prog="python -m mpn.data.synthetic", description="Writes a COCO-like set of drawn people."
     )
     parser.add_argument("folder", help="where to write")
-    parser.add_argument("--train", type=int, default=200, help="training images (default: %(default)s)")
-    parser.add_argument("--val", type=int, default=40, help="validation images (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=8, help="test images (default: %(default)s)")
+    parser.add_argument("--train", type=natural, default=200, help="training images (default: %(default)s)")
+    parser.add_argument("--val", type=natural, default=40, help="validation images (default: %(default)s)")
+    parser.add_argument("--test", type=natural, default=8, help="test images (default: %(default)s)")
     parser.add_argument(
-        "--image-size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="default: 320 240"
+        "--image-size", type=positive_int, nargs=2, default=(320, 240), metavar=("W", "H"), help="default: 320 240"
     )
-    parser.add_argument("--seed", type=int, default=0, help="what to draw (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="what to draw (default: %(default)s)")
     options = parser.parse_args(argv)
     sizes = options.train, options.val, options.test
     write_synthetic_coco(options.folder, *sizes, options.image_size, options.seed, _show_progress)

@@ -8,7 +8,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mpn.data.coco import PERSON_CATEGORY
+from mpn.errors import UserError
 from mpn.files import read_json
+from mpn.skeleton import NUM_KEYPOINTS
 
 # Names of the numbers in `COCOeval.stats`, in its order.
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
@@ -18,14 +20,28 @@ BOX_METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100"
 def load_ground_truth(path):
     """An annotations file, plain or .gz, as a pycocotools COCO object.
 
+    What pycocotools needs and small files leave out is filled in: categories, ids of annotations, areas, crowd flags
+    and numbers of keypoints.
+
     Raises:
-        UserError: the file is missing or not JSON.
+        UserError: the file is missing or not JSON, or has no images or annotations, or ids that are no integers.
     """
     coco = COCO()
-    coco.dataset = read_json(path, "COCO annotations")
-    coco.dataset.setdefault("info", {})  # loadRes copies it, and small files leave it out
-    for annotation in coco.dataset.get("annotations", ()):
+    coco.dataset = content = read_json(path, "COCO annotations")
+    if not isinstance(content, dict) or not content.get("images") or not isinstance(content.get("annotations"), list):
+        raise UserError(f"{path} has no images or no annotations to evaluate against")
+    content.setdefault("info", {})
+    content.setdefault("categories", [{"id": PERSON_CATEGORY, "name": "person"}])
+    for number, annotation in enumerate(content["annotations"], start=1):
+        width, height = annotation["bbox"][2:]
+        annotation.setdefault("id", number)
+        annotation.setdefault("category_id", PERSON_CATEGORY)
         annotation.setdefault("iscrowd", 0)
+        annotation.setdefault("area", width * height)
+        annotation.setdefault("keypoints", [0] * (3 * NUM_KEYPOINTS))
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in annotation["keypoints"][2::3]))
+    if not all(isinstance(item["id"], int) for item in (*content["images"], *content["annotations"])):
+        raise UserError(f"{path} has ids that are not whole numbers")
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco

@@ -4,16 +4,21 @@ import pathlib
 
 from tqdm import tqdm
 
-from mpn.data.coco import annotation_file, load_annotations, load_coco
+from mpn.data.coco import annotation_file, load_annotations, load_coco, read_record
 from mpn.errors import UserError
 from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
 from mpn.evaluation.results import box_results, keypoint_results, results_file, write_keypoint_results
-from mpn.evaluation.sources import EMPTY, oracle_people, with_true_boxes, with_true_heatmaps, with_true_keypoints
-from mpn.files import write_json
-from mpn.images import read_image
+from mpn.evaluation.sources import (
+    EMPTY,
+    GROUND_TRUTH,
+    GROUND_TRUTH_HEATMAPS,
+    oracle_people,
+    with_true_boxes,
+    with_true_heatmaps,
+    with_true_keypoints,
+)
+from mpn.files import make_writable, write_json
 from mpn.inference.predictor import MultiPoseNet
-
-GROUND_TRUTH = "ground-truth"
 
 
 def evaluate(options):
@@ -32,6 +37,9 @@ def evaluate(options):
     records, path = _records(options)
     folder = pathlib.Path(options.output)
     poses_path = results_file(folder, options.split, options.name)
+    ground_truth = None if options.split == "test-dev" else load_ground_truth(path)
+    for needed in (folder, pathlib.Path(options.metrics or folder / "metrics").parent):
+        make_writable(needed)  # before hours of predictions, not after
     model = MultiPoseNet.load(
         options.model,
         image_size=options.image_size,
@@ -51,7 +59,6 @@ def evaluate(options):
     print(f"{len(poses)} poses in {poses_path}, {len(boxes)} boxes in {boxes_path}")
     metrics = {}
     if options.split != "test-dev":
-        ground_truth = load_ground_truth(path)
         metrics["keypoints"] = evaluate_keypoints(ground_truth, poses, image_ids)
         if options.boxes == "network":
             metrics["boxes"] = evaluate_boxes(ground_truth, boxes, image_ids)
@@ -64,7 +71,6 @@ def evaluate(options):
     }
     _print(metrics)
     if options.metrics:
-        pathlib.Path(options.metrics).parent.mkdir(parents=True, exist_ok=True)
         write_json(options.metrics, metrics, indent=2)
     return metrics
 
@@ -83,11 +89,11 @@ def find_people(model, record, keypoints="network", boxes="network", grouping="p
         list of Person.
     """
     if keypoints == boxes == "network":
-        return model.predict(read_image(record.path))
-    detections = EMPTY if "network" not in (keypoints, boxes) else model.detect(read_image(record.path))
+        return model.predict(read_record(record))
+    detections = EMPTY if "network" not in (keypoints, boxes) else model.detect(read_record(record))
     if keypoints == GROUND_TRUTH:
         detections = with_true_keypoints(detections, record)
-    elif keypoints == "ground-truth-heatmaps":
+    elif keypoints == GROUND_TRUTH_HEATMAPS:
         detections = with_true_heatmaps(detections, record, model.config.image_size)
     if boxes == GROUND_TRUTH:
         detections = with_true_boxes(detections, record)

@@ -95,10 +95,13 @@ def main(argv=None):
     from mpn.models.multiposenet import Networks
 
     data = read_bytes(options.image, "image")
-    networks = Networks.load(options.model) if options.model else Networks(ModelConfig(backbone=options.backbone))
+    random = Networks(ModelConfig(backbone=options.backbone))
     table = {}
     for precision in ("float32", "bfloat16"):
-        model = MultiPoseNet(networks, options.image_size, precision)
+        if options.model:
+            model = MultiPoseNet.load(options.model, options.image_size, precision)
+        else:
+            model = MultiPoseNet(random, options.image_size, precision)
         table[precision] = stage_times(model, data, options.people, options.repeats)
     print(f"{'milliseconds an image':<24}" + "".join(f"{precision:>12}" for precision in table) + f"{'ratio':>8}")
     for stage in _ORDER:

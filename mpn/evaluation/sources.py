@@ -10,8 +10,9 @@ from mpn.inference.predictor import Detections
 from mpn.people import Person
 from mpn.skeleton import NUM_KEYPOINTS
 
-KEYPOINT_SOURCES = ("network", "ground-truth", "ground-truth-heatmaps")
-BOX_SOURCES = ("network", "ground-truth")
+GROUND_TRUTH, GROUND_TRUTH_HEATMAPS = "ground-truth", "ground-truth-heatmaps"
+KEYPOINT_SOURCES = ("network", GROUND_TRUTH, GROUND_TRUTH_HEATMAPS)
+BOX_SOURCES = ("network", GROUND_TRUTH)
 
 EMPTY = Detections(
     boxes=np.zeros((0, 4), np.float32),

@@ -44,10 +44,10 @@ def run_demo(inputs, output, model, threshold=0.3, show=False, image_size=None, 
     """
     paths = find_images(inputs)
     output = Path(output)
-    _make_folder(output)
     names = result_names(paths, output)
-    window = _open_window() if show else None
     model = _load(model, image_size, precision)
+    _make_folder(output)
+    window = _open_window() if show else None
     bad = 0
     for number, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
         progress = f"[{number}/{len(paths)}]"

@@ -60,26 +60,28 @@ class Checkpoints(keras.callbacks.Callback):
         plateau: ResumablePlateau.
         samples_per_epoch: training samples drawn in an epoch.
         notes: JSON-able dict stored with the state.
-        best: best validation loss so far.
+        state: dict with "samples", those drawn so far, and "best", the best validation loss so far.
     """
 
-    def __init__(self, path, save_best, plateau, samples_per_epoch, notes, best=math.inf):
+    def __init__(self, path, save_best, plateau, samples_per_epoch, notes, state):
         super().__init__()
         self.path = path
         self.save_best = save_best
         self.plateau = plateau
         self.samples_per_epoch = samples_per_epoch
         self.notes = notes
-        self.best = best
+        self.samples = state["samples"]
+        self.best = state["best"]
 
     def on_epoch_end(self, epoch, logs=None):
         loss = logs["val_loss"]
         if loss < self.best:
             self.best = float(loss)
             self.save_best()
+        self.samples += self.samples_per_epoch
         state = {
             "epoch": epoch + 1,
-            "samples": (epoch + 1) * self.samples_per_epoch,
+            "samples": self.samples,
             "best": self.best,
             "plateau": self.plateau.memory(),
         }

@@ -6,7 +6,8 @@ import pathlib
 
 import keras
 
-from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_config
+from mpn.arguments import with_longest_side
+from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
 from mpn.data.keypoint_pipeline import keypoint_dataset
 from mpn.data.patches import PatchAugmentation
 from mpn.errors import UserError
@@ -34,7 +35,7 @@ def train_keypoints(options):
     if options.image_size % 32:
         raise UserError(f"--image-size must be a multiple of 32, not {options.image_size}")
     check_fresh(options, "keypoints")
-    training, validation = training_and_validation(options, keep=lambda record: bool(record.labelled.any()))
+    training, validation = training_and_validation(options, keep=lambda record: len(record.boxes) > 0)
     config = _configuration(options)
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
@@ -60,7 +61,7 @@ def train_keypoints(options):
     )
 
     def save_best():
-        save_config(config, options.model)
+        save_section(config, options.model, "keypoints")
         networks.save_part("keypoints", options.model)
 
     train(
@@ -86,8 +87,7 @@ def _configuration(options):
     base = load_config(options.model) if path.exists() else ModelConfig()
     names = {field.name for field in dataclasses.fields(ModelConfig)} - {"image_size"}
     given = {key: value for key, value in vars(options).items() if key in names}
-    longest = max(options.image_size, round(options.image_size * 5 / 3))
-    return base.replace(**given, image_size=tuple(options.inference_size or (options.image_size, longest)))
+    return base.replace(**given, image_size=options.inference_size or with_longest_side(options.image_size))
 
 
 def _frozen_normalization(options):

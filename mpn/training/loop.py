@@ -3,8 +3,10 @@
 import dataclasses
 import math
 import pathlib
+import re
 
 import keras
+import tensorflow as tf
 
 from mpn.errors import UserError
 from mpn.files import atomic_path
@@ -88,35 +90,45 @@ def train(stage, options):
         stage.model.optimizer.build(stage.model.trainable_variables)
     plateau = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
     checkpoint = last_checkpoint(options.model, stage.name)
-    notes = {"architecture": stage.architecture}
+    notes = {"architecture": stage.architecture, "learning_rate": options.learning_rate}
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if options.resume:
-        state = load_weights(stage.model, checkpoint, stage.architecture)["state"]
+        stored = load_weights(stage.model, checkpoint, stage.architecture)
+        state = stored["state"]
         plateau.restore(state["plateau"])
         _advance_dropout(stage.model)
-        if options.learning_rate_given:
+        # The same command with --resume must not undo the schedule; another rate is meant.
+        if options.learning_rate_given and options.learning_rate != stored.get("learning_rate"):
             stage.model.optimizer.learning_rate = options.learning_rate
         print(f"resuming {checkpoint} after epoch {state['epoch']}")
     if state["epoch"] >= options.epochs:
         raise UserError(f"{checkpoint} has {state['epoch']} epochs already: raise --epochs {options.epochs} to go on")
     _drop_epochs_from(state["epoch"], folder / "log.csv")
-    stage.model.fit(
-        stage.training_data(state["samples"]),
-        epochs=options.epochs,
-        initial_epoch=state["epoch"],
-        steps_per_epoch=steps,
-        validation_data=stage.validation_data,
-        shuffle=False,  # the data sets shuffle themselves
-        verbose=1 if options.progress else 2,
-        callbacks=[
-            StopOnNonFiniteLoss(),
-            plateau,
-            keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
-            keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0),
-            # Last, so that the stored plateau and learning rate are those of the next epoch.
-            Checkpoints(checkpoint, stage.save_best, plateau, steps * options.batch_size, notes, state["best"]),
-        ],
-    )
+    callbacks = [
+        StopOnNonFiniteLoss(),
+        plateau,
+        keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
+        keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0),
+        # Last, so that the stored plateau and learning rate are those of the next epoch.
+        Checkpoints(checkpoint, stage.save_best, plateau, steps * options.batch_size, notes, state),
+    ]
+    try:
+        stage.model.fit(
+            stage.training_data(state["samples"]),
+            epochs=options.epochs,
+            initial_epoch=state["epoch"],
+            steps_per_epoch=steps,
+            validation_data=stage.validation_data,
+            shuffle=False,  # the data sets shuffle themselves
+            verbose=1 if options.progress else 2,
+            callbacks=callbacks,
+        )
+    except tf.errors.OpError as error:
+        # A pipeline's UserError, about an unreadable image say, arrives as text within TensorFlow's own error.
+        sentence = re.search(r"UserError: (.+)", error.message or "")
+        if sentence:
+            raise UserError(sentence.group(1)) from error
+        raise
 
 
 def _advance_dropout(model):

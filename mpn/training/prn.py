@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mpn import roi
-from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_config
+from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
 from mpn.data.prn_pipeline import collect_people, gather_people, prn_dataset
 from mpn.models.multiposenet import Networks
 from mpn.precision import set_training_precision
@@ -51,7 +51,7 @@ def train_prn(options):
     )
 
     def save_best():
-        save_config(config, options.model)
+        save_section(config, options.model, "prn")
         networks.save_part("prn", options.model)
 
     train(

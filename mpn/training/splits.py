@@ -20,10 +20,7 @@ def training_and_validation(options, keep):
         UserError: a missing folder or file, or nothing usable in it.
     """
     training = load_coco(options.coco, "train", options.limit)
-    try:
-        validation = load_coco(options.coco, "val", options.limit)
-    except UserError:
-        validation = None
+    validation = load_coco(options.coco, "val", options.limit) if _has_validation(options) else None
     return _usable(training, validation, keep, options, annotation_file(options.coco, "train"))
 
 
@@ -32,21 +29,29 @@ def training_and_validation_labels(options, keep):
     path = options.annotations or annotation_file(options.coco, "train")
     training = load_annotations(path, limit=options.limit)
     validation = None
-    if not options.annotations:
-        try:
-            validation = load_annotations(annotation_file(options.coco, "val"), limit=options.limit)
-        except UserError:
-            validation = None
+    if not options.annotations and _has_validation(options):
+        validation = load_annotations(annotation_file(options.coco, "val"), limit=options.limit)
     return _usable(training, validation, keep, options, path)
+
+
+def _has_validation(options):
+    """Whether there is a validation split and it is wanted; a damaged one is an error when it is read."""
+    file = annotation_file(options.coco, "train").with_name("person_keypoints_val2017.json")
+    return options.validation == "val" and file.exists()
 
 
 def _usable(training, validation, keep, options, path):
     training = [record for record in training if keep(record)]
-    validation = [record for record in validation or () if keep(record)]
     if options.validation == "train":
         validation = training
-    if not validation and len(training) > 1:
+    elif validation is None and len(training) > 1:
         training, validation = hold_out(training, options.hold_out, options.seed)
-    if not training or not validation:
-        raise UserError(f"{path} has too few images with people to train and validate on")
+        print(f"validating on {len(validation)} of the images of {path}: there is no val split")
+    validation = [record for record in validation or () if keep(record)]
+    for name, records in (("train", training), ("validate", validation)):
+        if not records:
+            raise UserError(
+                f"{path} and its val split leave no image with people to {name} on: raise --limit, or pass "
+                f"--validation train"
+            )
     return training, validation
