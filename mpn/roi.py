@@ -120,13 +120,12 @@ def highest_cells(poses, boxes):
         values: (N, K) float32, its value.
     """
     flat = ops.reshape(ops.transpose(poses, (0, 3, 1, 2)), (-1, poses.shape[-1], ROI_HEIGHT * ROI_WIDTH))
-    index = ops.argmax(flat, axis=-1)
+    values, index = (result[..., 0] for result in ops.top_k(flat, 1))  # faster than `argmax`
     cells = ops.stack([index % ROI_WIDTH, index // ROI_WIDTH], axis=-1)
     shares = (ops.cast(cells, "float32") + 0.5) / ops.convert_to_tensor([ROI_WIDTH, ROI_HEIGHT], "float32")
     boxes = ops.cast(boxes, "float32")
     corner, size = boxes[:, None, :2], boxes[:, None, 2:] - boxes[:, None, :2]
-    # Not `ops.max`, which refuses N = 0 outside a graph.
-    return corner + shares * size, ops.take_along_axis(flat, index[..., None], axis=-1)[..., 0]
+    return corner + shares * size, values
 
 
 def _gaussian(size, centres, sigma):

@@ -43,10 +43,11 @@ def test_resnet50_learns_eight_photographs(tmp_path):
     stage_1 += ["--backbone-weights", "none", "--plateau-patience", 10]
     run_python("train_keypoints.py", *shared, *stage_1, "--learning-rate", 3e-4, "--epochs", 12)
     run_python("train_keypoints.py", *shared, *stage_1, "--learning-rate", 3e-5, "--epochs", 15, "--resume")
-    stage_2 = ["--image-size", 480, 480, "--mirror", 0, "--learning-rate", 1e-3, "--epochs", 15]
-    run_python("train_person.py", *shared, *stage_2)
-    stage_3 = ["--loss", "cross-entropy", "--learning-rate", 3e-4, "--epochs", 10, "--box-jitter", 0.05]
-    run_python("train_prn.py", *shared, *stage_3)
+    stage_2 = ["--image-size", 480, 480, "--mirror", 0]
+    run_python("train_person.py", *shared, *stage_2, "--learning-rate", 1e-3, "--epochs", 9)
+    run_python("train_person.py", *shared, *stage_2, "--learning-rate", 1e-4, "--epochs", 11, "--resume")
+    stage_3 = ["--loss", "cross-entropy", "--learning-rate", 3e-4, "--epochs", 8, "--box-jitter", 0.05]
+    run_python("train_prn.py", *shared, *stage_3, "--batch-size", 32)
     run_python("evaluate.py", "--coco", coco, "--model", model, "--split", "train", "--metrics", metrics)
     figures = json.loads(metrics.read_text())
     assert figures["keypoints"]["AP"] >= 0.9, figures

@@ -181,7 +181,7 @@ class MultiPoseNet:
     @functools.cached_property
     def forward_graph(self):
         """The single forward pass alone: function of `prepare`'s inputs, giving the outputs of `Networks.forward`."""
-        return self._compile(lambda images, _: self._forward(images), *_INPUTS)
+        return self._compile(lambda images, size: self._forward(images), *_INPUTS)
 
     @functools.cached_property
     def _group_graph(self):

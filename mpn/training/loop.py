@@ -1,6 +1,7 @@
 """One stage's training run: progress, logs, validation, checkpoints and resuming."""
 
 import dataclasses
+import json
 import math
 import pathlib
 import re
@@ -12,6 +13,9 @@ from mpn.errors import UserError
 from mpn.files import atomic_path
 from mpn.models.weights import load_weights
 from mpn.training.callbacks import Checkpoints, ResumablePlateau, StopOnNonFiniteLoss
+
+# Options that change what a validation loss means: losses before and after cannot be compared.
+_VALIDATION_SETTINGS = ("validation", "limit", "image_size", "framing", "person_share", "loss", "margin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +94,18 @@ def train(stage, options):
         stage.model.optimizer.build(stage.model.trainable_variables)
     plateau = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
     checkpoint = last_checkpoint(options.model, stage.name)
-    notes = {"architecture": stage.architecture, "learning_rate": options.learning_rate}
+    settings = {name: vars(options)[name] for name in _VALIDATION_SETTINGS if name in vars(options)}
+    settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back
+    notes = {"architecture": stage.architecture, "learning_rate": options.learning_rate, "settings": settings}
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if options.resume:
         stored = load_weights(stage.model, checkpoint, stage.architecture)
         state = stored["state"]
-        plateau.restore(state["plateau"])
+        if stored.get("settings") == settings:
+            plateau.restore(state["plateau"])
+        else:
+            print("validation is not what it was: the best loss so far does not count any more")
+            state["best"] = math.inf
         _advance_dropout(stage.model)
         # The same command with --resume must not undo the schedule; another rate is meant.
         if options.learning_rate_given and options.learning_rate != stored.get("learning_rate"):
