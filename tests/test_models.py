@@ -267,7 +267,8 @@ def test_boxes_are_clipped_to_the_image():
 def test_dilated_person_subnet_has_the_same_anchors(resnets, size):
     for backbone in resnets.values():
         subnet = build_person_subnet(backbone, 8, 8)
-        outputs = subnet.predict_on_batch(features_of(backbone, *size))
+        features = features_of(backbone, *size)
+        outputs = subnet.predict_on_batch({level: features[level] for level in ("C3", "C4", "C5")})
         count = len(anchors_for_shape(size))
         assert outputs["regression"].shape == (1, count, 4)
         assert outputs["classification"].shape == (1, count, 1)

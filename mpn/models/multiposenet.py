@@ -93,7 +93,7 @@ class Networks:
         `mpn.heatmaps.find_peaks` turn them into boxes and peaks.
         """
         features = self.backbone(self.backbone.input)
-        outputs = {"heatmaps": self.keypoint_subnet(features)["heatmaps"], **self.person_detector.subnet(features)}
+        outputs = {"heatmaps": self.keypoint_subnet(features)["heatmaps"], **self.person_detector.heads(features)}
         return keras.Model(self.backbone.input, outputs, name="multiposenet")
 
     def save(self, model_dir, parts=PARTS):

@@ -14,6 +14,7 @@ NMS_THRESHOLD = 0.3
 SCORE_THRESHOLD = 0.05
 MAX_DETECTIONS = 100
 
+BACKBONE_LEVELS = ("C3", "C4", "C5")
 PYRAMID_LEVELS = (3, 4, 5, 6, 7)
 
 
@@ -44,7 +45,11 @@ class PersonDetector(keras.Model):
             dict: "regression" (B, A, 4) float32, offsets of the box corners in units of the anchor's size / 0.2;
             "classification" (B, A, 1) float32, probability of a person.
         """
-        return self.subnet(self.backbone(images, training=training), training=training)
+        return self.heads(self.backbone(images, training=training), training)
+
+    def heads(self, features, training=False):
+        """The outputs of `call` from the backbone's dict C2-C5, of which RetinaNet starts at C3."""
+        return self.subnet({level: features[level] for level in BACKBONE_LEVELS}, training=training)
 
     def detect(self, images):
         """Boxes of the people in a batch of images.
@@ -73,9 +78,9 @@ def build_person_subnet(backbone, channels=256, head_channels=256):
         channels, head_channels: see PersonDetector.
 
     Returns:
-        keras.Model from the dict C2-C5 to the dict of `PersonDetector.call`.
+        keras.Model from the dict C3-C5 to the dict of `PersonDetector.call`.
     """
-    features = {level: keras.Input(tensor.shape[1:], name=level) for level, tensor in backbone.output.items()}
+    features = {level: keras.Input(backbone.output[level].shape[1:], name=level) for level in BACKBONE_LEVELS}
 
     def pyramid(levels, _):
         """P3-P5 from C3-C5; P6 is a stride-2 convolution of C5 and P7 one of P6, as in RetinaNet."""
@@ -97,7 +102,7 @@ def build_person_subnet(backbone, channels=256, head_channels=256):
     ]
     model = retinanet.retinanet(
         inputs=features,
-        backbone_layers={level: features[level] for level in ("C3", "C4", "C5")},
+        backbone_layers=dict(features),
         num_classes=1,
         create_pyramid_features=pyramid,
         pyramid_levels=list(PYRAMID_LEVELS),
