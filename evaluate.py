@@ -7,10 +7,11 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, add_coco_option, positive_int
+    from mpn.arguments import ImageSize, add_coco_option, positive_int, share
     from mpn.evaluation.evaluate import evaluate
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
     from mpn.inference.grouping import GROUPINGS
+    from mpn.models.person import NMS_THRESHOLD
     from mpn.precision import INFERENCE_PRECISIONS
 
     parser = argparse.ArgumentParser(
@@ -30,6 +31,10 @@ def main(argv=None):
         "--image-size", action=ImageSize, metavar="SIDE", help="SHORTER [LONGEST] side of images; default: the model's"
     )
     parser.add_argument("--precision", choices=INFERENCE_PRECISIONS, default="auto", help="bfloat16 where it is fast")
+    parser.add_argument(
+        "--nms-threshold", type=share, default=NMS_THRESHOLD, help="IoU above which the worse of two boxes is dropped"
+    )
+    parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
     parser.add_argument("--output", metavar="DIR", default="results", help="folder of the result files")
     parser.add_argument("--name", default="mpn", help="your method's name in the names of the result files")
     parser.add_argument("--metrics", metavar="FILE.json", help="write every figure printed, in 0-1")

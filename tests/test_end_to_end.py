@@ -48,10 +48,15 @@ def test_resnet50_learns_eight_photographs(tmp_path):
     run_python("train_person.py", *shared, *stage_2, "--learning-rate", 1e-4, "--epochs", 11, "--resume")
     stage_3 = ["--loss", "cross-entropy", "--learning-rate", 3e-4, "--epochs", 8, "--box-jitter", 0.05]
     run_python("train_prn.py", *shared, *stage_3, "--batch-size", 32)
-    run_python("evaluate.py", "--coco", coco, "--model", model, "--split", "train", "--metrics", metrics)
+    run_python("evaluate.py", "--coco", coco, "--model", model, "--split", "train", "--metrics", metrics, *AS_TRAINED)
     figures = json.loads(metrics.read_text())
     assert figures["keypoints"]["AP"] >= 0.9, figures
     assert figures["boxes"]["AP"] >= 0.85, figures
+
+
+# People stand closer together in these photographs than the paper's NMS lets boxes be, and what was learned by heart
+# was learned in square patches.
+AS_TRAINED = ("--nms-threshold", 0.5, "--square")
 
 
 def write_subset(source, folder, images):

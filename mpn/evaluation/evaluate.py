@@ -46,6 +46,8 @@ def evaluate(options):
         precision=options.precision,
         grouping="max" if options.grouping == "oracle" else options.grouping,
         parts=_parts(options),
+        nms_threshold=options.nms_threshold,
+        square=options.square,
     )
     poses, boxes = [], []
     for record in tqdm(records, desc=f"{options.split}, {options.grouping}", unit="image"):
@@ -68,6 +70,8 @@ def evaluate(options):
         **{key: getattr(options, key) for key in ("split", "keypoints", "boxes", "grouping")},
         "image_size": list(model.config.image_size),
         "precision": model.precision,
+        "nms_threshold": model.nms_threshold,
+        "square": model.square,
     }
     _print(metrics)
     if options.metrics:

@@ -122,7 +122,7 @@ def main(argv=None):
     table = {}
     for precision in ("float32", "bfloat16"):
         if options.model:
-            model = MultiPoseNet.load(options.model, options.image_size, precision)
+            model = MultiPoseNet.load(options.model, image_size=options.image_size, precision=precision)
         else:
             model = MultiPoseNet(random, options.image_size, precision)
         table[precision] = stage_times(model, data, options.people, options.repeats)

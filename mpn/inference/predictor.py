@@ -51,12 +51,23 @@ class MultiPoseNet:
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor has AMX.
         grouping: "prn", "prn-argmax", "ucr" or "max", see `mpn.inference.grouping`.
+        nms_threshold: boxes that overlap a better one by a larger IoU are dropped; the paper's 0.3 also drops people
+            who stand close together.
+        square: pad images to squares, as the patches of stage 1 are; slower.
 
     Raises:
         UserError: unknown precision or grouping.
     """
 
-    def __init__(self, networks, image_size=None, precision="auto", grouping="prn"):
+    def __init__(
+        self,
+        networks,
+        image_size=None,
+        precision="auto",
+        grouping="prn",
+        nms_threshold=NMS_THRESHOLD,
+        square=False,
+    ):
         check_grouping(grouping, networks.position_prior)
         self.networks = networks
         self.config = networks.config
@@ -64,15 +75,17 @@ class MultiPoseNet:
             self.config = self.config.replace(image_size=image_size)
         self.precision = resolve_inference_precision(precision)
         self.grouping = grouping
+        self.nms_threshold = nms_threshold
+        self.square = square
 
     @classmethod
-    def load(cls, model_dir, image_size=None, precision="auto", grouping="prn", parts=PARTS):
+    def load(cls, model_dir, parts=PARTS, precision="auto", **options):
         """Loads a model directory.
 
         Args:
             model_dir: folder with config.json and the weights of the three stages.
-            image_size, precision, grouping: as for the class.
             parts: stages to load; a missing one is an error only when asked for here.
+            precision, options: as for the class.
 
         Raises:
             UserError: a file is missing, damaged or does not fit the others; the message says which stage to run.
@@ -85,7 +98,7 @@ class MultiPoseNet:
             networks = Networks.load(model_dir, parts)
         finally:
             keras.config.set_dtype_policy(before)
-        return cls(networks, image_size, precision, grouping)
+        return cls(networks, precision=precision, **options)
 
     def save(self, model_dir):
         """Writes configuration and weights to a model directory, each file atomically.
@@ -155,7 +168,10 @@ class MultiPoseNet:
             raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
         scaled, scale = fit_image(image, self.config.image_size)
         height, width = scaled.shape[:2]
-        inputs = np.zeros((1, pad_to_multiple(height), pad_to_multiple(width), 3), np.uint8)
+        padded = [pad_to_multiple(side) for side in (height, width)]
+        if self.square:
+            padded = [max(padded)] * 2
+        inputs = np.zeros((1, *padded, 3), np.uint8)
         inputs[0, :height, :width] = scaled
         return (tf.constant(inputs), tf.constant([width, height], tf.float32)), scale
 
@@ -231,7 +247,7 @@ class MultiPoseNet:
             outputs["classification"][0],
             score_threshold=SCORE_THRESHOLD,
             max_detections=MAX_DETECTIONS,
-            nms_threshold=NMS_THRESHOLD,
+            nms_threshold=self.nms_threshold,
         )
         boxes = tf.minimum(boxes, tf.tile(size, (2,)))
         # The rest of the rows is filler, and a box that has no area now lay in the padding of the image.
