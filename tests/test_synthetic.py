@@ -250,7 +250,9 @@ def test_command(tmp_path, capsys):
 
 
 def test_command_reports_mistakes_in_one_sentence(tmp_path):
-    command = [sys.executable, "-m", "mpn.data.synthetic", str(tmp_path), "--train", "-3"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "mpn.data.synthetic", str(tmp_path)]
+    result = subprocess.run([*command, "--train", "-3"], capture_output=True, text=True)
+    assert result.returncode == 2 and "'-3'" in result.stderr
+    result = subprocess.run([*command, "--image-size", "320", "8"], capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: train") and "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: ") and len(result.stderr.strip().splitlines()) == 1
