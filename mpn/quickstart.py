@@ -51,7 +51,7 @@ def commands(folder):
         (
             "stage 3: Pose Residual Network",
             ["train_prn.py", *shared]
-            + "--nodes 256 --loss cross-entropy --learning-rate 1e-3 --epochs 8 --steps-per-epoch 25".split()
+            + "--nodes 256 --loss cross-entropy --learning-rate 1e-3 --epochs 5 --steps-per-epoch 25".split()
             + ["--batch-size", "16"],
         ),
         (
