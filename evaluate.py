@@ -7,7 +7,8 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, add_coco_option, positive_int, share
+    from mpn.arguments import ImageSize, add_coco_option, odd, positive_int, share
+    from mpn.config import PRN_ASSIGNMENTS
     from mpn.evaluation.evaluate import evaluate
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
     from mpn.inference.grouping import GROUPINGS
@@ -23,9 +24,21 @@ def main(argv=None):
     )
     parser.add_argument("--split", choices=("val", "test-dev", "train"), default="val", help="which images")
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
-    parser.add_argument("--keypoints", choices=KEYPOINT_SOURCES, default="network", help="where peaks come from")
-    parser.add_argument("--boxes", choices=BOX_SOURCES, default="network", help="where person boxes come from")
+    parser.add_argument(
+        "--keypoints",
+        metavar="SOURCE",
+        default="network",
+        help=f"where peaks come from: {', '.join(KEYPOINT_SOURCES)} or a JSON list of image_id, joint, x, y, score",
+    )
+    parser.add_argument(
+        "--boxes",
+        metavar="SOURCE",
+        default="network",
+        help=f"where person boxes come from: {', '.join(BOX_SOURCES)} or a COCO detections JSON",
+    )
     parser.add_argument("--grouping", choices=(*GROUPINGS, "oracle"), default="prn", help="see Table 3")
+    parser.add_argument("--window", type=odd, help="of the PRN's grouping, in cells; default: the model's")
+    parser.add_argument("--assignment", choices=PRN_ASSIGNMENTS, help="of the PRN's grouping; default: the model's")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
     parser.add_argument(
         "--image-size", action=ImageSize, metavar="SIDE", help="SHORTER [LONGEST] side of images; default: the model's"

@@ -9,6 +9,11 @@ def positive_int(text):
     return _number(text, int, lambda value: value >= 1, "a whole number of 1 or more")
 
 
+def odd(text):
+    """argparse type: an odd number of 1 or more."""
+    return _number(text, int, lambda value: value >= 1 and value % 2 == 1, "an odd number of 1 or more")
+
+
 def natural(text):
     """argparse type: an integer of 0 or more."""
     return _number(text, int, lambda value: value >= 0, "a whole number of 0 or more")

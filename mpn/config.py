@@ -7,6 +7,7 @@ from mpn.errors import UserError
 from mpn.files import read_json, write_json
 
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+PRN_ASSIGNMENTS = ("greedy", "optimal")
 CONFIG_FILE = "config.json"
 
 
@@ -30,6 +31,10 @@ class ModelConfig:
         prn_residual: Eq. 1 where True, Eq. 3 where False.
         prn_margin: share of its size by which a person box grows on each side before its RoI is taken; 0.21 is
             the reach of the authors' released code.
+        prn_pool: 1, 2 or 4; the PRN's layers see the RoI this many times coarser, see `build_prn`.
+        prn_residual_gain: the PRN's input is added times a learned factor.
+        prn_window: odd side in cells of the window in which a peak collects the PRN's output (authors' code: 15).
+        prn_assignment: "greedy", the best pair of box and peak first, or "optimal", the best sum of scores.
         image_size: shorter and longest side in pixels to which an image is scaled for inference: the largest
             scale that respects both.
 
@@ -51,6 +56,10 @@ class ModelConfig:
     prn_dropout: float = 0.5
     prn_residual: bool = True
     prn_margin: float = 0.21
+    prn_pool: int = 1
+    prn_residual_gain: bool = False
+    prn_window: int = 15
+    prn_assignment: str = "greedy"
     image_size: tuple = (480, 800)
 
     def __post_init__(self):
@@ -73,6 +82,11 @@ class ModelConfig:
             ),
             "prn_dropout must be in [0, 1)": 0 <= self.prn_dropout < 1,
             "prn_margin must be 0 or more": self.prn_margin >= 0,
+            "prn_pool must be 1, 2 or 4": self.prn_pool in (1, 2, 4),
+            "prn_window must be an odd number from 1 up": isinstance(self.prn_window, int)
+            and self.prn_window > 0
+            and self.prn_window % 2 == 1,
+            f"prn_assignment must be one of {', '.join(PRN_ASSIGNMENTS)}": self.prn_assignment in PRN_ASSIGNMENTS,
             "image_size must be a shorter and a longer side of at least 32 pixels": len(self.image_size) == 2
             and 32 <= self.image_size[0] <= self.image_size[1],
         }
@@ -96,7 +110,7 @@ class ModelConfig:
         prefixes = {
             "keypoints": ("backbone", "dilated", "width", "keypoint", "concat", "intermediate"),
             "person": ("backbone", "dilated", "width", "person"),
-            "prn": ("prn_nodes", "prn_layers", "prn_residual", "prn_margin"),
+            "prn": ("prn_nodes", "prn_layers", "prn_residual", "prn_margin", "prn_pool"),
         }[part]
         return {k: v for k, v in dataclasses.asdict(self).items() if k.startswith(prefixes)}
 

@@ -45,7 +45,11 @@ def set_training_precision(precision):
 
 
 def rewrite_to_bfloat16(active):
-    """Switches oneDNN's bfloat16 rewriting for every TensorFlow function that is first run from now on."""
+    """Switches oneDNN's bfloat16 rewriting for every TensorFlow function that is first run from now on.
+
+    Pipelines of tf.data stay in float32: they take the option's value at the time when TensorFlow starts.
+    """
+    tf.config.list_logical_devices()  # starts TensorFlow, if nothing has yet
     tf.config.optimizer.set_experimental_options({_ONEDNN_BFLOAT16: bool(active)})
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -6,10 +7,18 @@ from keras import ops
 
 from mpn import roi
 from mpn.errors import UserError
-from mpn.inference.grouping import assign, build_people, check_grouping, score_candidates
+from mpn.inference.grouping import (
+    ASSIGNMENTS,
+    assign,
+    assignment_of,
+    build_people,
+    check_grouping,
+    for_each_box,
+    score_candidates,
+)
 from mpn.inference.predictor import Detections
 
-MARGIN = 0.21
+MARGIN, WINDOW = 0.21, 15
 
 
 def random_candidates(seed, boxes=6, peaks=9):
@@ -47,14 +56,40 @@ def test_assignment_is_greedy_and_one_to_one(boxes, peaks):
     assert (candidates[box, joint, chosen[box, joint]] >= 0.01).all() and len(box)
 
 
-def test_assignment_does_not_depend_on_the_order_of_boxes_or_peaks():
+def best_sum(scores, least=0.01):
+    """The largest sum of scores over all ways to give each row one column or none, tried one by one."""
+    n, m = scores.shape
+    choices = [[-1, *np.flatnonzero(row >= least)] for row in scores]
+    ways = (way for way in itertools.product(*choices) if len({c for c in way if c >= 0}) == sum(c >= 0 for c in way))
+    return max(sum(scores[i, c] for i, c in enumerate(way) if c >= 0) for way in ways)
+
+
+@pytest.mark.parametrize(("boxes", "peaks"), [(4, 5), (5, 3), (1, 4), (4, 1)])
+def test_optimal_assignment_has_the_largest_sum(boxes, peaks):
+    candidates = random_candidates(boxes + peaks, boxes, peaks)[:, :6]
+    chosen = assign(candidates, "optimal")
+    for joint in range(6):
+        taken = chosen[chosen[:, joint] >= 0, joint]
+        assert len(set(taken)) == len(taken)
+        total = sum(candidates[i, joint, c] for i, c in enumerate(chosen[:, joint]) if c >= 0)
+        assert total == pytest.approx(best_sum(candidates[:, joint]))
+
+
+def test_optimal_assignment_gives_way_where_greedy_takes_all():
+    candidates = np.array([[0.9, 0.8], [0.85, 0.1]])[:, None]
+    np.testing.assert_array_equal(assign(candidates, "greedy")[:, 0], [0, 1])
+    np.testing.assert_array_equal(assign(candidates, "optimal")[:, 0], [1, 0])
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_assignment_does_not_depend_on_the_order_of_boxes_or_peaks(assignment):
     candidates = random_candidates(7)
-    chosen = assign(candidates)
+    chosen = assign(candidates, assignment)
     rng = np.random.default_rng(0)
     for _ in range(20):
         boxes, peaks = rng.permutation(6), rng.permutation(9)
-        np.testing.assert_array_equal(assign(candidates[boxes]), chosen[boxes])
-        shuffled = assign(candidates[:, :, peaks])
+        np.testing.assert_array_equal(assign(candidates[boxes], assignment), chosen[boxes])
+        shuffled = assign(candidates[:, :, peaks], assignment)
         np.testing.assert_array_equal(np.where(shuffled < 0, -1, peaks[shuffled]), chosen)
 
 
@@ -62,19 +97,19 @@ def test_the_best_pair_wins_and_the_loser_takes_what_remains():
     candidates = np.zeros((3, 1, 2))
     candidates[:, 0] = [[0.9, 0.8], [0.95, 0.1], [0.5, 0.0]]
     np.testing.assert_array_equal(assign(candidates)[:, 0], [1, 0, -1])
-    np.testing.assert_array_equal(assign(candidates, exclusive=False)[:, 0], [0, 0, 0])
+    np.testing.assert_array_equal(assign(candidates, "independent")[:, 0], [0, 0, 0])
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_nothing_is_chosen_below_the_least_score(exclusive):
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_nothing_is_chosen_below_the_least_score(assignment):
     candidates = np.array([[[0.0, 0.0099], [0.0, 0.0101], [0.0, 0.0]]])
-    np.testing.assert_array_equal(assign(candidates, exclusive), [[-1, 1, -1]])
+    np.testing.assert_array_equal(assign(candidates, assignment), [[-1, 1, -1]])
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_empty_assignments(exclusive):
-    assert assign(np.zeros((0, 17, 5)), exclusive).shape == (0, 17)
-    np.testing.assert_array_equal(assign(np.zeros((3, 17, 0)), exclusive), np.full((3, 17), -1))
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_empty_assignments(assignment):
+    assert assign(np.zeros((0, 17, 5)), assignment).shape == (0, 17)
+    np.testing.assert_array_equal(assign(np.zeros((3, 17, 0)), assignment), np.full((3, 17), -1))
 
 
 @dataclasses.dataclass
@@ -96,6 +131,10 @@ class Scene:
         self.scores[:, 0], self.scores[:, 1] = 0.9, 0.7
         self.detections = Detections(self.boxes, self.box_scores, self.peaks, self.scores)
 
+    @property
+    def candidates(self):
+        return for_each_box(self.peaks, self.scores, len(self.boxes))
+
     def prn(self, rois):
         """Stands in for the network: each box's output is concentrated around its own person."""
         assert rois.shape == (2, 56, 36, 17)
@@ -103,9 +142,9 @@ class Scene:
         return roi.encode_labels(self.own, np.ones((2, 17)), boxes)
 
     def people(self, grouping, prior=None):
-        outputs = score_candidates(grouping, self.prn, prior, self.peaks, self.scores, self.boxes, MARGIN)
+        outputs = score_candidates(grouping, self.prn, prior, *self.candidates, self.boxes, MARGIN, WINDOW)
         outputs = [ops.convert_to_numpy(output) for output in outputs]
-        return build_people(grouping, self.detections, *outputs)
+        return build_people(grouping, self.detections, *outputs, assignment_of(grouping, "greedy"))
 
 
 def test_prn_separates_overlapping_people_where_max_fails():
@@ -142,7 +181,7 @@ def test_prn_sees_all_peaks_of_the_enlarged_box():
     # The first person's nose lies 0.2 of the box's width to the left of it; another's far away.
     scene.peaks[0, 1] = -16, 84
     scene.peaks[1, 1] = -17, 84
-    score_candidates("prn", prn, None, scene.peaks, scene.scores, scene.boxes, MARGIN)
+    score_candidates("prn", prn, None, *scene.candidates, scene.boxes, MARGIN, WINDOW)
     # Box and margin span 113.6 x 238.56 pixels from (-16.8, -35.28).
     column, row = int((-16 + 16.8) / 113.6 * 36), int((84 + 35.28) / 238.56 * 56)
     assert seen[0][0, row, column, 0] > 0.5
@@ -165,7 +204,7 @@ def test_ucr_weighs_peaks_by_the_joint_position():
     # Column of the first peak in the first box: (25 + 16.8) / 113.6 x 36 = 13.2; of the second: 32.3.
     prior[:, 13], prior[:, 32] = 0.02, 0.005
     candidates, guesses, guess_scores = score_candidates(
-        "ucr", None, prior, scene.peaks, scene.scores, scene.boxes[:1], MARGIN
+        "ucr", None, prior, *for_each_box(scene.peaks, scene.scores, 1), scene.boxes[:1], MARGIN, WINDOW
     )
     expected = np.tile(np.array([0.9 * 0.25, 0.7, 0], np.float32), (1, 17, 1))
     np.testing.assert_allclose(ops.convert_to_numpy(candidates), expected, atol=1e-5)
@@ -176,7 +215,7 @@ def test_max_leaves_out_peaks_outside_the_enlarged_box():
     scene = Scene()
     scene.peaks[:, 0, 0] = 97  # the first box ends at 96.8 with its margin
     candidates = ops.convert_to_numpy(
-        score_candidates("max", None, None, scene.peaks, scene.scores, scene.boxes, MARGIN)[0]
+        score_candidates("max", None, None, *scene.candidates, scene.boxes, MARGIN, WINDOW)[0]
     )
     np.testing.assert_array_equal(candidates[0, :, 0], 0)
     np.testing.assert_allclose(candidates[1, :, 0], 0.9)
@@ -188,7 +227,8 @@ def test_only_max_gives_one_peak_to_two_people():
     candidates[:, :, 2] = [[0.8], [0.9]]
     nothing = np.zeros((2, 17, 2), np.float32), np.zeros((2, 17), np.float32)
     for grouping, expected in (("prn", [0, 0.9]), ("max", [0.8, 0.9])):
-        people = sorted(build_people(grouping, scene.detections, candidates, *nothing), key=lambda p: p.box[0])
+        found = build_people(grouping, scene.detections, candidates, *nothing, assignment_of(grouping, "greedy"))
+        people = sorted(found, key=lambda person: person.box[0])
         np.testing.assert_allclose([p.keypoints[:, 2].mean() for p in people], expected, rtol=1e-5)
 
 
@@ -210,7 +250,9 @@ def test_no_boxes_give_no_people(grouping):
     scene = Scene()
     boxes = np.zeros((0, 4), np.float32)
     prior = np.full((56, 36, 17), 0.1, np.float32)
-    outputs = score_candidates(grouping, lambda rois: rois, prior, scene.peaks, scene.scores, boxes, MARGIN)
+    outputs = score_candidates(
+        grouping, lambda rois: rois, prior, *for_each_box(scene.peaks, scene.scores, 0), boxes, MARGIN, WINDOW
+    )
     outputs = [ops.convert_to_numpy(output) for output in outputs]
     assert [output.shape for output in outputs] == [(0, 17, 3), (0, 17, 2), (0, 17)]
     detections = Detections(boxes, np.zeros(0, np.float32), scene.peaks, scene.scores)
@@ -221,7 +263,7 @@ def test_no_boxes_give_no_people(grouping):
 def test_boxes_without_peaks_have_score_0(grouping):
     scene = Scene()
     scene.scores[:] = 0
-    outputs = score_candidates(grouping, scene.prn, None, scene.peaks, scene.scores, scene.boxes, MARGIN)
+    outputs = score_candidates(grouping, scene.prn, None, *scene.candidates, scene.boxes, MARGIN, WINDOW)
     people = build_people(grouping, scene.detections, *[ops.convert_to_numpy(o) for o in outputs])
     assert len(people) == 2 and all(person.score == 0 for person in people)
     assert all((person.keypoints[:, 2] <= 0.05).all() for person in people)
@@ -232,5 +274,7 @@ def test_check_grouping_names_the_value():
         check_grouping("best", None)
     with pytest.raises(UserError, match="train_prn"):
         check_grouping("ucr", None)
+    with pytest.raises(UserError, match="'random'"):
+        check_grouping("prn", None, "random")
     check_grouping("ucr", np.zeros((56, 36, 17)))
     check_grouping("prn", None)

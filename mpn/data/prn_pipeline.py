@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from mpn.data.imperfect import PERFECT, jitter_boxes
 from mpn.data.order import finish
 from mpn.errors import UserError
 from mpn.roi import encode_labels, encode_rois, enlarge_boxes
@@ -22,12 +23,14 @@ class PrnPeople:
     Attributes:
         keypoints: (P, 17, 3) float32, x, y in image pixels and v.
         boxes: (P, 4) float32, [x1, y1, x2, y2].
+        areas: (P,) float32, square pixels: the silhouette's, or half the box's where that is unknown.
         first, count: (P,) int, where the people of the same image start, and how many they are.
         targets: (T,) int, people who are trained on: at least 2 keypoints and a box with area; from easy to hard.
     """
 
     keypoints: np.ndarray
     boxes: np.ndarray
+    areas: np.ndarray
     first: np.ndarray
     count: np.ndarray
     targets: np.ndarray
@@ -50,6 +53,7 @@ def collect_people(records):
     keypoints = np.concatenate([record.keypoints for record in labelled])
     boxes = np.concatenate([record.boxes for record in labelled])
     sides = boxes[:, 2:] - boxes[:, :2]
+    areas = np.concatenate([record.areas for record in labelled])
     keypoint_counts = (keypoints[..., 2] > 0).sum(axis=1)
     order = np.lexsort((-sides.prod(axis=1), -keypoint_counts))
     usable = (keypoint_counts >= LEAST_KEYPOINTS) & (sides > 0).all(axis=1)
@@ -61,6 +65,7 @@ def collect_people(records):
     return PrnPeople(
         keypoints=keypoints,
         boxes=boxes,
+        areas=np.where(areas > 0, areas, sides.prod(axis=1) / 2).astype(np.float32),
         first=np.repeat(np.cumsum(counts) - counts, counts),
         count=np.repeat(counts, counts),
         targets=targets,
@@ -68,7 +73,17 @@ def collect_people(records):
 
 
 def prn_dataset(
-    people, batch_size, margin, jitter=0.1, mirror=0.5, curriculum=True, seed=0, first=0, training=True, workers=2
+    people,
+    batch_size,
+    margin,
+    jitter=0.1,
+    mirror=0.5,
+    imperfections=PERFECT,
+    curriculum=True,
+    seed=0,
+    first=0,
+    training=True,
+    workers=2,
 ):
     """Batches for `model.fit` of the PRN.
 
@@ -78,6 +93,7 @@ def prn_dataset(
         margin: by which boxes are enlarged, see `ModelConfig.prn_margin`.
         jitter: each side of a box moves by up to this share of the box's size.
         mirror: probability of mirroring left to right.
+        imperfections: Imperfections of the keypoints.
         curriculum: easy people first in every pass; False shuffles.
         seed, first, training, workers: see `keypoint_dataset`.
 
@@ -96,7 +112,7 @@ def prn_dataset(
             turns = numbers // count  # a batch may end one pass and begin the next
             positions = [_permutation(count, seed, int(turn))[p] for turn, p in zip(turns, positions, strict=True)]
         rng = np.random.default_rng([seed, number])
-        return gather_people(people, people.targets[positions], rng, jitter, mirror)
+        return gather_people(people, people.targets[positions], rng, jitter, mirror, imperfections)
 
     def load(number):
         positions, scores, own, labelled, boxes = tf.numpy_function(
@@ -115,42 +131,48 @@ def prn_dataset(
     return finish(batches, None if training else -(-len(people.targets) // batch_size))
 
 
-def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0):
+def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections=PERFECT):
     """The candidates and the owner of a batch of boxes.
 
     Args:
         people: PrnPeople.
         index: (B,) int, the boxes' owners.
-        rng: numpy Generator of jitter and mirroring, or None for neither.
-        jitter, mirror: see `prn_dataset`.
+        rng: numpy Generator of all that is random, or None for nothing.
+        jitter, mirror, imperfections: see `prn_dataset`.
 
     Returns:
-        positions: (B, 17, M, 2) float32, keypoints of everyone in the image, M being the most people in one.
-        scores: (B, 17, M) float32, 1 where there is a keypoint.
-        own: (B, 17, 2) float32 and labelled: (B, 17) float32, the owner's keypoints.
+        positions: (B, 17, M, 2) float32, peaks of everyone in the image.
+        scores: (B, 17, M) float32, height of each peak; 1 for a perfect one, 0 where there is none.
+        own: (B, 17, 2) float32 and labelled: (B, 17) float32, the owner's peaks, with those dropped.
         boxes: (B, 4) float32, not yet enlarged.
     """
     count = people.count[index]
     rows = people.first[index][:, None] + np.arange(count.max())
     present = np.arange(count.max()) < count[:, None]
-    keypoints = people.keypoints[np.where(present, rows, 0)] * present[..., None, None]
-    owner = people.keypoints[index]
+    rows = np.where(present, rows, 0)
+    keypoints = people.keypoints[rows] * present[..., None, None]
     boxes = people.boxes[index].copy()
+    labelled = people.keypoints[index, :, 2] > 0
+    if rng is None:
+        positions, scores = PERFECT.peaks(keypoints, None, None, None)
+    else:
+        positions, scores = imperfections.peaks(keypoints, people.boxes[rows], people.areas[rows], rng)
+        boxes = jitter_boxes(boxes, jitter, rng)
+    own = positions[np.arange(len(index)), index - people.first[index]]
     if rng is not None:
-        sides = boxes[:, 2:] - boxes[:, :2]
-        boxes += rng.uniform(-jitter, jitter, boxes.shape).astype(np.float32) * np.tile(sides, 2)
         flipped = rng.random(len(index)) < mirror
         # x -> -x will do: a grid sees positions relative to its box only.
-        for group in (keypoints, owner):
+        for group in (positions, own):
             group[flipped] = group[flipped][..., MIRROR, :]
             group[flipped, ..., 0] *= -1
+        for group in (scores, labelled):
+            group[flipped] = group[flipped][..., MIRROR]
         boxes[flipped] = boxes[flipped][:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
-    keypoints = keypoints.transpose(0, 2, 1, 3)
     return (
-        np.ascontiguousarray(keypoints[..., :2]),
-        (keypoints[..., 2] > 0).astype(np.float32),
-        np.ascontiguousarray(owner[..., :2]),
-        (owner[..., 2] > 0).astype(np.float32),
+        np.ascontiguousarray(positions.transpose(0, 2, 1, 3)),
+        np.ascontiguousarray(scores.transpose(0, 2, 1)),
+        np.ascontiguousarray(own),
+        labelled.astype(np.float32),
         boxes,
     )
 

@@ -12,13 +12,16 @@ from mpn.evaluation.sources import (
     EMPTY,
     GROUND_TRUTH,
     GROUND_TRUTH_HEATMAPS,
+    NETWORK,
+    box_source,
+    keypoint_source,
     oracle_people,
-    with_true_boxes,
-    with_true_heatmaps,
-    with_true_keypoints,
 )
 from mpn.files import make_writable, write_json
 from mpn.inference.predictor import MultiPoseNet
+
+# Images whose people are grouped together where the network is not needed.
+IMAGES_AT_A_TIME = 64
 
 
 def evaluate(options):
@@ -40,6 +43,7 @@ def evaluate(options):
     ground_truth = None if options.split == "test-dev" else load_ground_truth(path)
     for needed in (folder, pathlib.Path(options.metrics or folder / "metrics").parent):
         make_writable(needed)  # before hours of predictions, not after
+    add_boxes = box_source(options.boxes)
     model = MultiPoseNet.load(
         options.model,
         image_size=options.image_size,
@@ -48,10 +52,14 @@ def evaluate(options):
         parts=_parts(options),
         nms_threshold=options.nms_threshold,
         square=options.square,
+        window=options.window,
+        assignment=options.assignment,
     )
     poses, boxes = [], []
-    for record in tqdm(records, desc=f"{options.split}, {options.grouping}", unit="image"):
-        people = find_people(model, record, options.keypoints, options.boxes, options.grouping)
+    add_keypoints = keypoint_source(options.keypoints, model.config.image_size)
+    found = find_people(model, records, add_keypoints, add_boxes, options.grouping == "oracle")
+    progress = tqdm(records, desc=f"{options.split}, {options.grouping}", unit="image")
+    for record, people in zip(progress, found, strict=True):
         poses += keypoint_results(record.id, people)
         boxes += box_results(record.id, people)
     image_ids = [record.id for record in records]
@@ -62,7 +70,7 @@ def evaluate(options):
     metrics = {}
     if options.split != "test-dev":
         metrics["keypoints"] = evaluate_keypoints(ground_truth, poses, image_ids)
-        if options.boxes == "network":
+        if options.boxes != GROUND_TRUTH:
             metrics["boxes"] = evaluate_boxes(ground_truth, boxes, image_ids)
     metrics["settings"] = {
         "images": len(records),
@@ -72,6 +80,8 @@ def evaluate(options):
         "precision": model.precision,
         "nms_threshold": model.nms_threshold,
         "square": model.square,
+        "window": model.config.prn_window,
+        "assignment": model.assignment,
     }
     _print(metrics)
     if options.metrics:
@@ -79,34 +89,42 @@ def evaluate(options):
     return metrics
 
 
-def find_people(model, record, keypoints="network", boxes="network", grouping="prn"):
-    """People of one image, from the network or from the ground truth, or part from each.
+def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False):
+    """People of some images, from the network or from elsewhere, or part from each.
 
     Args:
         model: MultiPoseNet.
-        record: ImageRecord.
-        keypoints: of KEYPOINT_SOURCES.
-        boxes: of BOX_SOURCES.
-        grouping: of GROUPINGS, or "oracle", which needs true boxes.
+        records: list of ImageRecord.
+        add_keypoints, add_boxes: see `keypoint_source` and `box_source`; None takes what the network finds.
+        oracle: the best grouping there can be instead of the model's; it needs true boxes.
 
-    Returns:
-        list of Person.
+    Yields:
+        lists of Person, one an image.
     """
-    if keypoints == boxes == "network":
-        return model.predict(read_record(record))
-    detections = EMPTY if "network" not in (keypoints, boxes) else model.detect(read_record(record))
-    if keypoints == GROUND_TRUTH:
-        detections = with_true_keypoints(detections, record)
-    elif keypoints == GROUND_TRUTH_HEATMAPS:
-        detections = with_true_heatmaps(detections, record, model.config.image_size)
-    if boxes == GROUND_TRUTH:
-        detections = with_true_boxes(detections, record)
-    return oracle_people(detections, record) if grouping == "oracle" else model.group(detections)
+    if add_keypoints is add_boxes is None:
+        yield from (model.predict(read_record(record)) for record in records)
+        return
+    network = add_keypoints is None or add_boxes is None
+
+    def detections_of(record):
+        found = model.detect(read_record(record)) if network else EMPTY
+        for add in (add_keypoints, add_boxes):
+            found = add(found, record) if add else found
+        return found
+
+    at_a_time = 1 if network else IMAGES_AT_A_TIME
+    for start in range(0, len(records), at_a_time):
+        batch = records[start : start + at_a_time]
+        detections = [detections_of(record) for record in batch]
+        if oracle:
+            yield from (oracle_people(*pair) for pair in zip(detections, batch, strict=True))
+        else:
+            yield from model.group_all(detections)
 
 
 def _check(options):
-    images_needed = "network" in (options.keypoints, options.boxes)
-    if options.split == "test-dev" and (options.keypoints, options.boxes) != ("network", "network"):
+    images_needed = NETWORK in (options.keypoints, options.boxes)
+    if options.split == "test-dev" and (options.keypoints, options.boxes) != (NETWORK, NETWORK):
         raise UserError("--split test-dev has no ground truth: --keypoints and --boxes must be network")
     if options.grouping == "oracle" and options.boxes != GROUND_TRUTH:
         raise UserError("--grouping oracle compares with the ground truth: it needs --boxes ground-truth")
@@ -119,7 +137,7 @@ def _records(options):
     if options.annotations:
         return load_annotations(options.annotations, limit=options.limit), options.annotations
     path = annotation_file(options.coco, options.split)
-    if "network" in (options.keypoints, options.boxes):
+    if NETWORK in (options.keypoints, options.boxes):
         return load_coco(options.coco, options.split, options.limit), path
     return load_annotations(path, limit=options.limit), path
 
@@ -127,9 +145,9 @@ def _records(options):
 def _parts(options):
     """The stages whose weights an evaluation needs."""
     parts = []
-    if "network" in (options.keypoints, options.boxes):
+    if NETWORK in (options.keypoints, options.boxes):
         parts += ["keypoints", "person"]
-    if options.grouping in ("prn", "prn-argmax", "ucr"):
+    if options.grouping in ("prn", "prn-argmax", "ucr", "geometric"):
         parts += ["prn"]
     return parts
 
@@ -140,7 +158,7 @@ def _print(metrics):
         f"{settings['images']} images of {settings['split']}; keypoints: {settings['keypoints']}, "
         f"boxes: {settings['boxes']}, grouping: {settings['grouping']}"
     )
-    if "network" not in (settings["keypoints"], settings["boxes"]):
+    if {settings["keypoints"], settings["boxes"]} <= {GROUND_TRUTH, GROUND_TRUTH_HEATMAPS}:
         print("keypoints and boxes are ground truth: this measures grouping alone, not the whole system")
     for kind in ("keypoints", "boxes"):
         if kind in metrics:

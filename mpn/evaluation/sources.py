@@ -1,18 +1,26 @@
-"""Where an evaluation takes keypoints and boxes from: the network or the ground truth (Table 3)."""
+"""Where an evaluation takes keypoints and boxes from: the network, the ground truth (Table 3) or files (Table 4)."""
 
+import collections
 import dataclasses
+import functools
+import math
+import pathlib
 
 import numpy as np
 
+from mpn.data.coco import PERSON_CATEGORY
 from mpn.data.geometry import pad_to_multiple
+from mpn.data.imperfect import PERFECT
+from mpn.errors import UserError
+from mpn.files import read_json
 from mpn.heatmaps import STRIDE, encode_keypoints, find_peaks
 from mpn.inference.predictor import Detections
 from mpn.people import Person
-from mpn.skeleton import NUM_KEYPOINTS
+from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
-GROUND_TRUTH, GROUND_TRUTH_HEATMAPS = "ground-truth", "ground-truth-heatmaps"
-KEYPOINT_SOURCES = ("network", GROUND_TRUTH, GROUND_TRUTH_HEATMAPS)
-BOX_SOURCES = ("network", GROUND_TRUTH)
+NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS = "network", "ground-truth", "ground-truth-heatmaps"
+KEYPOINT_SOURCES = (NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS)
+BOX_SOURCES = (NETWORK, GROUND_TRUTH)
 
 EMPTY = Detections(
     boxes=np.zeros((0, 4), np.float32),
@@ -22,18 +30,65 @@ EMPTY = Detections(
 )
 
 
+def keypoint_source(name, image_size):
+    """The function that puts an evaluation's peaks in the place of the network's.
+
+    Args:
+        name: of KEYPOINT_SOURCES, or a file, see `PeaksFile`.
+        image_size: shorter and longest side to which an image would be scaled.
+
+    Returns:
+        function of Detections and ImageRecord, giving Detections; None for the network.
+
+    Raises:
+        UserError: `name` is neither; or the file is not what it should be.
+    """
+    if name == NETWORK:
+        return None
+    if name == GROUND_TRUTH:
+        return with_true_keypoints
+    if name == GROUND_TRUTH_HEATMAPS:
+        return functools.partial(with_true_heatmaps, image_size=image_size)
+    return PeaksFile(_existing("--keypoints", name, KEYPOINT_SOURCES)).add_to
+
+
+def box_source(name):
+    """Like `keypoint_source` for boxes: of BOX_SOURCES, or a file, see `BoxesFile`."""
+    if name == NETWORK:
+        return None
+    if name == GROUND_TRUTH:
+        return with_true_boxes
+    return BoxesFile(_existing("--boxes", name, BOX_SOURCES)).add_to
+
+
+def _existing(option, name, sources):
+    if not pathlib.Path(name).exists():
+        raise UserError(f"{option} must be {', '.join(sources)} or a JSON file, and {name} is neither")
+    return name
+
+
 def with_true_boxes(detections, record):
     """Detections with the boxes of an image's labelled people, each with score 1."""
     boxes = record.boxes[record.labelled]
     return dataclasses.replace(detections, boxes=boxes, box_scores=np.ones(len(boxes), np.float32))
 
 
-def with_true_keypoints(detections, record):
-    """Detections with the labelled keypoints of everyone as peaks, each with score 1."""
-    keypoints = record.keypoints[record.labelled].transpose(1, 0, 2)
-    return dataclasses.replace(
-        detections, peaks=keypoints[..., :2], peak_scores=(keypoints[..., 2] > 0).astype(np.float32)
-    )
+def with_true_keypoints(detections, record, imperfections=PERFECT):
+    """Detections with the labelled keypoints of everyone as peaks, each with score 1.
+
+    The peaks of a keypoint come in an order that tells nothing about whose they are.
+
+    Args:
+        detections: Detections.
+        record: ImageRecord.
+        imperfections: Imperfections; what is random about them depends on the image's id alone.
+    """
+    people = record.of(record.labelled)
+    rng = np.random.default_rng(record.id)
+    people = people.of(rng.permutation(len(people.boxes)))
+    areas = np.where(people.areas > 0, people.areas, (people.boxes[:, 2:] - people.boxes[:, :2]).prod(axis=1) / 2)
+    positions, heights = imperfections.peaks(people.keypoints, people.boxes, areas, rng)
+    return dataclasses.replace(detections, peaks=positions.transpose(1, 0, 2), peak_scores=heights.T)
 
 
 def with_true_heatmaps(detections, record, image_size):
@@ -74,3 +129,81 @@ def oracle_people(detections, record):
                 keypoints[joint] = *peaks[nearest], 1
         people.append(Person(box, 1.0, keypoints, 1.0))
     return people
+
+
+class PeaksFile:
+    """Ungrouped keypoints of another method (Table 4): a JSON list of {image_id, joint, x, y, score}.
+
+    `joint` is a COCO name ("left_elbow") or index (0-16), x and y are COCO's pixel indices, scores lie in [0, 1].
+
+    Args:
+        path: the file, plain or .gz.
+
+    Raises:
+        UserError: the file is missing or not such a list; the message names the entry.
+    """
+
+    def __init__(self, path):
+        self._peaks = collections.defaultdict(lambda: [[] for _ in range(NUM_KEYPOINTS)])
+        joints = {name: index for index, name in enumerate(KEYPOINTS)} | {i: i for i in range(NUM_KEYPOINTS)}
+        for where, entry in _entries(path, "keypoints", ("image_id", "joint", "x", "y", "score")):
+            if entry["joint"] not in joints:
+                raise UserError(f"{where} has the joint {entry['joint']!r}, which is no COCO keypoint")
+            numbers = _finite(where, [entry["x"], entry["y"], entry["score"]])
+            if not 0 <= numbers[2] <= 1:
+                raise UserError(f"{where} has the score {numbers[2]}, which is not in 0-1")
+            self._peaks[entry["image_id"]][joints[entry["joint"]]].append(numbers)
+
+    def add_to(self, detections, record):
+        """Detections with the file's peaks of an image."""
+        lists = self._peaks.get(record.id, [[]] * NUM_KEYPOINTS)
+        peaks = np.zeros((NUM_KEYPOINTS, max(map(len, lists)), 3), np.float32)
+        for row, found in zip(peaks, lists, strict=True):
+            if found:
+                row[: len(found)] = found
+                row[: len(found), :2] += 0.5
+        return dataclasses.replace(detections, peaks=peaks[..., :2], peak_scores=peaks[..., 2])
+
+
+class BoxesFile:
+    """Person boxes of a COCO detections JSON: a list of {image_id, category_id, bbox, score}.
+
+    Args:
+        path: the file, plain or .gz; other categories than person are left out.
+
+    Raises:
+        UserError: the file is missing or not such a list; the message names the entry.
+    """
+
+    def __init__(self, path):
+        self._boxes = collections.defaultdict(list)
+        for where, entry in _entries(path, "detections", ("image_id", "category_id", "bbox", "score")):
+            if entry["category_id"] == PERSON_CATEGORY:
+                x, y, width, height, score = _finite(where, [*entry["bbox"], entry["score"]], 5)
+                if width > 0 and height > 0:
+                    self._boxes[entry["image_id"]].append((x, y, x + width, y + height, score))
+
+    def add_to(self, detections, record):
+        """Detections with the file's boxes of an image, best first."""
+        found = np.array(self._boxes.get(record.id, ()), np.float32).reshape(-1, 5)
+        found = found[np.argsort(-found[:, 4], kind="stable")]
+        return dataclasses.replace(detections, boxes=found[:, :4], box_scores=found[:, 4])
+
+
+def _entries(path, what, needed):
+    """Pairs of a phrase that names an entry of a JSON list, and the entry."""
+    content = read_json(path, what)
+    if not isinstance(content, list):
+        raise UserError(f"{path} is not a JSON list of {what}")
+    for index, entry in enumerate(content):
+        if not isinstance(entry, dict) or not set(needed) <= set(entry):
+            raise UserError(f"entry {index} of {path} must have {', '.join(needed)}")
+        yield f"entry {index} of {path}", entry
+
+
+def _finite(where, values, count=3):
+    """The values as floats; UserError unless they are `count` finite numbers."""
+    numbers = [value for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+    if len(numbers) != count or len(values) != count:
+        raise UserError(f"{where} has {values}, which are not {count} finite numbers")
+    return numbers

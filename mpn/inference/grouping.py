@@ -1,4 +1,4 @@
-"""From peaks and boxes to people: the PRN and the paper's baselines UCR and Max (§3.4, Table 3).
+"""From peaks and boxes to people: the PRN, the paper's baselines UCR and Max, and a geometric one (§3.4, Table 3).
 
 A grouping scores every candidate peak for every box; `assign` then picks at most one peak a box and keypoint. Symbols:
 N boxes, K = 17, M candidates a keypoint.
@@ -6,15 +6,18 @@ N boxes, K = 17, M candidates a keypoint.
 
 import numpy as np
 from keras import ops
+from scipy.optimize import linear_sum_assignment
 
 from mpn import roi
+from mpn.config import PRN_ASSIGNMENTS
 from mpn.errors import UserError
 from mpn.people import Person
 
-GROUPINGS = ("prn", "prn-argmax", "ucr", "max")
+# "geometric" is UCR with the optimal assignment: the best that joint positions alone can do.
+GROUPINGS = ("prn", "prn-argmax", "ucr", "max", "geometric")
 
-# Side in cells of the window in which a candidate collects the PRN's output (authors' code: 15).
-WINDOW = 15
+# "independent": every box takes its best peak, whoever else has it, as the paper's UCR and Max do.
+ASSIGNMENTS = (*PRN_ASSIGNMENTS, "independent")
 
 # A candidate that the grouping believes in less than this is left alone: the PRN's own guess is nearer.
 LEAST_SCORE = 0.01
@@ -23,61 +26,90 @@ LEAST_SCORE = 0.01
 GUESS_CONFIDENCE = 0.05
 
 
-def score_candidates(grouping, prn, position_prior, positions, scores, boxes, margin):
+def for_each_box(positions, scores, count):
+    """The peaks of an image as each of its boxes sees them.
+
+    Args:
+        positions: (K, M, 2) float, peaks in pixels.
+        scores: (K, M) float.
+        count: number of boxes N, which a graph need not know when it is made.
+
+    Returns:
+        (N, K, M, 2) float32 and (N, K, M) float32.
+    """
+    # Broadcasting by multiplication: `ops.repeat` would need the number of boxes when the graph is made.
+    ones = ops.ones((count, 1, 1), "float32")
+    return ones[..., None] * positions[None], ones * scores[None]
+
+
+def score_candidates(grouping, prn, position_prior, positions, scores, boxes, margin, window):
     """How well each peak suits each box, and the PRN's own guess. Runs inside a graph.
 
     Args:
         grouping: one of GROUPINGS.
         prn: keras.Model, used by "prn" and "prn-argmax".
-        position_prior: (56, 36, 17) float32, used by "ucr".
-        positions: (K, M, 2) float32, peaks in pixels.
-        scores: (K, M) float32 in [0, 1], 0 where there is no peak.
+        position_prior: (56, 36, 17) float32, used by "ucr" and "geometric".
+        positions: (N, K, M, 2) float32, the peaks of each box's image in pixels.
+        scores: (N, K, M) float32 in [0, 1], 0 where there is no peak.
         boxes: (N, 4) float32, [x1, y1, x2, y2] in the same pixels.
         margin: by which boxes are enlarged.
+        window: odd side in cells of the window in which a candidate collects the PRN's output.
 
     Returns:
         candidates: (N, K, M) float32 in [0, 1]; 0 where the peak cannot belong to the box.
         guesses: (N, K, 2) float32, pixels, and guess_scores: (N, K) float32 in [0, 1]; 0 without the PRN.
     """
-    count = ops.shape(boxes)[0]
     boxes = roi.enlarge_boxes(boxes, margin)
-    # Broadcasting by multiplication: `ops.repeat` would need the number of boxes when the graph is made.
-    ones = ops.ones((count, 1, 1), "float32")
-    all_scores = ones * scores[None]
-    all_positions = ones[..., None] * positions[None]
-    no_guess = ops.zeros((count, positions.shape[0], 2)), ops.zeros((count, positions.shape[0]))
+    no_guess = ops.zeros_like(positions[:, :, 0]), ops.zeros_like(scores[:, :, 0])
     if grouping == "max":
-        inside = roi.to_grid(all_positions, boxes)[1]
-        return ops.where(inside, all_scores, 0.0), *no_guess
-    if grouping == "ucr":
+        inside = roi.to_grid(positions, boxes)[1]
+        return ops.where(inside, scores, 0.0), *no_guess
+    if grouping in ("ucr", "geometric"):
         prior = ops.convert_to_tensor(position_prior)
         # Relative to the keypoint's most likely cell, so that scores of keypoints can be compared.
-        prior = ones[..., None] * (prior / ops.maximum(ops.max(prior, axis=(0, 1)), 1e-12))[None]
-        return all_scores * roi.window_sums(prior, all_positions, boxes, 1), *no_guess
-    poses = prn(roi.encode_rois(all_positions, all_scores, boxes))
+        prior = prior / ops.maximum(ops.max(prior, axis=(0, 1)), 1e-12)
+        prior = ops.ones_like(boxes[:, :1, None, None]) * prior[None]
+        return scores * roi.window_sums(prior, positions, boxes, 1), *no_guess
+    poses = prn(roi.encode_rois(positions, scores, boxes))
     guesses, guess_scores = roi.highest_cells(poses, boxes)
     if grouping == "prn-argmax":
-        return ops.zeros_like(all_scores), guesses, guess_scores
-    return all_scores * roi.window_sums(poses, all_positions, boxes, WINDOW), guesses, guess_scores
+        return ops.zeros_like(scores), guesses, guess_scores
+    return scores * roi.window_sums(poses, positions, boxes, window), guesses, guess_scores
 
 
-def assign(candidates, exclusive=True):
-    """Greedy assignment: the best remaining pair of box and peak first, each keypoint on its own.
+def assignment_of(grouping, prn_assignment):
+    """The way in which a grouping picks peaks: one of ASSIGNMENTS.
+
+    Args:
+        grouping: one of GROUPINGS.
+        prn_assignment: one of PRN_ASSIGNMENTS, for "prn".
+    """
+    return {"prn": prn_assignment, "geometric": "optimal"}.get(grouping, "independent")
+
+
+def assign(candidates, assignment="greedy"):
+    """Gives peaks to boxes, each keypoint on its own; see ASSIGNMENTS.
 
     Args:
         candidates: (N, K, M) float.
-        exclusive: a peak belongs to one box; False lets every box take its best.
+        assignment: one of ASSIGNMENTS; but for "independent", a peak belongs to one box at most.
 
     Returns:
         (N, K) int, the index of the peak in [0, M), or -1 where none scores LEAST_SCORE.
     """
     n, k, m = candidates.shape
-    chosen = np.full((n, k), -1)
     if n == 0 or m == 0:
-        return chosen
-    if not exclusive:
+        return np.full((n, k), -1)
+    if assignment == "independent":
         best = candidates.argmax(axis=2)
         return np.where(candidates.max(axis=2) >= LEAST_SCORE, best, -1)
+    return (_assign_optimally if assignment == "optimal" else _assign_greedily)(candidates)
+
+
+def _assign_greedily(candidates):
+    """The best remaining pair of box and peak first."""
+    n, k, m = candidates.shape
+    chosen = np.full((n, k), -1)
     remaining = candidates.transpose(1, 0, 2).copy()
     joints = np.arange(k)
     for _ in range(min(n, m)):
@@ -92,7 +124,18 @@ def assign(candidates, exclusive=True):
     return chosen
 
 
-def build_people(grouping, detections, candidates, guesses, guess_scores):
+def _assign_optimally(candidates):
+    """The largest sum of scores of all assignments."""
+    chosen = np.full(candidates.shape[:2], -1)
+    scores = np.where(candidates >= LEAST_SCORE, candidates, 0.0)
+    for joint in np.flatnonzero(scores.any(axis=(0, 2))):
+        box, peak = linear_sum_assignment(scores[:, joint], maximize=True)
+        suits = scores[box, joint, peak] > 0
+        chosen[box[suits], joint] = peak[suits]
+    return chosen
+
+
+def build_people(grouping, detections, candidates, guesses, guess_scores, assignment="greedy"):
     """Assigns peaks and makes people, best first.
 
     A keypoint stays where its peak is, at full resolution; where a box has no peak, the PRN's guess stands in with a
@@ -103,11 +146,12 @@ def build_people(grouping, detections, candidates, guesses, guess_scores):
         grouping: one of GROUPINGS.
         detections: Detections, N boxes.
         candidates, guesses, guess_scores: as `score_candidates` gives them, numpy arrays in image pixels.
+        assignment: see `assign`.
 
     Returns:
         list of N Person.
     """
-    chosen = assign(candidates, exclusive=grouping == "prn")
+    chosen = assign(candidates, assignment)
     n, k = chosen.shape
     keypoints = np.zeros((n, k, 3), np.float32)
     keypoints[..., :2] = guesses
@@ -131,9 +175,11 @@ def build_people(grouping, detections, candidates, guesses, guess_scores):
     ]
 
 
-def check_grouping(grouping, position_prior):
-    """Raises UserError for an unknown grouping, or for "ucr" without its position maps."""
+def check_grouping(grouping, position_prior, assignment="greedy"):
+    """Raises UserError for an unknown grouping or assignment, or for "ucr" and "geometric" without position maps."""
     if grouping not in GROUPINGS:
         raise UserError(f"grouping must be one of {', '.join(GROUPINGS)}, not {grouping!r}")
-    if grouping == "ucr" and position_prior is None:
-        raise UserError("UCR needs position_prior.npy in the model directory: run train_prn.py")
+    if assignment not in PRN_ASSIGNMENTS:
+        raise UserError(f"assignment must be one of {', '.join(PRN_ASSIGNMENTS)}, not {assignment!r}")
+    if grouping in ("ucr", "geometric") and position_prior is None:
+        raise UserError(f"grouping {grouping} needs position_prior.npy in the model directory: run train_prn.py")

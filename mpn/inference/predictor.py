@@ -10,7 +10,13 @@ from keras_retinanet.layers.filter_detections import filter_detections
 
 from mpn.data.geometry import fit_image, pad_to_multiple
 from mpn.heatmaps import STRIDE, find_peaks
-from mpn.inference.grouping import build_people, check_grouping, score_candidates
+from mpn.inference.grouping import (
+    assignment_of,
+    build_people,
+    check_grouping,
+    for_each_box,
+    score_candidates,
+)
 from mpn.models.multiposenet import PARTS, Networks
 from mpn.models.person import MAX_DETECTIONS, NMS_THRESHOLD, SCORE_THRESHOLD, decode_boxes
 from mpn.people import SilhouetteMap
@@ -19,6 +25,9 @@ from mpn.skeleton import NUM_KEYPOINTS
 
 # What a graph takes: a padded image, and the width and height of what is not padding.
 _INPUTS = (tf.TensorSpec((1, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.float32))
+
+# Boxes that share a batch of the PRN when many images are grouped together: their RoIs take 35 MB.
+BOXES_AT_A_TIME = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +59,14 @@ class MultiPoseNet:
         networks: Networks with the weights to use.
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor has AMX.
-        grouping: "prn", "prn-argmax", "ucr" or "max", see `mpn.inference.grouping`.
+        grouping: "prn", "prn-argmax", "ucr", "max" or "geometric", see `mpn.inference.grouping`.
         nms_threshold: boxes that overlap a better one by a larger IoU are dropped; the paper's 0.3 also drops people
             who stand close together.
         square: pad images to squares, as the patches of stage 1 are; slower.
+        window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
 
     Raises:
-        UserError: unknown precision or grouping.
+        UserError: unknown precision, grouping, window or assignment.
     """
 
     def __init__(
@@ -67,12 +77,14 @@ class MultiPoseNet:
         grouping="prn",
         nms_threshold=NMS_THRESHOLD,
         square=False,
+        window=None,
+        assignment=None,
     ):
-        check_grouping(grouping, networks.position_prior)
         self.networks = networks
-        self.config = networks.config
-        if image_size is not None:
-            self.config = self.config.replace(image_size=image_size)
+        given = {"image_size": image_size, "prn_window": window, "prn_assignment": assignment}
+        self.config = networks.config.replace(**{name: v for name, v in given.items() if v is not None})
+        check_grouping(grouping, networks.position_prior, self.config.prn_assignment)
+        self.assignment = assignment_of(grouping, self.config.prn_assignment)
         self.precision = resolve_inference_precision(precision)
         self.grouping = grouping
         self.nms_threshold = nms_threshold
@@ -123,7 +135,14 @@ class MultiPoseNet:
         inputs, scale = self.prepare(image)
         raw = self._predict_graph(*inputs)
         detections = self._detections(raw, scale, image.shape[:2])
-        return build_people(self.grouping, detections, raw["candidates"], raw["guesses"] / scale, raw["guess_scores"])
+        return build_people(
+            self.grouping,
+            detections,
+            raw["candidates"],
+            raw["guesses"] / scale,
+            raw["guess_scores"],
+            self.assignment,
+        )
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, not yet grouped."""
@@ -132,14 +151,28 @@ class MultiPoseNet:
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""
-        if not len(detections.boxes):
-            return []
-        raw = self._group_graph(
-            tf.constant(detections.peaks, tf.float32),
-            tf.constant(detections.peak_scores, tf.float32),
-            tf.constant(detections.boxes, tf.float32),
-        )
-        return build_people(self.grouping, detections, raw["candidates"], raw["guesses"], raw["guess_scores"])
+        return self.group_all([detections])[0]
+
+    def group_all(self, images):
+        """`group` for many images, whose boxes share batches.
+
+        Args:
+            images: list of Detections, one an image.
+
+        Returns:
+            list of lists of Person.
+        """
+        people = []
+        for batch in _batches(images, BOXES_AT_A_TIME):
+            raw = self._group_graph(*_side_by_side(batch))
+            start = 0
+            for detections in batch:
+                rows = slice(start, start + len(detections.boxes))
+                start = rows.stop
+                candidates = raw["candidates"][rows, :, : detections.peaks.shape[1]]
+                found = candidates, raw["guesses"][rows], raw["guess_scores"][rows]
+                people.append(build_people(self.grouping, detections, *found, self.assignment))
+        return people
 
     def heatmaps(self, image):
         """The heatmaps of one image, for looking at.
@@ -201,13 +234,10 @@ class MultiPoseNet:
 
     @functools.cached_property
     def _group_graph(self):
-        def group(peaks, scores, boxes):
-            return self._grouped({"peaks": peaks, "peak_scores": scores, "boxes": boxes})
-
         return self._compile(
-            group,
-            tf.TensorSpec((NUM_KEYPOINTS, None, 2), tf.float32),
-            tf.TensorSpec((NUM_KEYPOINTS, None), tf.float32),
+            self._scored,
+            tf.TensorSpec((None, NUM_KEYPOINTS, None, 2), tf.float32),
+            tf.TensorSpec((None, NUM_KEYPOINTS, None), tf.float32),
             tf.TensorSpec((None, 4), tf.float32),
         )
 
@@ -261,15 +291,21 @@ class MultiPoseNet:
         }
 
     def _grouped(self, detected):
-        """Graph of RoIs, PRN and the scoring of candidates."""
+        """Graph of RoIs, PRN and the scoring of candidates for one image."""
+        boxes = detected["boxes"]
+        return self._scored(*for_each_box(detected["peaks"], detected["peak_scores"], tf.shape(boxes)[0]), boxes)
+
+    def _scored(self, positions, scores, boxes):
+        """`_grouped` for boxes of several images, each with the peaks of its own; see `score_candidates`."""
         candidates, guesses, guess_scores = score_candidates(
             self.grouping,
             self._prn,
             self.networks.position_prior,
-            detected["peaks"],
-            detected["peak_scores"],
-            detected["boxes"],
+            positions,
+            scores,
+            boxes,
             self.config.prn_margin,
+            self.config.prn_window,
         )
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
@@ -294,3 +330,34 @@ class MultiPoseNet:
                 rewrite_to_bfloat16(False)
 
         return call
+
+
+def _batches(images, boxes):
+    """Splits a list of Detections into lists with so many boxes together, or one image's."""
+    batch, count = [], 0
+    for detections in images:
+        if batch and count + len(detections.boxes) > boxes:
+            yield batch
+            batch, count = [], 0
+        batch.append(detections)
+        count += len(detections.boxes)
+    if batch:
+        yield batch
+
+
+def _side_by_side(images):
+    """The boxes of several Detections in one batch, each with the peaks of its image.
+
+    Returns:
+        positions: (N, 17, M, 2) float32 and scores: (N, 17, M) float32; M is the most peaks an image has.
+        boxes: (N, 4) float32.
+    """
+    counts = [len(detections.boxes) for detections in images]
+    most = max(detections.peaks.shape[1] for detections in images)
+    positions = np.zeros((sum(counts), NUM_KEYPOINTS, most, 2), np.float32)
+    scores = np.zeros(positions.shape[:3], np.float32)
+    ends = np.cumsum(counts)
+    for detections, start, end in zip(images, ends - counts, ends, strict=True):
+        positions[start:end, :, : detections.peaks.shape[1]] = detections.peaks
+        scores[start:end, :, : detections.peaks.shape[1]] = detections.peak_scores
+    return positions, scores, np.concatenate([detections.boxes for detections in images]).astype(np.float32)

@@ -65,20 +65,29 @@ class Networks:
     @functools.cached_property
     def prn(self):
         """keras.Model, RoIs to poses; see `build_prn`."""
-        return build_prn(
-            self.config.prn_nodes, self.config.prn_layers, self.config.prn_dropout, self.config.prn_residual
-        )
+        return self._build_prn()
 
     def prn_in(self, dtype):
         """A copy of the PRN whose weights are stored and multiplied in another dtype, "bfloat16" say."""
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(dtype)
         try:
-            copy = build_prn(self.config.prn_nodes, self.config.prn_layers, residual=self.config.prn_residual)
+            copy = self._build_prn()
         finally:
             keras.config.set_dtype_policy(before)
         copy.set_weights(self.prn.get_weights())
         return copy
+
+    def _build_prn(self):
+        config = self.config
+        return build_prn(
+            config.prn_nodes,
+            config.prn_layers,
+            config.prn_dropout,
+            config.prn_residual,
+            config.prn_pool,
+            config.prn_residual_gain,
+        )
 
     def keypoint_model(self, supervised=True):
         """A new functional model over the shared backbone and keypoint subnet; see `build_keypoint_model`."""

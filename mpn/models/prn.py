@@ -6,6 +6,9 @@ from keras import layers, ops
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import NUM_KEYPOINTS
 
+# The logarithm of how much more likely the cell of a peak is than an empty one, before training.
+FIRST_GAIN = 5.0
+
 
 @keras.saving.register_keras_serializable("mpn")
 class Dense(layers.Dense):
@@ -21,7 +24,34 @@ class Dense(layers.Dense):
         return self.activation(ops.add(products, ops.cast(self.bias, "float32")))
 
 
-def build_prn(nodes=1024, num_layers=1, dropout=0.5, residual=True, name="prn"):
+@keras.saving.register_keras_serializable("mpn")
+class ChannelGain(layers.Layer):
+    """Multiplies each channel by a learned factor.
+
+    Args:
+        initial: every factor's first value.
+    """
+
+    def __init__(self, initial=1.0, **options):
+        super().__init__(**options)
+        self.initial = initial
+
+    def build(self, input_shape):
+        """One factor a channel."""
+        self.gain = self.add_weight(
+            shape=input_shape[-1:], initializer=keras.initializers.Constant(self.initial), name="gain"
+        )
+
+    def call(self, inputs):
+        """(..., C) to (..., C)."""
+        return inputs * self.gain
+
+    def get_config(self):
+        """As Keras asks for it."""
+        return {**super().get_config(), "initial": self.initial}
+
+
+def build_prn(nodes=1024, num_layers=1, dropout=0.5, residual=True, pool=1, residual_gain=False, name="prn"):
     """Builds the PRN: Y = softmax(phi(X) + X), Eq. 1, or softmax(phi(X)), Eq. 3.
 
     Args:
@@ -29,24 +59,37 @@ def build_prn(nodes=1024, num_layers=1, dropout=0.5, residual=True, name="prn"):
         num_layers: hidden layers.
         dropout: rate after each hidden layer.
         residual: adds the input to the output before the softmax.
+        pool: phi sees the mean of squares of pool x pool cells, and its output is interpolated back to all cells:
+            fewer weights by pool^2. 1, 2 or 4; 1 is the paper's.
+        residual_gain: the input is added times a learned factor a keypoint. As it is, no more than 1, it hardly
+            sharpens a softmax over 2,016 cells, and phi has to draw every peak anew, which a pooled one cannot.
 
     Returns:
         keras.Model from (B, 56, 36, 17) float RoIs, one peak a candidate keypoint, to (B, 56, 36, 17) float32:
         for each keypoint a probability distribution over the 56 x 36 cells. 70,224,352 parameters as in the paper's
         best design (1024 nodes, one layer).
     """
-    cells = ROI_HEIGHT * ROI_WIDTH
+    height, width = ROI_HEIGHT // pool, ROI_WIDTH // pool
     rois = keras.Input((ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS), dtype="float32", name="roi")
-    x = layers.Flatten(name="flatten")(rois)
+    x = rois
+    if pool > 1:
+        x = layers.AveragePooling2D(pool, dtype="float32", name="pool")(x)
+        x = layers.Rescaling(float(pool), dtype="float32", name="pool_scale")(x)
+    x = layers.Flatten(name="flatten")(x)
     for index in range(1, num_layers + 1):
         x = Dense(nodes, activation="relu", name=f"hidden_{index}")(x)
         x = layers.Dropout(dropout, name=f"dropout_{index}")(x)
-    x = Dense(cells * NUM_KEYPOINTS, name="correction")(x)
+    x = Dense(height * width * NUM_KEYPOINTS, name="correction")(x)
     # What follows is cheap, and sums and exponentials lose too much in half precision.
-    x = layers.Reshape((cells, NUM_KEYPOINTS), dtype="float32", name="correction_cells")(x)
+    if pool > 1:
+        x = layers.Reshape((height, width, NUM_KEYPOINTS), dtype="float32", name="correction_pooled")(x)
+        x = layers.UpSampling2D(pool, interpolation="bilinear", dtype="float32", name="correction_grid")(x)
+    x = layers.Reshape((ROI_HEIGHT * ROI_WIDTH, NUM_KEYPOINTS), dtype="float32", name="correction_cells")(x)
     if residual:
-        roi_cells = layers.Reshape((cells, NUM_KEYPOINTS), dtype="float32", name="roi_cells")(rois)
-        x = layers.Add(dtype="float32", name="residual")([x, roi_cells])
+        cells = layers.Reshape((ROI_HEIGHT * ROI_WIDTH, NUM_KEYPOINTS), dtype="float32", name="roi_cells")(rois)
+        if residual_gain:
+            cells = ChannelGain(FIRST_GAIN, dtype="float32", name="residual_gain")(cells)
+        x = layers.Add(dtype="float32", name="residual")([x, cells])
     x = layers.Softmax(axis=1, dtype="float32", name="softmax")(x)
     x = layers.Reshape((ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS), dtype="float32", name="pose")(x)
     return keras.Model(rois, x, name=name)

@@ -32,6 +32,50 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
         self._restored = dict(memory)
 
 
+class CosineSchedule(keras.callbacks.Callback):
+    """A learning rate that rises over the first steps and falls to nothing along half a cosine.
+
+    It depends on the number of the step alone, so a resumed run needs no memory of it.
+
+    Args:
+        learning_rate: the highest.
+        steps_per_epoch, epochs: length of the whole run.
+    """
+
+    _WARM_UP = 0.02  # share of the run
+    _LEAST = 0.01  # of the highest rate, at the end
+
+    def __init__(self, learning_rate, steps_per_epoch, epochs):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = steps_per_epoch * epochs
+
+    def rate(self, step):
+        """The learning rate of a step, counted from 0."""
+        warm_up = self._WARM_UP * self.steps
+        if step < warm_up:
+            return self.learning_rate * (step + 1) / (warm_up + 1)
+        progress = min((step - warm_up) / max(self.steps - warm_up, 1), 1)
+        return self.learning_rate * (self._LEAST + (1 - self._LEAST) * (1 + math.cos(math.pi * progress)) / 2)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first_step = epoch * self.steps_per_epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate = self.rate(self.first_step + batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+    def memory(self):
+        """Nothing; see `ResumablePlateau.memory`."""
+        return {}
+
+    def restore(self, memory):
+        """Takes nothing over."""
+
+
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
     """Ends training with the step at which the loss became NaN or infinite.
 
@@ -55,19 +99,19 @@ class Checkpoints(keras.callbacks.Callback):
     """Writes the last state after each epoch, and the weights whenever the validation loss is the best so far.
 
     Args:
-        path: file of the last state: weights, optimizer, epoch and plateau, written atomically as one.
+        path: file of the last state: weights, optimizer, epoch and schedule, written atomically as one.
         save_best: called without arguments to store the best weights.
-        plateau: ResumablePlateau.
+        schedule: ResumablePlateau or CosineSchedule.
         samples_per_epoch: training samples drawn in an epoch.
         notes: JSON-able dict stored with the state.
         state: dict with "samples", those drawn so far, and "best", the best validation loss so far.
     """
 
-    def __init__(self, path, save_best, plateau, samples_per_epoch, notes, state):
+    def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state):
         super().__init__()
         self.path = path
         self.save_best = save_best
-        self.plateau = plateau
+        self.schedule = schedule
         self.samples_per_epoch = samples_per_epoch
         self.notes = notes
         self.samples = state["samples"]
@@ -83,6 +127,6 @@ class Checkpoints(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "samples": self.samples,
             "best": self.best,
-            "plateau": self.plateau.memory(),
+            "plateau": self.schedule.memory(),
         }
         save_weights(self.model, self.path, {**self.notes, "state": state})

@@ -12,7 +12,7 @@ import tensorflow as tf
 from mpn.errors import UserError
 from mpn.files import atomic_path
 from mpn.models.weights import load_weights
-from mpn.training.callbacks import Checkpoints, ResumablePlateau, StopOnNonFiniteLoss
+from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 
 # Options that change what a validation loss means: losses before and after cannot be compared.
 _VALIDATION_SETTINGS = ("validation", "limit", "image_size", "framing", "person_share", "loss", "margin")
@@ -92,17 +92,24 @@ def train(stage, options):
             jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
         )
         stage.model.optimizer.build(stage.model.trainable_variables)
-    plateau = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
+    if options.schedule == "cosine":
+        schedule = CosineSchedule(options.learning_rate, steps, options.epochs)
+    else:
+        schedule = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
     checkpoint = last_checkpoint(options.model, stage.name)
     settings = {name: vars(options)[name] for name in _VALIDATION_SETTINGS if name in vars(options)}
     settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back
     notes = {"architecture": stage.architecture, "learning_rate": options.learning_rate, "settings": settings}
+    notes["schedule"] = options.schedule
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if options.resume:
         stored = load_weights(stage.model, checkpoint, stage.architecture)
         state = stored["state"]
+        before = stored.get("schedule", "plateau")
+        if before != options.schedule:
+            raise UserError(f"{checkpoint} was trained with --schedule {before}: pass that, not {options.schedule}")
         if stored.get("settings") == settings:
-            plateau.restore(state["plateau"])
+            schedule.restore(state["plateau"])
         else:
             print("validation is not what it was: the best loss so far does not count any more")
             state["best"] = math.inf
@@ -116,11 +123,11 @@ def train(stage, options):
     _drop_epochs_from(state["epoch"], folder / "log.csv")
     callbacks = [
         StopOnNonFiniteLoss(),
-        plateau,
+        schedule,
         keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
         keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0),
-        # Last, so that the stored plateau and learning rate are those of the next epoch.
-        Checkpoints(checkpoint, stage.save_best, plateau, steps * options.batch_size, notes, state),
+        # Last, so that the stored schedule and learning rate are those of the next epoch.
+        Checkpoints(checkpoint, stage.save_best, schedule, steps * options.batch_size, notes, state),
     ]
     try:
         stage.model.fit(

@@ -8,15 +8,19 @@ from mpn.arguments import add_coco_option, natural, positive_float, positive_int
 from mpn.precision import TRAINING_PRECISIONS
 
 
-def training_parser(description, epochs, batch_size, learning_rate):
+def training_parser(description, epochs, batch_size, learning_rate, parents=()):
     """A parser with the shared options.
 
     Args:
         description: shown by --help.
         epochs, batch_size, learning_rate: the stage's defaults.
+        parents: parsers whose options come first.
     """
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+        parents=list(parents),
     )
     add_coco_option(parser)
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
@@ -24,6 +28,12 @@ def training_parser(description, epochs, batch_size, learning_rate):
     parser.add_argument("--steps-per-epoch", type=positive_int, help="batches an epoch; default: the whole data set")
     parser.add_argument("--batch-size", type=positive_int, default=batch_size, help="samples a step, over all devices")
     parser.add_argument("--learning-rate", type=positive_float, default=learning_rate, help="Adam's, at the start")
+    parser.add_argument(
+        "--schedule",
+        choices=("plateau", "cosine"),
+        default="plateau",
+        help="of the learning rate: x 0.1 in plateaux, or down to nothing at the end of --epochs",
+    )
     parser.add_argument(
         "--plateau-patience", type=positive_int, default=3, help="epochs without a better val_loss before x 0.1"
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from mpn import roi
 from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
+from mpn.data.imperfect import Imperfections
 from mpn.data.prn_pipeline import collect_people, gather_people, prn_dataset
 from mpn.models.multiposenet import Networks
 from mpn.precision import set_training_precision
@@ -45,6 +46,7 @@ def train_prn(options):
         margin=config.prn_margin,
         jitter=options.box_jitter,
         mirror=options.mirror,
+        imperfections=Imperfections(options.displacement, options.dropped, options.false_peaks, options.least_height),
         curriculum=options.curriculum,
         seed=options.seed,
         workers=options.workers,
@@ -100,4 +102,8 @@ def _configuration(options):
         prn_dropout=options.dropout,
         prn_residual=options.residual,
         prn_margin=options.margin,
+        prn_pool=options.pool,
+        prn_residual_gain=options.residual_gain,
+        prn_window=options.window,
+        prn_assignment=options.assignment,
     )
