@@ -10,6 +10,7 @@ def main(argv=None):
     from mpn.arguments import ImageSize, add_coco_option, odd, positive_int, share
     from mpn.config import PRN_ASSIGNMENTS
     from mpn.evaluation.evaluate import evaluate
+    from mpn.evaluation.prn_clusters import draw_prn_clusters
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
     from mpn.inference.grouping import GROUPINGS
     from mpn.models.person import NMS_THRESHOLD
@@ -51,7 +52,12 @@ def main(argv=None):
     parser.add_argument("--output", metavar="DIR", default="results", help="folder of the result files")
     parser.add_argument("--name", default="mpn", help="your method's name in the names of the result files")
     parser.add_argument("--metrics", metavar="FILE.json", help="write every figure printed, in 0-1")
-    evaluate(parser.parse_args(argv))
+    parser.add_argument(
+        "--prn-clusters", metavar="FILE.png", help="only draw the poses that the PRN has learned (Fig. 2), from labels"
+    )
+    parser.add_argument("--clusters", type=positive_int, default=6, help="poses of --prn-clusters")
+    options = parser.parse_args(argv)
+    (draw_prn_clusters if options.prn_clusters else evaluate)(options)
 
 
 if __name__ == "__main__":

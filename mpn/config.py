@@ -10,6 +10,9 @@ BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
 CONFIG_FILE = "config.json"
 
+# Models that come with the package, one folder each.
+PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -115,12 +118,36 @@ class ModelConfig:
         return {k: v for k, v in dataclasses.asdict(self).items() if k.startswith(prefixes)}
 
 
+def model_folder(name_or_path):
+    """Path of a model directory: that folder where it exists, or else the shipped model of that name.
+
+    Args:
+        name_or_path: a path, or the name of a folder in `mpn/pretrained`.
+
+    Raises:
+        UserError: there is neither; the message says which models are shipped.
+    """
+    if pathlib.Path(name_or_path).is_dir():
+        return pathlib.Path(name_or_path)
+    shipped = {path.parent.name: path.parent for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    raise UserError(
+        f"{name_or_path} is neither a folder nor a model that comes with this package "
+        f"({', '.join(shipped) or 'there is none'}): check the name, or run train_keypoints.py --model {name_or_path}"
+    )
+
+
 def load_config(model_dir):
     """Reads `config.json` of a model directory.
+
+    Args:
+        model_dir: folder, or the name of a shipped model, see `model_folder`.
 
     Raises:
         UserError: the file is missing, is not JSON, or has unknown or impossible fields.
     """
+    model_dir = model_folder(model_dir)
     path = pathlib.Path(model_dir) / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")

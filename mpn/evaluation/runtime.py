@@ -91,14 +91,32 @@ def crowd(people, image_size):
     return Detections(boxes, ones[0], peaks.astype(np.float32), ones)
 
 
-def _median(stage, repeats):
-    stage()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+def medians(stages, repeats):
+    """Median time of each of some functions, warm.
+
+    They take turns, so that what else the machine does meanwhile slows all of them alike, and each finds the caches as
+    the others leave them.
+
+    Args:
+        stages: dict of names to functions without arguments.
+        repeats: calls of each, after one that is not counted.
+
+    Returns:
+        dict of names to seconds.
+    """
+    for stage in stages.values():
         stage()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    times = {name: [] for name in stages}
+    for _ in range(repeats):
+        for name, stage in stages.items():
+            start = time.perf_counter()
+            stage()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _median(stage, repeats):
+    return medians({"stage": stage}, repeats)["stage"]
 
 
 def main(argv=None):

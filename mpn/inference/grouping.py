@@ -60,7 +60,7 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
         guesses: (N, K, 2) float32, pixels, and guess_scores: (N, K) float32 in [0, 1]; 0 without the PRN.
     """
     boxes = roi.enlarge_boxes(boxes, margin)
-    no_guess = ops.zeros_like(positions[:, :, 0]), ops.zeros_like(scores[:, :, 0])
+    no_guess = ops.zeros_like(ops.sum(positions, axis=2)), ops.zeros_like(ops.sum(scores, axis=2))  # M may be 0
     if grouping == "max":
         inside = roi.to_grid(positions, boxes)[1]
         return ops.where(inside, scores, 0.0), *no_guess

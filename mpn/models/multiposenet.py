@@ -6,7 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
-from mpn.config import load_config, save_config
+from mpn.config import load_config, model_folder, save_config
 from mpn.errors import UserError
 from mpn.files import atomic_path
 from mpn.models.backbone import build_backbone
@@ -32,7 +32,8 @@ class Networks:
         config: ModelConfig.
 
     Attributes:
-        position_prior: (56, 36, 17) float32, UCR's P_k, or None before it was learned or loaded.
+        position_prior: (56, 36, 17) float32, UCR's P_k up to a factor a keypoint, or None before it was learned or
+            loaded.
     """
 
     def __init__(self, config):
@@ -105,33 +106,46 @@ class Networks:
         outputs = {"heatmaps": self.keypoint_subnet(features)["heatmaps"], **self.person_detector.heads(features)}
         return keras.Model(self.backbone.input, outputs, name="multiposenet")
 
-    def save(self, model_dir, parts=PARTS):
-        """Writes the configuration and the weights of some parts to a model directory, each file atomically."""
+    def save(self, model_dir, parts=PARTS, storage="float32"):
+        """Writes the configuration and the weights of some parts to a model directory, each file atomically.
+
+        Args:
+            model_dir: folder, which is created if need be.
+            parts: of PARTS.
+            storage: "float32" or "float16", see `save_weights`.
+
+        Raises:
+            UserError: a weight is too large for float16.
+        """
         save_config(self.config, model_dir)
         for part in parts:
-            self.save_part(part, model_dir)
+            self.save_part(part, model_dir, storage)
 
-    def save_part(self, part, model_dir):
-        """Writes the weights of one part: "keypoints" (with the backbone), "person" or "prn"."""
+    def save_part(self, part, model_dir, storage="float32"):
+        """Writes the weights of one part: "keypoints" (with the backbone), "person" or "prn"; see `save`.
+
+        "person" and "keypoints" of a directory belong together, and must have the same storage.
+        """
         notes = {"architecture": _plain(self.config.section(part))}
         if part == "person":
-            notes["backbone_fingerprint"] = fingerprint(self.backbone)
-        save_weights(self._weights_of(part), weights_file(model_dir, part), notes)
+            notes["backbone_fingerprint"] = fingerprint(self.backbone, storage)
+        save_weights(self._weights_of(part), weights_file(model_dir, part), notes, storage)
         if part == "prn" and self.position_prior is not None:
             with atomic_path(pathlib.Path(model_dir) / POSITION_PRIOR_FILE) as temporary:
-                np.save(temporary, self.position_prior)
+                np.save(temporary, _stored_prior(self.position_prior, storage))
 
     @classmethod
     def load(cls, model_dir, parts=PARTS):
         """Builds the networks of a model directory and loads some of its parts.
 
         Args:
-            model_dir: folder with config.json and weights.
+            model_dir: folder with config.json and weights, or the name of a shipped model, see `model_folder`.
             parts: of PARTS. "person" also loads the backbone, with "keypoints".
 
         Raises:
             UserError: something is missing or does not fit; the message says which stage to run.
         """
+        model_dir = model_folder(model_dir)
         networks = cls(load_config(model_dir))
         for part in PARTS:
             if part in parts:
@@ -170,6 +184,17 @@ def _plain(section):
     return {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
 
 
+def _stored_prior(prior, storage):
+    """The position maps as they are stored; in float16 relative to each keypoint's most likely cell.
+
+    UCR looks at that relation alone, and not below LEAST_SCORE. As probabilities, many cells would be too small for
+    float16's full precision.
+    """
+    if storage == "float32":
+        return prior
+    return (prior / np.maximum(prior.max(axis=(0, 1)), 1e-12)).astype(np.float16)
+
+
 def _load_prior(path):
     try:
         prior = np.load(path, allow_pickle=False)
@@ -177,4 +202,6 @@ def _load_prior(path):
         raise UserError(f"{path} is damaged: run train_prn.py again") from error
     if prior.shape != (ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS):
         raise UserError(f"{path} has shape {prior.shape}, not (56, 36, 17): run train_prn.py again")
+    if not np.isfinite(prior).all() or not prior.any():
+        raise UserError(f"{path} holds no position maps, or numbers that are not finite: run train_prn.py again")
     return prior.astype(np.float32)

@@ -13,36 +13,52 @@ import numpy as np
 from mpn.errors import UserError
 from mpn.files import atomic_path
 
+# In what the numbers of a file are stored; loading always gives float32 variables.
+STORAGES = ("float32", "float16")
+
 _ATTRIBUTE = "mpn"
 
 # What an HDF5 file needs besides the numbers, generously.
 _SPARE_BYTES = 1 << 20
 
 
-def save_weights(model, path, notes):
+def save_weights(model, path, notes, storage="float32"):
     """Writes a model's weights, and its optimizer's state where it has one, atomically.
 
     Args:
         model: a built keras.Model.
         path: file whose name ends in .weights.h5; its folder is created if need be.
         notes: JSON-able dict stored in the file.
+        storage: of STORAGES. "float16" is for inference: it rounds kernels and matrices to float16, keeps vectors, and
+            leaves the optimizer out. Vectors are few of the numbers, and the variances of the first batch
+            normalisation, which sees pixels, may lie beyond float16.
 
     Raises:
+        UserError: unknown storage, or a weight is not finite or too large for it; nothing is written then.
         OSError: the file cannot be written, or the disk has too little space for it.
     """
+    _check_storage(model, storage)
     folder = pathlib.Path(path).parent
     folder.mkdir(parents=True, exist_ok=True)
     variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
-    if (
-        shutil.disk_usage(folder).free
-        < sum(np.dtype(v.dtype).itemsize * np.prod(v.shape) for v in variables) + _SPARE_BYTES
-    ):
+    # float16 is made of a complete float32 file.
+    needed = sum(stored_bytes(variables, form) for form in {"float32", storage})
+    if shutil.disk_usage(folder).free < needed + _SPARE_BYTES:
         # Asked beforehand, because the HDF5 library ends the whole program when a disk fills up under it.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     with atomic_path(path) as temporary:
         model.save_weights(temporary)
+        if storage == "float16":
+            _rewrite_in_float16(temporary)
         with h5py.File(temporary, "r+") as file:
             file.attrs[_ATTRIBUTE] = json.dumps(notes)
+
+
+def stored_bytes(variables, storage="float32"):
+    """Bytes that the numbers of some variables take in a file of `save_weights`."""
+    return int(
+        sum((2 if _in_float16(v, storage) else np.dtype(v.dtype).itemsize) * np.prod(v.shape) for v in variables)
+    )
 
 
 def read_notes(path):
@@ -91,11 +107,61 @@ def load_weights(model, path, architecture):
     return notes
 
 
-def fingerprint(model):
-    """SHA-256 over the names, shapes and values of all weights of a model: a hex string."""
+def fingerprint(model, storage="float32"):
+    """SHA-256 over the names, shapes and values of all weights of a model: a hex string.
+
+    Args:
+        model: a built keras.Model.
+        storage: of STORAGES; the values are those that come back from such a file.
+    """
     digest = hashlib.sha256()
     for variable in model.weights:
-        value = np.ascontiguousarray(variable.numpy())
+        value = _as_loaded(np.ascontiguousarray(variable.numpy()), storage)
         digest.update(f"{variable.path} {value.shape} {value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def _in_float16(array, storage):
+    """Whether a variable, an array or an HDF5 dataset is stored in float16."""
+    return storage == "float16" and str(array.dtype) == "float32" and len(array.shape) > 1
+
+
+def _as_loaded(value, storage):
+    """A numpy array as it comes back from a file."""
+    if not _in_float16(value, storage):
+        return value
+    with np.errstate(over="ignore"):  # `_check_storage` says it better
+        return value.astype(np.float16).astype(np.float32)
+
+
+def _check_storage(model, storage):
+    if storage not in STORAGES:
+        raise UserError(f"storage must be one of {', '.join(STORAGES)}, not {storage!r}")
+    for variable in model.variables if storage == "float16" else ():
+        value = variable.numpy()
+        if not np.isfinite(_as_loaded(value, storage)).all():
+            worst = value.flat[np.abs(value).argmax()]
+            raise UserError(
+                f"the weights {variable.path} hold {worst:g}, and float16 stores finite numbers up to 65504 only: "
+                "store them in float32"
+            )
+
+
+def _rewrite_in_float16(path):
+    """Replaces a complete weights file by one for inference; see `save_weights`."""
+    # A new file, since HDF5 does not give back the space of what is deleted in an old one.
+    with atomic_path(path) as temporary, h5py.File(path, "r") as source, h5py.File(temporary, "w") as target:
+        _copy_in_float16(source, target)
+
+
+def _copy_in_float16(source, target):
+    target.attrs.update(source.attrs)
+    for name, item in source.items():
+        if item.name == "/optimizer":
+            continue
+        if isinstance(item, h5py.Group):
+            _copy_in_float16(item, target.create_group(name))
+        else:
+            kind = np.float16 if _in_float16(item, "float16") else item.dtype
+            target.create_dataset(name, data=item[()].astype(kind)).attrs.update(item.attrs)

@@ -8,19 +8,15 @@ from mpn.arguments import add_coco_option, natural, positive_float, positive_int
 from mpn.precision import TRAINING_PRECISIONS
 
 
-def training_parser(description, epochs, batch_size, learning_rate, parents=()):
+def training_parser(description, epochs, batch_size, learning_rate):
     """A parser with the shared options.
 
     Args:
         description: shown by --help.
         epochs, batch_size, learning_rate: the stage's defaults.
-        parents: parsers whose options come first.
     """
     parser = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-        parents=list(parents),
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     add_coco_option(parser)
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")

@@ -15,7 +15,22 @@ from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import PRN_LOSSES
+from mpn.training.options import training_parser
+from mpn.training.prn_designs import add_design_options
 from mpn.training.splits import training_and_validation_labels
+
+
+def prn_parser(description, argv=None):
+    """The parser of `train_prn.py`.
+
+    Args:
+        description: shown by --help.
+        argv: list of str, or None for the command line; its --design decides the defaults.
+    """
+    parser = training_parser(description, epochs=40, batch_size=256, learning_rate=1e-4)
+    parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco")
+    add_design_options(parser, argv)
+    return parser
 
 
 def train_prn(options):

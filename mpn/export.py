@@ -1,0 +1,96 @@
+"""Makes a small model directory for inference: `python -m mpn.export models/r50 small/r50`.
+
+It holds the parts that the source has, without what only training needs; in float16 half as large.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+
+from mpn.cli import import_tensorflow, run
+from mpn.config import CONFIG_FILE, model_folder
+from mpn.errors import UserError
+
+
+def export_model(source, target, storage="float16", overwrite=False):
+    """Writes a model directory for inference, completely or not at all.
+
+    Args:
+        source: model directory, or the name of a shipped model.
+        target: folder to make.
+        storage: "float16" or "float32", see `mpn.models.weights.save_weights`.
+        overwrite: replace an earlier export.
+
+    Returns:
+        list of the parts written, of PARTS.
+
+    Raises:
+        UserError: the source has no weights or cannot be loaded, a weight is too large for float16, or the target
+            exists and is not to be overwritten, or holds something else than an export. It is as it was then.
+        OSError: the target cannot be written.
+    """
+    from mpn.models.multiposenet import PARTS, Networks, weights_file
+
+    source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
+    _check_target(source, target, overwrite)
+    parts = [part for part in PARTS if weights_file(source, part).exists()]
+    if not parts:
+        raise UserError(f"{source} holds no weights to export: run train_keypoints.py or train_prn.py --model {source}")
+    # The fingerprint in the person weights is that of the backbone, which "keypoints" brings.
+    networks = Networks.load(source, (*parts, "keypoints") if "person" in parts else parts)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    old = target.with_name(f".old-{os.getpid()}-{target.name}")
+    try:
+        networks.save(new, parts, storage)
+        if target.exists():
+            os.rename(target, old)
+        os.rename(new, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    return parts
+
+
+def _check_target(source, target, overwrite):
+    """Refuses a target whose replacement would lose something."""
+    from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, weights_file
+
+    if target == source or target in source.parents:
+        raise UserError(f"{target} is or holds the model to export: choose another folder")
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise UserError(f"{target} is a file, not a folder")
+    content = {path.name for path in target.iterdir()}
+    others = content - {CONFIG_FILE, POSITION_PRIOR_FILE, *(weights_file(target, part).name for part in PARTS)}
+    if others:
+        raise UserError(f"{target} holds {min(others)}, which no export has: choose another folder")
+    if content and not overwrite:
+        raise UserError(f"{target} exists already: choose another folder, or add --overwrite")
+
+
+def main(argv=None):
+    import_tensorflow()
+    from mpn.models.weights import STORAGES
+
+    parser = argparse.ArgumentParser(
+        prog="python -m mpn.export", description="Writes a model directory for inference, without what training needs."
+    )
+    parser.add_argument("source", metavar="SOURCE", help="model directory")
+    parser.add_argument("target", metavar="TARGET", help="folder to make")
+    parser.add_argument("--storage", choices=STORAGES, default="float16", help="of the weights; default: float16")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    options = parser.parse_args(argv)
+    parts = export_model(options.source, options.target, options.storage, options.overwrite)
+    size = sum(path.stat().st_size for path in pathlib.Path(options.target).iterdir())
+    print(f"{options.target}: {', '.join(parts)} in {options.storage}, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)
