@@ -38,14 +38,12 @@ def test_resnet50_learns_eight_photographs(tmp_path):
     coco, model, metrics = tmp_path / "coco", tmp_path / "model", tmp_path / "metrics.json"
     write_subset(pathlib.Path(MPN_COCO), coco, images=8)
     shared = ["--coco", coco, "--model", model, "--precision", "mixed_bfloat16", "--validation", "train"]
-    shared += ["--steps-per-epoch", 20, "--batch-size", 8]
+    shared += ["--steps-per-epoch", 20, "--batch-size", 8, "--schedule", "cosine"]
     stage_1 = "--framing image --rotation 0 --scale 1 1 --mirror 0 --image-size 480 --inference-size 480 480".split()
-    stage_1 += ["--backbone-weights", "none", "--plateau-patience", 10]
-    run_python("train_keypoints.py", *shared, *stage_1, "--learning-rate", 3e-4, "--epochs", 12)
-    run_python("train_keypoints.py", *shared, *stage_1, "--learning-rate", 3e-5, "--epochs", 15, "--resume")
-    stage_2 = ["--image-size", 480, 480, "--mirror", 0]
-    run_python("train_person.py", *shared, *stage_2, "--learning-rate", 1e-3, "--epochs", 9)
-    run_python("train_person.py", *shared, *stage_2, "--learning-rate", 1e-4, "--epochs", 11, "--resume")
+    stage_1 += ["--backbone-weights", "none", "--learning-rate", 4e-4, "--epochs", 22]
+    run_python("train_keypoints.py", *shared, *stage_1)
+    stage_2 = ["--image-size", 480, 480, "--mirror", 0, "--learning-rate", 1e-3, "--epochs", 11]
+    run_python("train_person.py", *shared, *stage_2)
     stage_3 = ["--loss", "cross-entropy", "--learning-rate", 3e-4, "--epochs", 8, "--box-jitter", 0.05]
     run_python("train_prn.py", *shared, *stage_3, "--batch-size", 32)
     run_python("evaluate.py", "--coco", coco, "--model", model, "--split", "train", "--metrics", metrics, *AS_TRAINED)

@@ -182,6 +182,8 @@ def test_a_saved_prn_is_the_same_and_knows_its_design(tmp_path):
     networks.prn.save(tmp_path / "prn.keras")
     again = keras.models.load_model(tmp_path / "prn.keras")
     np.testing.assert_allclose(again.predict_on_batch(rois()), expected, rtol=1e-5)
+    fresh, first = (without_correction(model) for model in (keras.models.clone_model(again), Networks(config).prn))
+    np.testing.assert_allclose(fresh.predict_on_batch(rois()), first.predict_on_batch(rois()), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -488,6 +490,8 @@ def test_a_box_without_area_gives_numbers(trained, grouping):
     boxes = detections.boxes.copy()
     boxes[1] = boxes[1, [0, 1, 0, 3]]
     boxes[2, 2:] = boxes[2, :2]
+    detections.peaks[3, 0], detections.peaks[4, 1] = boxes[1, :2], boxes[2, :2]  # 0 / 0 shares of the box
+    detections.peak_scores[3:5] = 0.8
     people = MultiPoseNet(trained, grouping=grouping, precision="float32").group(
         dataclasses.replace(detections, boxes=boxes)
     )

@@ -264,9 +264,6 @@ def test_the_order_of_true_peaks_does_not_give_their_owners_away(make_record):
     np.testing.assert_allclose(np.mean(right, axis=0), 0.25, atol=0.1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="peak i of every joint is the same person's: their numbers alone make whole poses"
-)
 def test_taking_peak_i_for_box_i_is_not_perfect(make_record, tmp_path):
     """By COCO's metric, which asks whether a pose is someone's, not whose box it is reported for."""
     records = [crowded(make_record, identity) for identity in range(1, 41)]
@@ -387,3 +384,22 @@ def test_unknown_sources_are_one_clear_sentence(synthetic_coco, tmp_path, monkey
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
     assert not list(tmp_path.rglob("*results.json"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "words"),
+    [
+        (PeaksFile, {"image_id": 1, "joint": ["nose"], "x": 1, "y": 1, "score": 1}, "joint"),
+        (PeaksFile, {"image_id": "1", "joint": "nose", "x": 1, "y": 1, "score": 1}, "image_id '1'"),
+        (PeaksFile, {"image_id": 1, "joint": "nose", "x": True, "y": 1, "score": 1}, "3 finite numbers"),
+        (PeaksFile, {"image_id": 1, "joint": "nose", "x": 10**400, "y": 1, "score": 1}, "3 finite numbers"),
+        (BoxesFile, {"image_id": 1, "category_id": 1, "bbox": None, "score": 1}, "5 finite numbers"),
+        (BoxesFile, {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}, "5 finite numbers"),
+        (BoxesFile, {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, float("nan")], "score": 1}, "5 finite numbers"),
+    ],
+)
+def test_impossible_values_name_the_entry(kind, entry, words, tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps([entry]))
+    with pytest.raises(UserError, match=f"entry 0 of .*{words}"):
+        kind(path)

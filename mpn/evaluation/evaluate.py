@@ -129,7 +129,9 @@ def _check(options):
     if options.grouping == "oracle" and options.boxes != GROUND_TRUTH:
         raise UserError("--grouping oracle compares with the ground truth: it needs --boxes ground-truth")
     if options.annotations and images_needed:
-        raise UserError("--annotations has no images: it needs --keypoints and --boxes from the ground truth")
+        raise UserError(
+            "--annotations has no images: --keypoints and --boxes must come from the ground truth or from files"
+        )
 
 
 def _records(options):

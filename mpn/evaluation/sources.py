@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import math
 import pathlib
 
 import numpy as np
@@ -76,7 +75,7 @@ def with_true_boxes(detections, record):
 def with_true_keypoints(detections, record, imperfections=PERFECT):
     """Detections with the labelled keypoints of everyone as peaks, each with score 1.
 
-    The peaks of a keypoint come in an order that tells nothing about whose they are.
+    The peaks of each keypoint come in an order of their own, which tells nothing about whose they are.
 
     Args:
         detections: Detections.
@@ -85,10 +84,14 @@ def with_true_keypoints(detections, record, imperfections=PERFECT):
     """
     people = record.of(record.labelled)
     rng = np.random.default_rng(record.id)
-    people = people.of(rng.permutation(len(people.boxes)))
     areas = np.where(people.areas > 0, people.areas, (people.boxes[:, 2:] - people.boxes[:, :2]).prod(axis=1) / 2)
     positions, heights = imperfections.peaks(people.keypoints, people.boxes, areas, rng)
-    return dataclasses.replace(detections, peaks=positions.transpose(1, 0, 2), peak_scores=heights.T)
+    order = rng.permuted(np.tile(np.arange(len(heights)), (NUM_KEYPOINTS, 1)), axis=1)
+    return dataclasses.replace(
+        detections,
+        peaks=np.take_along_axis(positions.transpose(1, 0, 2), order[..., None], axis=1),
+        peak_scores=np.take_along_axis(heights.T, order, axis=1),
+    )
 
 
 def with_true_heatmaps(detections, record, image_size):
@@ -147,7 +150,7 @@ class PeaksFile:
         self._peaks = collections.defaultdict(lambda: [[] for _ in range(NUM_KEYPOINTS)])
         joints = {name: index for index, name in enumerate(KEYPOINTS)} | {i: i for i in range(NUM_KEYPOINTS)}
         for where, entry in _entries(path, "keypoints", ("image_id", "joint", "x", "y", "score")):
-            if entry["joint"] not in joints:
+            if not isinstance(entry["joint"], (int, str)) or entry["joint"] not in joints:
                 raise UserError(f"{where} has the joint {entry['joint']!r}, which is no COCO keypoint")
             numbers = _finite(where, [entry["x"], entry["y"], entry["score"]])
             if not 0 <= numbers[2] <= 1:
@@ -179,7 +182,8 @@ class BoxesFile:
         self._boxes = collections.defaultdict(list)
         for where, entry in _entries(path, "detections", ("image_id", "category_id", "bbox", "score")):
             if entry["category_id"] == PERSON_CATEGORY:
-                x, y, width, height, score = _finite(where, [*entry["bbox"], entry["score"]], 5)
+                corner = entry["bbox"] if isinstance(entry["bbox"], list) else [entry["bbox"]]
+                x, y, width, height, score = _finite(where, [*corner, entry["score"]], 5)
                 if width > 0 and height > 0:
                     self._boxes[entry["image_id"]].append((x, y, x + width, y + height, score))
 
@@ -198,12 +202,14 @@ def _entries(path, what, needed):
     for index, entry in enumerate(content):
         if not isinstance(entry, dict) or not set(needed) <= set(entry):
             raise UserError(f"entry {index} of {path} must have {', '.join(needed)}")
+        if not isinstance(entry["image_id"], int):
+            raise UserError(f"entry {index} of {path} has the image_id {entry['image_id']!r}, not a whole number")
         yield f"entry {index} of {path}", entry
 
 
 def _finite(where, values, count=3):
     """The values as floats; UserError unless they are `count` finite numbers."""
-    numbers = [value for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+    numbers = [float(v) for v in values if type(v) in (int, float) and abs(v) < 1e30]  # not NaN either
     if len(numbers) != count or len(values) != count:
         raise UserError(f"{where} has {values}, which are not {count} finite numbers")
     return numbers

@@ -321,9 +321,11 @@ class MultiPoseNet:
         if signature == _INPUTS:
             _ = self.networks.forward
         graph = tf.function(function, input_signature=signature)
+        # The PRN has weights of its own in bfloat16; what is around it is exact where the network does not run.
+        rewrites = self._on_cpu_in_bfloat16 and signature == _INPUTS
 
         def call(*inputs):
-            rewrite_to_bfloat16(self._on_cpu_in_bfloat16)  # read when TensorFlow runs a graph for the first time
+            rewrite_to_bfloat16(rewrites)  # read when TensorFlow runs a graph for the first time
             try:
                 return {name: tensor.numpy() for name, tensor in graph(*inputs).items()}
             finally:

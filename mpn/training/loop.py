@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mpn.errors import UserError
 from mpn.files import atomic_path
-from mpn.models.weights import load_weights
+from mpn.models.weights import load_weights, read_notes
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 
 # Options that change what a validation loss means: losses before and after cannot be compared.
@@ -92,14 +92,15 @@ def train(stage, options):
             jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
         )
         stage.model.optimizer.build(stage.model.trainable_variables)
+    learning_rate = _learning_rate(options, stage.name)
     if options.schedule == "cosine":
-        schedule = CosineSchedule(options.learning_rate, steps, options.epochs)
+        schedule = CosineSchedule(learning_rate, steps, options.epochs)
     else:
         schedule = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
     checkpoint = last_checkpoint(options.model, stage.name)
     settings = {name: vars(options)[name] for name in _VALIDATION_SETTINGS if name in vars(options)}
     settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back
-    notes = {"architecture": stage.architecture, "learning_rate": options.learning_rate, "settings": settings}
+    notes = {"architecture": stage.architecture, "learning_rate": learning_rate, "settings": settings}
     notes["schedule"] = options.schedule
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if options.resume:
@@ -146,6 +147,13 @@ def train(stage, options):
         if sentence:
             raise UserError(sentence.group(1)) from error
         raise
+
+
+def _learning_rate(options, stage_name):
+    """The highest rate of a run: a resumed one goes on with its own where no other is asked for."""
+    if options.resume and not options.learning_rate_given:
+        return read_notes(last_checkpoint(options.model, stage_name)).get("learning_rate", options.learning_rate)
+    return options.learning_rate
 
 
 def _advance_dropout(model):

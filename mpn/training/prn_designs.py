@@ -2,7 +2,7 @@
 
 import argparse
 
-from mpn.arguments import odd, positive_float, positive_int, share
+from mpn.arguments import jitter, odd, positive_float, positive_int, share
 from mpn.config import PRN_ASSIGNMENTS
 from mpn.training.losses import PRN_LOSSES
 
@@ -69,7 +69,7 @@ def add_design_options(parser, argv):
     add("--assignment", choices=PRN_ASSIGNMENTS, help="how peaks are given to boxes")
     add("--loss", choices=sorted(PRN_LOSSES), help="bce is the paper's")
     add("--curriculum", action=switch, help="easy people first in each epoch")
-    add("--box-jitter", type=share, help="largest move of a box side, share of its size")
+    add("--box-jitter", type=jitter, help="largest move of a box side, share of its size")
     add("--mirror", type=share, help="probability of mirroring left to right")
     add("--displacement", type=share, help="error of peaks, in units of 2 sigma_k sqrt(area)")
     add("--dropped", type=share, help="share of peaks that are missing")
