@@ -12,7 +12,7 @@ from mpn.cli import run
 from mpn.config import ModelConfig, save_config
 from mpn.data.coco import annotation_file, load_annotations, load_coco
 from mpn.errors import UserError
-from mpn.evaluation import grouping_failures as failures
+from mpn.evaluation import failure_drawing, grouping_failures, grouping_verdicts
 from mpn.evaluation.coco import load_ground_truth
 from mpn.evaluation.results import keypoint_results
 from mpn.images import read_image
@@ -63,20 +63,22 @@ def true_results(record):
 
 
 def judged(record, results):
-    (verdicts,) = failures.judge_all(FakeModel(results), [record])
+    (verdicts,) = grouping_verdicts.judge_all(FakeModel(results), [record])
     return verdicts
 
 
 def causes_of(verdicts, person):
-    return {joint: cause for joint, cause in enumerate(verdicts.causes[person]) if cause != failures.NOT_LABELLED}
+    return {
+        joint: cause for joint, cause in enumerate(verdicts.causes[person]) if cause != grouping_verdicts.NOT_LABELLED
+    }
 
 
 def test_all_right(trio):
     results = true_results(trio)
     results[0, 15] = GUESS
     verdicts = judged(trio, results)
-    assert causes_of(verdicts, 0) == {0: 0, 5: 0, 9: 0, 13: 0, 15: failures.OUTSIDE}
-    assert causes_of(verdicts, 1) == dict.fromkeys((0, 5, 9, 13), failures.RIGHT)
+    assert causes_of(verdicts, 0) == {0: 0, 5: 0, 9: 0, 13: 0, 15: grouping_verdicts.OUTSIDE}
+    assert causes_of(verdicts, 1) == dict.fromkeys((0, 5, 9, 13), grouping_verdicts.RIGHT)
     assert verdicts.oks[1:] == pytest.approx(1) and verdicts.oks[0] < 0.9
     assert verdicts.overlaps == pytest.approx([1000 / 7000, 1000 / 7000, 0])
     assert not verdicts.concerned(0).any()
@@ -85,20 +87,20 @@ def test_all_right(trio):
 def test_what_lies_outside_the_enlarged_box_is_outside_whatever_stands_there(trio):
     results = true_results(trio)
     results[0, 15] = (60, 100, 0.9)
-    assert judged(trio, results).causes[0, 15] == failures.OUTSIDE
+    assert judged(trio, results).causes[0, 15] == grouping_verdicts.OUTSIDE
     # At a margin of 20 % the box reaches down to 130, so 129 is inside.
     keypoints = trio.keypoints.copy()
     keypoints[1, 15, 1] = 129
     moved = dataclasses.replace(trio, keypoints=keypoints)
     results[0, 15] = GUESS
-    assert judged(moved, results).causes[0, 15] == failures.LEFT_OUT
+    assert judged(moved, results).causes[0, 15] == grouping_verdicts.LEFT_OUT
 
 
 def test_a_swap_is_one_failure_of_each(trio):
     results = true_results(trio)
     results[[0, 1], 9] = results[[1, 0], 9]
     verdicts = judged(trio, results)
-    assert verdicts.causes[0, 9] == verdicts.causes[1, 9] == failures.SWAPPED
+    assert verdicts.causes[0, 9] == verdicts.causes[1, 9] == grouping_verdicts.SWAPPED
     assert verdicts.owners[0, 9] == 1 and verdicts.owners[1, 9] == 0
     assert verdicts.concerned(0).tolist() == [False, True, False]
 
@@ -108,19 +110,19 @@ def test_taken_while_the_own_lies_unused_and_left_out(trio):
     results[0, 9] = results[1, 9]
     results[1, 9] = GUESS
     verdicts = judged(trio, results)
-    assert verdicts.causes[0, 9] == failures.TAKEN
-    assert verdicts.causes[1, 9] == failures.ROBBED  # its own went to the first
+    assert verdicts.causes[0, 9] == grouping_verdicts.TAKEN
+    assert verdicts.causes[1, 9] == grouping_verdicts.ROBBED  # its own went to the first
     assert verdicts.concerned(1).tolist() == [True, False, False]
     results = true_results(trio)
     results[2, 9] = GUESS
-    assert judged(trio, results).causes[2, 9] == failures.LEFT_OUT
+    assert judged(trio, results).causes[2, 9] == grouping_verdicts.LEFT_OUT
 
 
 def test_a_place_that_is_nobodys_is_other(trio):
     results = true_results(trio)
     results[2, 9] = (139, 50, 0.8)
     verdicts = judged(trio, results)
-    assert verdicts.causes[2, 9] == failures.OTHER and verdicts.owners[2, 9] == -1
+    assert verdicts.causes[2, 9] == grouping_verdicts.OTHER and verdicts.owners[2, 9] == -1
 
 
 def test_a_keypoint_that_two_people_share_is_right_for_both(trio):
@@ -128,23 +130,23 @@ def test_a_keypoint_that_two_people_share_is_right_for_both(trio):
     keypoints[2, 9] = keypoints[1, 9]
     shared = dataclasses.replace(trio, keypoints=keypoints)
     verdicts = judged(shared, true_results(shared))
-    assert verdicts.causes[0, 9] == verdicts.causes[1, 9] == failures.RIGHT
+    assert verdicts.causes[0, 9] == verdicts.causes[1, 9] == grouping_verdicts.RIGHT
     assert verdicts.owners[:2, 9].tolist() == [0, 1]
 
 
 def test_people_without_the_labelled_boxes_are_an_error(trio):
     people = [Person(np.float32(LEFT_BOX), 1.0, np.zeros((17, 3), np.float32), 1.0)]
     with pytest.raises(ValueError, match="box"):
-        failures.judge(trio, people, MARGIN)
+        grouping_verdicts.judge(trio, people, MARGIN)
     boxes = (*trio.boxes[1:], LEFT_BOX)
     people = [Person(np.float32(box), 1.0, np.zeros((17, 3), np.float32), 1.0) for box in boxes]
     with pytest.raises(ValueError, match="1 people"):
-        failures.judge(trio, people, MARGIN)
+        grouping_verdicts.judge(trio, people, MARGIN)
 
 
 def test_nobody_labelled_is_an_error(make_record):
     with pytest.raises(UserError, match="nothing to group"):
-        failures.judge_all(FakeModel(), [make_record({"box": LEFT_BOX})])
+        grouping_verdicts.judge_all(FakeModel(), [make_record({"box": LEFT_BOX})])
 
 
 def noisy_results(record, seed):
@@ -158,7 +160,7 @@ def test_oks_is_that_of_pycocotools(synthetic_coco):
     path = annotation_file(synthetic_coco, "val")
     records = [record for record in load_annotations(path) if record.labelled.any()]
     results = [noisy_results(record, record.id) for record in records]
-    verdicts = failures.judge_all(FakeModel(*results), records)
+    verdicts = grouping_verdicts.judge_all(FakeModel(*results), records)
     truth = load_ground_truth(path)
     for record, keypoints, image in zip(records, results, verdicts, strict=True):
         people = [Person(np.zeros(4), 1.0, k, 1 - i / 100) for i, k in enumerate(keypoints)]  # COCO sorts by score
@@ -192,11 +194,11 @@ def mixed_up(record, count, seed=0):
                 result[0, joint], result[1, joint] = result[1, joint], GUESS
         records.append(dataclasses.replace(record, id=number + 1))
         results.append(result)
-    return failures.judge_all(FakeModel(*results), records)
+    return grouping_verdicts.judge_all(FakeModel(*results), records)
 
 
 def test_figures_add_up(trio):
-    summary = failures.summarise(mixed_up(trio, 5))
+    summary = grouping_verdicts.summarise(mixed_up(trio, 5))
     assert (summary["images"], summary["people"], summary["keypoints"]) == (5, 15, 55)
     for table, total in (("causes", 55), ("joints", 55), ("overlap", 15), ("labelled keypoints", 15)):
         rows = summary[table].values()
@@ -204,7 +206,7 @@ def test_figures_add_up(trio):
         assert sum(row["share"] for row in rows) == pytest.approx(1)
         assert sum(row["loss"] for row in rows) == pytest.approx(1)
     causes = summary["causes"]
-    assert tuple(causes) == failures.CAUSES and causes["right"]["loss"] == pytest.approx(0)
+    assert tuple(causes) == grouping_verdicts.CAUSES and causes["right"]["loss"] == pytest.approx(0)
     assert causes["outside the enlarged box"]["count"] == 5
     assert all(summary["recall"] <= row["recall"] <= 1 for row in causes.values())
     # Two people of IoU 1/7 an image and one apart; five, four and two labelled keypoints.
@@ -218,7 +220,7 @@ def test_figures_add_up(trio):
 
 
 def test_recall_counts_people_at_or_above_cocos_thresholds():
-    assert failures._recall(np.array([1.0, 0.72, 0.5, 0.2])) == pytest.approx((10 + 5 + 1 + 0) / 40)
+    assert grouping_verdicts._recall(np.array([1.0, 0.72, 0.5, 0.2])) == pytest.approx((10 + 5 + 1 + 0) / 40)
 
 
 def test_the_worst_come_from_distinct_images_and_those_with_few_keypoints_last(trio):
@@ -227,18 +229,18 @@ def test_the_worst_come_from_distinct_images_and_those_with_few_keypoints_last(t
     results[0, 15] = trio.keypoints[1, 15] * (1, 1, 0) + (0, 0, 1)
     results[2, [0, 9]] = GUESS  # a person with two labelled keypoints and an OKS of 0
     few = judged(dataclasses.replace(trio, id=9), results)
-    worst = failures.worst_people([*verdicts, few], 9)
+    worst = grouping_verdicts.worst_people([*verdicts, few], 9)
     ids = [image.record.id for image, _ in worst]
     assert sorted(ids) == [1, 2, 3, 4, 9] and ids[-1] == 9
     assert worst[-1][1] == 2 and worst[-1][0].oks[2] < 0.01
     oks = [image.oks[person] for image, person in worst[:-1]]
     assert oks == sorted(oks)
-    assert failures.worst_people(verdicts, 2) == failures.worst_people(verdicts, 9)[:2]
+    assert grouping_verdicts.worst_people(verdicts, 2) == grouping_verdicts.worst_people(verdicts, 9)[:2]
 
 
 def test_report_has_pictures_and_figures(trio, tmp_path, capsys):
     verdicts = mixed_up(trio, 4)
-    report = failures.write_report(tmp_path, verdicts, 3, {"margin": MARGIN})
+    report = grouping_failures.write_report(tmp_path, verdicts, 3, {"margin": MARGIN})
     names = [f"worst_{number:02d}.png" for number in (1, 2, 3)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["causes.json", "contact_sheet.png", *names]
     assert json.loads((tmp_path / "causes.json").read_text()) == report
@@ -250,16 +252,16 @@ def test_report_has_pictures_and_figures(trio, tmp_path, capsys):
     for name in (*names, "contact_sheet.png"):
         picture = read_image(tmp_path / name)
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
-    failures.print_summary(report)
+    grouping_failures.print_summary(report)
     printed = capsys.readouterr().out
-    assert "grouping alone" in printed and all(cause in printed for cause in failures.CAUSES)
+    assert "grouping alone" in printed and all(cause in printed for cause in grouping_verdicts.CAUSES)
 
 
 def test_nothing_wrong_gives_no_pictures(trio, tmp_path):
     keypoints = trio.keypoints.copy()
     keypoints[1, 15] = 0
     record = dataclasses.replace(trio, keypoints=keypoints)
-    report = failures.write_report(tmp_path, [judged(record, true_results(record))], 5)
+    report = grouping_failures.write_report(tmp_path, [judged(record, true_results(record))], 5)
     assert report["worst"] == [] and report["mean_oks"] == pytest.approx(1)
     assert [path.name for path in tmp_path.iterdir()] == ["causes.json"]
 
@@ -269,26 +271,26 @@ def test_a_picture_marks_what_is_wrong(trio):
     results[0, 15] = trio.keypoints[1, 15] * (1, 1, 0) + (0, 0, 1)
     results[[0, 1], 9] = results[[1, 0], 9]
     verdicts = judged(trio, results)
-    colours = failures._CAUSE_COLOURS
+    colours = failure_drawing._CAUSE_COLOURS
 
     def has(picture, colour):
         return (picture == colour).all(axis=-1).any()
 
-    swap = failures.draw_failure(verdicts, 0, side=300)
+    swap = failure_drawing.draw_failure(verdicts, 0, side=300)
     height = len(swap) - 300
     left, right = swap[height:, :300], swap[height:, 306:]
     assert swap.shape[1] == 606 and not (left == right).all()
     for panel in (left, right):
-        assert has(panel, colours[failures.SWAPPED]) and has(panel, failures._PERSON)
-        assert has(panel, failures._CONCERNED[0]) and not has(panel, colours[failures.OTHER])
-    fine = failures.draw_failure(verdicts, 2, side=300)
+        assert has(panel, colours[grouping_verdicts.SWAPPED]) and has(panel, failure_drawing._PERSON)
+        assert has(panel, failure_drawing._CONCERNED[0]) and not has(panel, colours[grouping_verdicts.OTHER])
+    fine = failure_drawing.draw_failure(verdicts, 2, side=300)
     left, right = fine[-300:, :300], fine[-300:, 306:]
-    assert has(fine[-300:], failures._PERSON) and not has(fine[-300:], colours[failures.SWAPPED])
+    assert has(fine[-300:], failure_drawing._PERSON) and not has(fine[-300:], colours[grouping_verdicts.SWAPPED])
     assert (left[:270] == right[:270]).all()  # all but the title
 
 
 def test_a_view_puts_a_place_where_it_is():
-    view = failures._View(np.array([100.0, 50.0]), 4.0, 200)
+    view = failure_drawing._View(np.array([100.0, 50.0]), 4.0, 200)
     canvas = np.zeros((200, 200, 3), np.uint8)
     view.disc(canvas, (120.5, 70.5), (255, 255, 255), 4)
     rows, columns = np.nonzero(canvas[..., 0])
@@ -301,17 +303,17 @@ def test_photographs_lie_beneath_where_they_are_at_hand(synthetic_coco, tmp_path
     results = true_results(record)
     results[0, :, :2] += 5
     verdicts = judged(record, results)
-    photograph = failures._photograph(verdicts.record)
+    photograph = grouping_failures._photograph(verdicts.record)
     assert photograph.shape == (record.height, record.width, 3)
-    blank = failures.draw_failure(verdicts, 0)
-    assert (blank != failures.draw_failure(verdicts, 0, photograph=photograph)).mean() > 0.1
+    blank = failure_drawing.draw_failure(verdicts, 0)
+    assert (blank != failure_drawing.draw_failure(verdicts, 0, photograph=photograph)).mean() > 0.1
     absent = dataclasses.replace(record, path=tmp_path / "absent.jpg")
-    assert failures._photograph(absent) is None
+    assert grouping_failures._photograph(absent) is None
 
 
 def run_command(*arguments):
     with pytest.raises(SystemExit) as stopped:
-        run(failures.main, [str(argument) for argument in arguments])
+        run(grouping_failures.main, [str(argument) for argument in arguments])
     return stopped.value.code
 
 

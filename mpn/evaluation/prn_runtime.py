@@ -7,6 +7,7 @@ import argparse
 
 from mpn.arguments import positive_int
 from mpn.cli import import_tensorflow, run
+from mpn.evaluation.tables import markdown
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -36,6 +37,7 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
     Raises:
         UserError: a model directory or the annotations cannot be read.
     """
+    from mpn.evaluation.grouping_tables import grouping_metrics
     from mpn.evaluation.runtime import crowd, medians
     from mpn.inference.predictor import MultiPoseNet
     from mpn.models.weights import STORAGES, stored_bytes
@@ -61,7 +63,7 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
                 "parameters": prn.count_params(),
                 "bytes": {storage: stored_bytes(prn.weights, storage) for storage in STORAGES},
                 "seconds": {(p, count): times[count][row, p] for p in PRECISIONS for count in people},
-                "AP": {p: _average_precision(models[row, p], *truth) for p in PRECISIONS} if truth else {},
+                "AP": {p: grouping_metrics(models[row, p], *truth)["AP"] for p in PRECISIONS} if truth else {},
             }
         )
     return rows
@@ -74,38 +76,23 @@ def _load_truth(path):
     return load_annotations(path), load_ground_truth(path)
 
 
-def _average_precision(model, records, ground_truth):
-    """AP of a model's grouping with true keypoints and boxes."""
-    from mpn.evaluation.coco import evaluate_keypoints
-    from mpn.evaluation.evaluate import find_people
-    from mpn.evaluation.results import keypoint_results
-    from mpn.evaluation.sources import with_true_boxes, with_true_keypoints
-
-    found = find_people(model, records, with_true_keypoints, with_true_boxes)
-    results = [
-        result for record, people in zip(records, found, strict=True) for result in keypoint_results(record.id, people)
-    ]
-    return evaluate_keypoints(ground_truth, results, [record.id for record in records])["AP"]
-
-
-def markdown(rows):
+def table(rows):
     """Rows of `measure` as a Markdown table: str. Sizes in MB of a million bytes, times in milliseconds."""
     first = rows[0]
     head = ["PRN", "parameters", *(f"MB {storage}" for storage in first["bytes"])]
     head += [f"ms {precision}, {_people(count)}" for precision, count in first["seconds"]]
     head += [f"AP {precision}" for precision in first["AP"]]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    for row in rows:
-        lines.append(
-            [
-                row["model"],
-                f"{row['parameters']:,}",
-                *(f"{size / 1e6:.2f}" for size in row["bytes"].values()),
-                *(f"{1000 * seconds:.2f}" for seconds in row["seconds"].values()),
-                *(f"{ap:.4f}" for ap in row["AP"].values()),
-            ]
-        )
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    lines = [
+        [
+            row["model"],
+            f"{row['parameters']:,}",
+            *(f"{size / 1e6:.2f}" for size in row["bytes"].values()),
+            *(f"{1000 * seconds:.2f}" for seconds in row["seconds"].values()),
+            *row["AP"].values(),
+        ]
+        for row in rows
+    ]
+    return markdown(head, lines)
 
 
 def _people(count):
@@ -127,7 +114,7 @@ def main(argv=None):
     import_tensorflow()
     # A number given twice would be timed and shown once.
     people = list(dict.fromkeys(options.people))
-    print(markdown(measure(options.model, people, options.repeats, options.annotations)))
+    print(table(measure(options.model, people, options.repeats, options.annotations)))
     if options.annotations:
         print("\nAP: keypoints and boxes are ground truth, so it measures grouping alone, not the whole system.")
 
