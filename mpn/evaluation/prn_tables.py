@@ -165,7 +165,7 @@ def _train(row, namespace):
 def _test_set(options, namespace):
     """Records to measure on, and the COCO object that has them."""
     path = options.test or options.annotations
-    records = load_annotations(path)
+    records = load_annotations(path, limit=None if options.test else namespace.limit)
     if not options.test:
         records = hold_out([record for record in records if record.labelled.any()], namespace.hold_out, namespace.seed)
         records = records[1]
