@@ -21,6 +21,7 @@ setup(
         "numpy>=1.26",
         "opencv-python>=4.9",  # decodes images, warps, rasterises and draws
         "scikit-image>=0.22",  # keras-retinanet needs it
+        "scipy>=1.11",  # the optimal assignment of peaks to people; scikit-image brings it anyway
         "h5py>=3.10",  # notes in weights files
         "tensorboard>=2.19",  # TensorFlow no longer brings it; Keras' log writer imports it
         "tqdm>=4.66",  # progress with a rate and the time left
