@@ -8,6 +8,7 @@ that follow hold for every row. Rows that are done are kept, so a run that was s
 
 import argparse
 import dataclasses
+import multiprocessing
 import pathlib
 
 import numpy as np
@@ -122,7 +123,7 @@ def main(argv=None):
             namespace = parse(prn_parser(None, arguments), arguments)
             weights = pathlib.Path(options.output) / _folder_name(row.weights) if row.weights else folder
             if not row.weights and not (folder / "prn.weights.h5").exists():
-                _train(row, namespace)
+                _train(row, arguments)
             test = test or _test_set(options, namespace)
             write_metrics(row, weights, test, file)
         stored = read_json(file, "metrics")
@@ -152,14 +153,29 @@ def write_metrics(row, weights, test, file):
     write_json(file, {**metrics, "parameters": model.networks.prn.count_params()}, indent=2)
 
 
-def _train(row, namespace):
-    import keras
+def _train(row, arguments):
+    """Trains a row in a process of its own, which gives back all of its memory.
 
-    from mpn.training.prn import train_prn
-
+    Raises:
+        UserError: it failed; it has printed why.
+    """
     print(f"training: {row.name}", flush=True)
-    keras.utils.clear_session()
-    train_prn(namespace)
+    process = multiprocessing.get_context("spawn").Process(target=_train_here, args=(arguments,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise UserError(f"the row {row.name} was not trained (exit code {process.exitcode}): the reason is above")
+
+
+def _train_here(arguments):
+    def train(_):
+        import_tensorflow()
+        from mpn.training.options import parse
+        from mpn.training.prn import prn_parser, train_prn
+
+        train_prn(parse(prn_parser(None, arguments), arguments))
+
+    run(train)
 
 
 def _test_set(options, namespace):
