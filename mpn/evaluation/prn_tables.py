@@ -18,7 +18,7 @@ from mpn.cli import import_tensorflow, run
 from mpn.data.coco import hold_out, load_annotations
 from mpn.errors import UserError
 from mpn.evaluation.coco import load_ground_truth
-from mpn.evaluation.grouping_tables import grouping_metrics
+from mpn.evaluation.grouping_tables import SPOILT, grouping_metrics
 from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
 from mpn.skeleton import NUM_KEYPOINTS
@@ -127,8 +127,9 @@ def main(argv=None):
             test = test or _test_set(options, namespace)
             write_metrics(row, weights, test, file)
         stored = read_json(file, "metrics")
-        lines.append([row.name, row.paper, *(stored[name] for name in _METRICS), f"{stored['parameters'] / 1e6:.1f} M"])
-        print(markdown(["design", "paper AP", *_METRICS, "parameters"], lines), flush=True)
+        figures = [stored[name] for name in (*_METRICS, "spoilt AP")]
+        lines.append([row.name, row.paper, *figures, f"{stored['parameters'] / 1e6:.1f} M"])
+        print(markdown(["design", "paper AP", *_METRICS, "spoilt AP", "parameters"], lines), flush=True)
 
 
 def write_metrics(row, weights, test, file):
@@ -138,7 +139,7 @@ def write_metrics(row, weights, test, file):
         row: Row.
         weights: its model directory.
         test: (records, COCO object).
-        file: JSON file to write: metrics in 0-1 and "parameters".
+        file: JSON file to write: metrics in 0-1, "spoilt AP", the AP with SPOILT input, and "parameters".
 
     Raises:
         UserError: there are no weights.
@@ -149,8 +150,10 @@ def write_metrics(row, weights, test, file):
         raise UserError(f"the row {row.name} needs the weights of {row.weights}: train that row first")
     model = MultiPoseNet.load(weights, ("prn",), **row.inference)
     metrics = grouping_metrics(model, *test, rescore=row.rescore)
+    metrics["spoilt AP"] = grouping_metrics(model, *test, *SPOILT, rescore=row.rescore)["AP"]
+    metrics["parameters"] = model.networks.prn.count_params()
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {**metrics, "parameters": model.networks.prn.count_params()}, indent=2)
+    write_json(file, metrics, indent=2)
 
 
 def _train(row, arguments):
