@@ -211,6 +211,17 @@ def test_ucr_weighs_peaks_by_the_joint_position():
     assert ops.convert_to_numpy(guess_scores).max() == 0
 
 
+def test_geometric_adds_logarithms_of_the_joint_position():
+    scene = Scene()
+    prior = np.zeros((56, 36, 17), np.float32)
+    prior[:, 13], prior[:, 32] = 0.02, 0.0002  # columns as above; one hundredth is half of the way to 1e-4
+    candidates = score_candidates(
+        "geometric", None, prior, *for_each_box(scene.peaks, scene.scores, 1), scene.boxes[:1], MARGIN, WINDOW
+    )[0]
+    expected = np.tile(np.array([0.9 * 0.5, 0.7, 0], np.float32), (1, 17, 1))
+    np.testing.assert_allclose(ops.convert_to_numpy(candidates), expected, atol=1e-5)
+
+
 def test_max_leaves_out_peaks_outside_the_enlarged_box():
     scene = Scene()
     scene.peaks[:, 0, 0] = 97  # the first box ends at 96.8 with its margin

@@ -75,10 +75,10 @@ def test_another_pose_score_changes_the_order_alone(labels, model_dir):
 def test_the_table_of_groupings(labels, model_dir, capsys):
     grouping_tables.main(["--model", str(model_dir), "--annotations", str(labels), "--limit", "4"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    groupings, conditions = lines[2:7], lines[9:]
+    groupings, conditions = lines[2:6], lines[8:]
     assert [cells(line)[0] for line in groupings] == list(grouping_tables.GROUPINGS_COMPARED)
     assert [cells(line)[0] for line in conditions] == [name for name, *_ in grouping_tables.CONDITIONS]
-    assert cells(lines[7]) == ["input, AP", *grouping_tables.GROUPINGS_COMPARED]
+    assert cells(lines[6]) == ["input, AP", *grouping_tables.GROUPINGS_COMPARED]
     # The first condition is the first table's.
     assert cells(conditions[0])[1:] == [cells(line)[1] for line in groupings]
 

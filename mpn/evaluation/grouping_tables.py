@@ -17,7 +17,7 @@ from mpn.evaluation.coco import evaluate_keypoints, load_ground_truth
 from mpn.evaluation.results import keypoint_results
 from mpn.evaluation.tables import markdown
 
-GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn-argmax", "prn")
+GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn")
 
 # Everything a little wrong at once, as detectors are: Imperfections of the keypoints, and the boxes' IoU.
 SPOILT = (Imperfections(displacement=0.25, dropped=0.1, false_peaks=0.1), 0.8)

@@ -4,6 +4,8 @@ A grouping scores every candidate peak for every box; `assign` then picks at mos
 N boxes, K = 17, M candidates a keypoint.
 """
 
+import math
+
 import numpy as np
 from keras import ops
 from scipy.optimize import linear_sum_assignment
@@ -13,11 +15,14 @@ from mpn.config import PRN_ASSIGNMENTS
 from mpn.errors import UserError
 from mpn.people import Person
 
-# "geometric" is UCR with the optimal assignment: the best that joint positions alone can do.
+# "geometric" is UCR's idea taken as far as it goes: the most likely assignment, given where in a box each joint lies.
 GROUPINGS = ("prn", "prn-argmax", "ucr", "max", "geometric")
 
 # "independent": every box takes its best peak, whoever else has it, as the paper's UCR and Max do.
 ASSIGNMENTS = (*PRN_ASSIGNMENTS, "independent")
+
+# Relative to the most likely cell.
+_UNLIKELY = 1e-4
 
 # A candidate that the grouping believes in less than this is left alone: the PRN's own guess is nearer.
 LEAST_SCORE = 0.01
@@ -69,7 +74,11 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
         # Relative to the keypoint's most likely cell, so that scores of keypoints can be compared.
         prior = prior / ops.maximum(ops.max(prior, axis=(0, 1)), 1e-12)
         prior = ops.ones_like(boxes[:, :1, None, None]) * prior[None]
-        return scores * roi.window_sums(prior, positions, boxes, 1), *no_guess
+        likelihood = roi.window_sums(prior, positions, boxes, 1)
+        if grouping == "geometric":
+            # The largest sum of logarithms is the largest product; a place this unlikely counts as impossible.
+            likelihood = ops.maximum(1 + ops.log(ops.maximum(likelihood, _UNLIKELY)) / -math.log(_UNLIKELY), 0.0)
+        return scores * likelihood, *no_guess
     poses = prn(roi.encode_rois(positions, scores, boxes))
     guesses, guess_scores = roi.highest_cells(poses, boxes)
     if grouping == "prn-argmax":
