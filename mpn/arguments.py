@@ -29,6 +29,11 @@ def share(text):
     return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
+def height(text):
+    """argparse type: a number above 0 and up to 1."""
+    return _number(text, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1")
+
+
 def jitter(text):
     """argparse type: a number from 0 to 0.4, so that both sides of a box together cannot turn it inside out."""
     return _number(text, float, lambda value: 0 <= value <= 0.4, "a number from 0 to 0.4")

@@ -85,6 +85,7 @@ class ModelConfig:
             ),
             "prn_dropout must be in [0, 1)": 0 <= self.prn_dropout < 1,
             "prn_margin must be 0 or more": self.prn_margin >= 0,
+            "prn_residual_gain needs prn_residual": self.prn_residual or not self.prn_residual_gain,
             "prn_pool must be 1, 2 or 4": self.prn_pool in (1, 2, 4),
             "prn_window must be an odd number from 1 up": isinstance(self.prn_window, int)
             and self.prn_window > 0

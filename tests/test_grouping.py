@@ -107,6 +107,13 @@ def test_nothing_is_chosen_below_the_least_score(assignment):
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_the_least_score_can_be_chosen(assignment):
+    candidates = np.array([[[0.002, 0.0]]])
+    np.testing.assert_array_equal(assign(candidates, assignment), [[-1]])
+    np.testing.assert_array_equal(assign(candidates, assignment, least=0.001), [[0]])
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_empty_assignments(assignment):
     assert assign(np.zeros((0, 17, 5)), assignment).shape == (0, 17)
     np.testing.assert_array_equal(assign(np.zeros((3, 17, 0)), assignment), np.full((3, 17), -1))
@@ -208,7 +215,11 @@ def test_ucr_weighs_peaks_by_the_joint_position():
     )
     expected = np.tile(np.array([0.9 * 0.25, 0.7, 0], np.float32), (1, 17, 1))
     np.testing.assert_allclose(ops.convert_to_numpy(candidates), expected, atol=1e-5)
-    assert ops.convert_to_numpy(guess_scores).max() == 0
+    # Guessed is the middle of the first most likely cell: column 13, row 0, from (-16.8, -35.28).
+    cell = np.array([113.6 / 36, 238.56 / 56])
+    place = np.array([-16.8, -35.28]) + cell * (13.5, 0.5)
+    np.testing.assert_allclose(ops.convert_to_numpy(guesses), np.tile(place, (1, 17, 1)), atol=1e-3)
+    np.testing.assert_allclose(ops.convert_to_numpy(guess_scores), 1, atol=1e-6)
 
 
 def test_geometric_adds_logarithms_of_the_joint_position():

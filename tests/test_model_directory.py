@@ -137,6 +137,19 @@ def test_other_architecture_is_refused_with_what_differs(directory, part, change
     assert "prn_layers" not in message and "keypoint_head_channels" not in message  # what agrees is not named
 
 
+def test_weights_from_before_a_field_existed_have_its_default(directory):
+    path = weights_file(directory, "prn")
+    with h5py.File(path, "r+") as file:
+        notes = json.loads(file.attrs["mpn"])
+        del notes["architecture"]["prn_pool"], notes["architecture"]["prn_residual_gain"]
+        file.attrs["mpn"] = json.dumps(notes)
+    Networks.load(directory, ("prn",))
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "prn_pool": 2}))
+    with pytest.raises(UserError, match="prn_pool is 1 there and 2 here"):
+        Networks.load(directory, ("prn",))
+
+
 def test_other_person_channels_are_refused(directory):
     edit_config(directory, person_head_channels=16)
     message = refused(directory)

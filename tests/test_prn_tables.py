@@ -129,3 +129,15 @@ def test_what_cannot_be_done_is_named(labels, tmp_path):
         run_table(*shared, "--only", "best", "magic")
     with pytest.raises(UserError, match="train that row first"):
         run_table(*shared, "--only", "greedy assignment")
+    for words in (["--validation", "train"], ["--epochs", 3], ["--steps-per-epoch=4"], ["--resume"]):
+        with pytest.raises(UserError, match=str(words[0]).partition("=")[0]):
+            run_table(*shared, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_made_with_other_options_are_not_mixed_in(labels, tmp_path):
+    shared = ["improvements", "--annotations", labels, "--output", tmp_path, "--batch-size", 4, "--nodes", 8]
+    shared += ["--hold-out", 0.25, "--only", "best"]
+    run_table(*shared, "--steps", 1)
+    with pytest.raises(UserError, match="best/held-out-metrics.json was made with other options"):
+        run_table(*shared, "--steps", 2)

@@ -174,6 +174,23 @@ def test_another_schedule_is_not_resumed(synthetic_coco, straight, tmp_path, cap
     assert last_checkpoint(model, "prn").read_bytes() == stored
 
 
+def test_another_design_is_not_resumed(synthetic_coco, tmp_path, capsys):
+    model = tmp_path / "model"
+    shared = ["--coco", synthetic_coco, "--schedule", "plateau"]
+    call(train_prn, prn_arguments(model, *shared, "--epochs", 1, "--design", "compact"))
+    best = (model / "prn.weights.h5").read_bytes()
+    code, error = exit_of(train_prn, prn_arguments(model, *shared, "--epochs", 2, "--resume"), capsys)
+    assert code == 1 and "--design compact" in error
+    assert_one_sentence(error)
+    assert (model / "prn.weights.h5").read_bytes() == best
+
+
+def test_a_cosine_of_another_length_is_announced(straight, tmp_path, synthetic_coco, capsys):
+    shutil.copytree(straight, tmp_path / "model")
+    call(train_prn, cosine_arguments(synthetic_coco, tmp_path / "model", "--epochs", 5, "--resume"))
+    assert "the learning rate jumps" in capsys.readouterr().out
+
+
 def test_unknown_schedules_exit_with_2(capsys):
     code, error = exit_of(train_prn, ["--schedule", "linear"], capsys)
     assert code == 2 and "linear" in error

@@ -403,3 +403,14 @@ def test_impossible_values_name_the_entry(kind, entry, words, tmp_path):
     path.write_text(json.dumps([entry]))
     with pytest.raises(UserError, match=f"entry 0 of .*{words}"):
         kind(path)
+
+
+@pytest.mark.parametrize("source", [keypoint_source, box_source])
+def test_a_file_for_other_images_is_refused(source, tmp_path):
+    entry = {"image_id": 7, "joint": "nose", "x": 1, "y": 1, "score": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps([entry]))
+    size = ((480, 800),) if source is keypoint_source else ()
+    source(str(path), *size, [6, 7])
+    with pytest.raises(UserError, match=r"file.json has nothing for any of the 2 images"):
+        source(str(path), *size, [6, 8])

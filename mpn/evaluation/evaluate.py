@@ -43,7 +43,8 @@ def evaluate(options):
     ground_truth = None if options.split == "test-dev" else load_ground_truth(path)
     for needed in (folder, pathlib.Path(options.metrics or folder / "metrics").parent):
         make_writable(needed)  # before hours of predictions, not after
-    add_boxes = box_source(options.boxes)
+    image_ids = [record.id for record in records]
+    add_boxes = box_source(options.boxes, image_ids)
     model = MultiPoseNet.load(
         options.model,
         image_size=options.image_size,
@@ -56,13 +57,12 @@ def evaluate(options):
         assignment=options.assignment,
     )
     poses, boxes = [], []
-    add_keypoints = keypoint_source(options.keypoints, model.config.image_size)
+    add_keypoints = keypoint_source(options.keypoints, model.config.image_size, image_ids)
     found = find_people(model, records, add_keypoints, add_boxes, options.grouping == "oracle")
     progress = tqdm(records, desc=f"{options.split}, {options.grouping}", unit="image")
     for record, people in zip(progress, found, strict=True):
         poses += keypoint_results(record.id, people)
         boxes += box_results(record.id, people)
-    image_ids = [record.id for record in records]
     write_keypoint_results(poses_path, poses, image_ids, zipped=options.split == "test-dev")
     boxes_path = poses_path.with_name(poses_path.name.replace("person_keypoints", "person_boxes"))
     write_json(boxes_path, boxes)
@@ -124,8 +124,8 @@ def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False
 
 def _check(options):
     images_needed = NETWORK in (options.keypoints, options.boxes)
-    if options.split == "test-dev" and (options.keypoints, options.boxes) != (NETWORK, NETWORK):
-        raise UserError("--split test-dev has no ground truth: --keypoints and --boxes must be network")
+    if options.split == "test-dev" and {options.keypoints, options.boxes} & {GROUND_TRUTH, GROUND_TRUTH_HEATMAPS}:
+        raise UserError("--split test-dev has no ground truth: --keypoints and --boxes must be network or files")
     if options.grouping == "oracle" and options.boxes != GROUND_TRUTH:
         raise UserError("--grouping oracle compares with the ground truth: it needs --boxes ground-truth")
     if options.annotations and images_needed:

@@ -62,7 +62,7 @@ def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.
         detections = with_true_boxes(detections, record)
         if iou == 1:
             return detections
-        boxes = boxes_at_iou(detections.boxes, iou, np.random.default_rng(record.id + 1))
+        boxes = boxes_at_iou(detections.boxes, iou, np.random.default_rng([abs(record.id), 1]))
         return dataclasses.replace(detections, boxes=boxes)
 
     results = []

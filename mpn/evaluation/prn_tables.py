@@ -23,6 +23,9 @@ from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
 from mpn.skeleton import NUM_KEYPOINTS
 
+# Options of `train_prn.py` that a table decides, or that would let a row train on the images it is measured on.
+_OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume", "--validation"}
+
 _METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 
 
@@ -101,7 +104,7 @@ def main(argv=None):
     parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoints JSON to train on")
     parser.add_argument("--test", metavar="FILE", help="COCO keypoints JSON; default: held-out images of --annotations")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder of a model directory a row")
-    parser.add_argument("--steps", type=positive_int, default=500, help="training steps a row")
+    parser.add_argument("--steps", type=positive_int, help="training steps a row; default: one pass")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="these rows alone")
     options, shared = parser.parse_known_args(argv)
     rows = [row for row in TABLES[options.table] if not options.only or row.name in options.only]
@@ -112,34 +115,41 @@ def main(argv=None):
     from mpn.training.options import parse
     from mpn.training.prn import prn_parser
 
-    shared += ["--annotations", options.annotations, "--steps-per-epoch", str(options.steps), "--epochs", "1"]
+    taken = _OWN_OPTIONS & {word.partition("=")[0] for word in shared}
+    if taken:
+        raise UserError(f"{', '.join(sorted(taken))} cannot be given here: rows have one epoch of --steps, in --output")
+    shared += ["--annotations", options.annotations, "--epochs", "1"]
+    shared += ["--steps-per-epoch", str(options.steps)] if options.steps else []
     lines = []
-    test = None
+    # Read before the first training, so that a wrong path ends the work here.
+    test = _test_set(options, parse(prn_parser(None, shared), shared))
     for row in rows:
         folder = pathlib.Path(options.output) / _folder_name(row.name)
         file = folder / f"{'test' if options.test else 'held-out'}-metrics.json"
+        arguments = [*(row.options or "").split(), *shared, "--model", str(folder)]
+        made_with = {"arguments": arguments, "measured on": str(options.test or "held-out images")}
         if not file.exists():
-            arguments = [*(row.options or "").split(), *shared, "--model", str(folder)]
-            namespace = parse(prn_parser(None, arguments), arguments)
             weights = pathlib.Path(options.output) / _folder_name(row.weights) if row.weights else folder
             if not row.weights and not (folder / "prn.weights.h5").exists():
                 _train(row, arguments)
-            test = test or _test_set(options, namespace)
-            write_metrics(row, weights, test, file)
+            write_metrics(row, weights, test, file, made_with)
         stored = read_json(file, "metrics")
+        if {key: stored.get(key) for key in made_with} != made_with:
+            raise UserError(f"{file} was made with other options: remove it, or take another --output")
         figures = [stored[name] for name in (*_METRICS, "spoilt AP")]
         lines.append([row.name, row.paper, *figures, f"{stored['parameters'] / 1e6:.1f} M"])
         print(markdown(["design", "paper AP", *_METRICS, "spoilt AP", "parameters"], lines), flush=True)
 
 
-def write_metrics(row, weights, test, file):
+def write_metrics(row, weights, test, file, made_with):
     """Measures a row's grouping.
 
     Args:
         row: Row.
         weights: its model directory.
         test: (records, COCO object).
-        file: JSON file to write: metrics in 0-1, "spoilt AP", the AP with SPOILT input, and "parameters".
+        file: JSON file to write: metrics in 0-1, "spoilt AP", the AP with SPOILT input, "parameters", and
+        made_with: dict of what else is to be written.
 
     Raises:
         UserError: there are no weights.
@@ -152,6 +162,7 @@ def write_metrics(row, weights, test, file):
     metrics = grouping_metrics(model, *test, rescore=row.rescore)
     metrics["spoilt AP"] = grouping_metrics(model, *test, *SPOILT, rescore=row.rescore)["AP"]
     metrics["parameters"] = model.networks.prn.count_params()
+    metrics |= made_with
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, metrics, indent=2)
 

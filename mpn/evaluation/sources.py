@@ -29,12 +29,13 @@ EMPTY = Detections(
 )
 
 
-def keypoint_source(name, image_size):
+def keypoint_source(name, image_size, image_ids=None):
     """The function that puts an evaluation's peaks in the place of the network's.
 
     Args:
         name: of KEYPOINT_SOURCES, or a file, see `PeaksFile`.
         image_size: shorter and longest side to which an image would be scaled.
+        image_ids: ids of the images to be evaluated; a file must have something for one of them.
 
     Returns:
         function of Detections and ImageRecord, giving Detections; None for the network.
@@ -48,16 +49,16 @@ def keypoint_source(name, image_size):
         return with_true_keypoints
     if name == GROUND_TRUTH_HEATMAPS:
         return functools.partial(with_true_heatmaps, image_size=image_size)
-    return PeaksFile(_existing("--keypoints", name, KEYPOINT_SOURCES)).add_to
+    return PeaksFile(_existing("--keypoints", name, KEYPOINT_SOURCES), image_ids).add_to
 
 
-def box_source(name):
+def box_source(name, image_ids=None):
     """Like `keypoint_source` for boxes: of BOX_SOURCES, or a file, see `BoxesFile`."""
     if name == NETWORK:
         return None
     if name == GROUND_TRUTH:
         return with_true_boxes
-    return BoxesFile(_existing("--boxes", name, BOX_SOURCES)).add_to
+    return BoxesFile(_existing("--boxes", name, BOX_SOURCES), image_ids).add_to
 
 
 def _existing(option, name, sources):
@@ -83,7 +84,7 @@ def with_true_keypoints(detections, record, imperfections=PERFECT):
         imperfections: Imperfections; what is random about them depends on the image's id alone.
     """
     people = record.of(record.labelled)
-    rng = np.random.default_rng(record.id)
+    rng = np.random.default_rng(abs(record.id))
     areas = np.where(people.areas > 0, people.areas, (people.boxes[:, 2:] - people.boxes[:, :2]).prod(axis=1) / 2)
     positions, heights = imperfections.peaks(people.keypoints, people.boxes, areas, rng)
     order = rng.permuted(np.tile(np.arange(len(heights)), (NUM_KEYPOINTS, 1)), axis=1)
@@ -141,12 +142,14 @@ class PeaksFile:
 
     Args:
         path: the file, plain or .gz.
+        image_ids: ids of the images to be evaluated, or None for any.
 
     Raises:
-        UserError: the file is missing or not such a list; the message names the entry.
+        UserError: the file is missing or not such a list, the message names the entry; or it has nothing for any of
+            the images.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, image_ids=None):
         self._peaks = collections.defaultdict(lambda: [[] for _ in range(NUM_KEYPOINTS)])
         joints = {name: index for index, name in enumerate(KEYPOINTS)} | {i: i for i in range(NUM_KEYPOINTS)}
         for where, entry in _entries(path, "keypoints", ("image_id", "joint", "x", "y", "score")):
@@ -156,6 +159,7 @@ class PeaksFile:
             if not 0 <= numbers[2] <= 1:
                 raise UserError(f"{where} has the score {numbers[2]}, which is not in 0-1")
             self._peaks[entry["image_id"]][joints[entry["joint"]]].append(numbers)
+        _check_images(path, self._peaks, image_ids)
 
     def add_to(self, detections, record):
         """Detections with the file's peaks of an image."""
@@ -173,12 +177,13 @@ class BoxesFile:
 
     Args:
         path: the file, plain or .gz; other categories than person are left out.
+        image_ids: as for `PeaksFile`.
 
     Raises:
-        UserError: the file is missing or not such a list; the message names the entry.
+        UserError: as for `PeaksFile`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, image_ids=None):
         self._boxes = collections.defaultdict(list)
         for where, entry in _entries(path, "detections", ("image_id", "category_id", "bbox", "score")):
             if entry["category_id"] == PERSON_CATEGORY:
@@ -186,12 +191,18 @@ class BoxesFile:
                 x, y, width, height, score = _finite(where, [*corner, entry["score"]], 5)
                 if width > 0 and height > 0:
                     self._boxes[entry["image_id"]].append((x, y, x + width, y + height, score))
+        _check_images(path, self._boxes, image_ids)
 
     def add_to(self, detections, record):
         """Detections with the file's boxes of an image, best first."""
         found = np.array(self._boxes.get(record.id, ()), np.float32).reshape(-1, 5)
         found = found[np.argsort(-found[:, 4], kind="stable")]
         return dataclasses.replace(detections, boxes=found[:, :4], box_scores=found[:, 4])
+
+
+def _check_images(path, found, image_ids):
+    if image_ids is not None and not found.keys() & set(image_ids):
+        raise UserError(f"{path} has nothing for any of the {len(image_ids)} images: is it for another split?")
 
 
 def _entries(path, what, needed):

@@ -24,7 +24,11 @@ ASSIGNMENTS = (*PRN_ASSIGNMENTS, "independent")
 # Relative to the most likely cell.
 _UNLIKELY = 1e-4
 
-# A candidate that the grouping believes in less than this is left alone: the PRN's own guess is nearer.
+# Least score of the baselines' candidates.
+_POSSIBLE = 1e-6
+
+# A candidate that the PRN believes in less than this is left alone: its own guess is nearer. The baselines take
+# whatever is not impossible, as the paper's do.
 LEAST_SCORE = 0.01
 
 # Confidence of a keypoint that no peak supports, at most. OKS counts every labelled joint, so a guess never costs.
@@ -48,7 +52,7 @@ def for_each_box(positions, scores, count):
 
 
 def score_candidates(grouping, prn, position_prior, positions, scores, boxes, margin, window):
-    """How well each peak suits each box, and the PRN's own guess. Runs inside a graph.
+    """How well each peak suits each box, and a guess where a joint is that has no peak. Runs inside a graph.
 
     Args:
         grouping: one of GROUPINGS.
@@ -62,13 +66,15 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
 
     Returns:
         candidates: (N, K, M) float32 in [0, 1]; 0 where the peak cannot belong to the box.
-        guesses: (N, K, 2) float32, pixels, and guess_scores: (N, K) float32 in [0, 1]; 0 without the PRN.
+        guesses: (N, K, 2) float32, pixels, and guess_scores: (N, K) float32 in [0, 1]: the PRN's highest cell, the
+            most likely cell of "ucr" and "geometric", the middle of the box of "max".
     """
     boxes = roi.enlarge_boxes(boxes, margin)
-    no_guess = ops.zeros_like(ops.sum(positions, axis=2)), ops.zeros_like(ops.sum(scores, axis=2))  # M may be 0
     if grouping == "max":
         inside = roi.to_grid(positions, boxes)[1]
-        return ops.where(inside, scores, 0.0), *no_guess
+        centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+        guesses = ops.ones((1, positions.shape[1], 1)) * centres
+        return ops.where(inside, scores, 0.0), guesses, ops.ones_like(guesses[..., 0])
     if grouping in ("ucr", "geometric"):
         prior = ops.convert_to_tensor(position_prior)
         # Relative to the keypoint's most likely cell, so that scores of keypoints can be compared.
@@ -78,7 +84,7 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
         if grouping == "geometric":
             # The largest sum of logarithms is the largest product; a place this unlikely counts as impossible.
             likelihood = ops.maximum(1 + ops.log(ops.maximum(likelihood, _UNLIKELY)) / -math.log(_UNLIKELY), 0.0)
-        return scores * likelihood, *no_guess
+        return scores * likelihood, *roi.highest_cells(prior, boxes)
     poses = prn(roi.encode_rois(positions, scores, boxes))
     guesses, guess_scores = roi.highest_cells(poses, boxes)
     if grouping == "prn-argmax":
@@ -96,26 +102,27 @@ def assignment_of(grouping, prn_assignment):
     return {"prn": prn_assignment, "geometric": "optimal"}.get(grouping, "independent")
 
 
-def assign(candidates, assignment="greedy"):
+def assign(candidates, assignment="greedy", least=LEAST_SCORE):
     """Gives peaks to boxes, each keypoint on its own; see ASSIGNMENTS.
 
     Args:
         candidates: (N, K, M) float.
         assignment: one of ASSIGNMENTS; but for "independent", a peak belongs to one box at most.
+        least: score above 0 that a peak needs.
 
     Returns:
-        (N, K) int, the index of the peak in [0, M), or -1 where none scores LEAST_SCORE.
+        (N, K) int, the index of the peak in [0, M), or -1 where none scores `least`.
     """
     n, k, m = candidates.shape
     if n == 0 or m == 0:
         return np.full((n, k), -1)
     if assignment == "independent":
         best = candidates.argmax(axis=2)
-        return np.where(candidates.max(axis=2) >= LEAST_SCORE, best, -1)
-    return (_assign_optimally if assignment == "optimal" else _assign_greedily)(candidates)
+        return np.where(candidates.max(axis=2) >= least, best, -1)
+    return (_assign_optimally if assignment == "optimal" else _assign_greedily)(candidates, least)
 
 
-def _assign_greedily(candidates):
+def _assign_greedily(candidates, least):
     """The best remaining pair of box and peak first."""
     n, k, m = candidates.shape
     chosen = np.full((n, k), -1)
@@ -123,7 +130,7 @@ def _assign_greedily(candidates):
     joints = np.arange(k)
     for _ in range(min(n, m)):
         box, peak = np.unravel_index(remaining.reshape(k, -1).argmax(axis=1), (n, m))
-        open_joints = remaining[joints, box, peak] >= LEAST_SCORE
+        open_joints = remaining[joints, box, peak] >= least
         if not open_joints.any():
             break
         joint, box, peak = joints[open_joints], box[open_joints], peak[open_joints]
@@ -133,10 +140,10 @@ def _assign_greedily(candidates):
     return chosen
 
 
-def _assign_optimally(candidates):
+def _assign_optimally(candidates, least):
     """The largest sum of scores of all assignments."""
     chosen = np.full(candidates.shape[:2], -1)
-    scores = np.where(candidates >= LEAST_SCORE, candidates, 0.0)
+    scores = np.where(candidates >= least, candidates, 0.0)
     for joint in np.flatnonzero(scores.any(axis=(0, 2))):
         box, peak = linear_sum_assignment(scores[:, joint], maximize=True)
         suits = scores[box, joint, peak] > 0
@@ -147,7 +154,7 @@ def _assign_optimally(candidates):
 def build_people(grouping, detections, candidates, guesses, guess_scores, assignment="greedy"):
     """Assigns peaks and makes people, best first.
 
-    A keypoint stays where its peak is, at full resolution; where a box has no peak, the PRN's guess stands in with a
+    A keypoint stays where its peak is, at full resolution; where a box has no peak, the guess stands in with a
     confidence of at most GUESS_CONFIDENCE ("prn-argmax" takes its guesses at full confidence). The pose score is the
     box score times the mean confidence of the keypoints that are no guesses.
 
@@ -160,7 +167,7 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
     Returns:
         list of N Person.
     """
-    chosen = assign(candidates, assignment)
+    chosen = assign(candidates, assignment, LEAST_SCORE if grouping == "prn" else _POSSIBLE)
     n, k = chosen.shape
     keypoints = np.zeros((n, k, 3), np.float32)
     keypoints[..., :2] = guesses

@@ -10,6 +10,7 @@ import shutil
 import h5py
 import numpy as np
 
+from mpn.config import ModelConfig
 from mpn.errors import UserError
 from mpn.files import atomic_path
 
@@ -91,7 +92,8 @@ def load_weights(model, path, architecture):
         UserError: the file is missing, damaged or of another architecture; the message names what differs.
     """
     notes = read_notes(path)
-    stored = notes.get("architecture", {})
+    # What a file from before a field existed does not say is as it was then: the default.
+    stored = {key: getattr(ModelConfig, key, None) for key in architecture} | notes.get("architecture", {})
     differing = [
         f"{key} is {stored.get(key)!r} there and {architecture.get(key)!r} here"
         for key in sorted({*stored, *architecture})

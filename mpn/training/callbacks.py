@@ -35,7 +35,7 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
 class CosineSchedule(keras.callbacks.Callback):
     """A learning rate that rises over the first steps and falls to nothing along half a cosine.
 
-    It depends on the number of the step alone, so a resumed run needs no memory of it.
+    It depends on the number of the step alone, so a resumed run needs no memory of it to go on.
 
     Args:
         learning_rate: the highest.
@@ -69,11 +69,13 @@ class CosineSchedule(keras.callbacks.Callback):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
     def memory(self):
-        """Nothing; see `ResumablePlateau.memory`."""
-        return {}
+        """The length of the run, as a JSON-able dict."""
+        return {"steps": self.steps}
 
     def restore(self, memory):
-        """Takes nothing over."""
+        """Says so where a resumed run has another length, since the rate then jumps."""
+        if memory.get("steps") != self.steps:
+            print(f"the cosine spans {self.steps} steps now, not {memory.get('steps')}: the learning rate jumps")
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):

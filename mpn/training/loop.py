@@ -102,6 +102,7 @@ def train(stage, options):
     settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back
     notes = {"architecture": stage.architecture, "learning_rate": learning_rate, "settings": settings}
     notes["schedule"] = options.schedule
+    notes["design"] = getattr(options, "design", None)
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if options.resume:
         stored = load_weights(stage.model, checkpoint, stage.architecture)
@@ -109,6 +110,8 @@ def train(stage, options):
         before = stored.get("schedule", "plateau")
         if before != options.schedule:
             raise UserError(f"{checkpoint} was trained with --schedule {before}: pass that, not {options.schedule}")
+        if stored.get("design") not in (None, notes["design"]):
+            raise UserError(f"{checkpoint} was trained with --design {stored['design']}: pass that here, too")
         if stored.get("settings") == settings:
             schedule.restore(state["plateau"])
         else:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mpn.arguments import jitter, odd, positive_float, positive_int, share
+from mpn.arguments import height, jitter, odd, positive_int, share
 from mpn.config import PRN_ASSIGNMENTS
 from mpn.training.losses import PRN_LOSSES
 
@@ -74,7 +74,7 @@ def add_design_options(parser, argv):
     add("--displacement", type=share, help="error of peaks, in units of 2 sigma_k sqrt(area)")
     add("--dropped", type=share, help="share of peaks that are missing")
     add("--false-peaks", type=share, help="share of false peaks")
-    add("--least-height", type=positive_float, help="peaks have heights from this to 1")
+    add("--least-height", type=height, help="peaks have heights from this to 1")
     # Read beforehand, since argparse knows defaults only before it parses.
     design = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     design.add_argument("--design", default="paper")
