@@ -6,27 +6,18 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from test_model_directory import TINY as NARROW
 
 from mpn import config as config_module
 from mpn import export
-from mpn.config import ModelConfig, load_config, model_folder
+from mpn.config import load_config, model_folder
 from mpn.errors import UserError
 from mpn.export import export_model
 from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
 from mpn.models.weights import fingerprint, load_weights, save_weights, stored_bytes
 
 # Narrow but for the PRN's hidden layer, so that the numbers outweigh what HDF5 writes about them.
-TINY = ModelConfig(
-    backbone="mobilenet_v2",
-    width=0.35,
-    keypoint_channels=8,
-    keypoint_head_channels=4,
-    person_channels=8,
-    person_head_channels=8,
-    prn_nodes=16,
-    prn_residual_gain=True,
-    image_size=(64, 96),
-)
+TINY = NARROW.replace(prn_nodes=16, prn_residual_gain=True)
 
 
 @pytest.fixture(scope="module")
