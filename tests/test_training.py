@@ -294,6 +294,10 @@ def stage_3(labels_only, tmp_path_factory):
 
 
 def test_stage_3_needs_neither_images_nor_the_other_stages(stage_3):
+    with h5py.File(weights_file(stage_3, "prn")) as file:
+        assert "optimizer" not in file  # that is for the checkpoint alone
+    with h5py.File(last_checkpoint(stage_3, "prn")) as file:
+        assert "optimizer" in file
     assert load_config(stage_3).prn_nodes == 8
     networks = Networks.load(stage_3, ("prn",))
     rois = np.random.default_rng(0).random((1, 56, 36, 17), np.float32)

@@ -129,7 +129,11 @@ class Networks:
         notes = {"architecture": _plain(self.config.section(part))}
         if part == "person":
             notes["backbone_fingerprint"] = fingerprint(self.backbone, storage)
-        save_weights(self._weights_of(part), weights_file(model_dir, part), notes, storage)
+        model = self._weights_of(part)
+        if part == "prn" and getattr(model, "optimizer", None):
+            model = self._build_prn()  # Keras would store the optimizer, twice the weights again
+            model.set_weights(self.prn.get_weights())
+        save_weights(model, weights_file(model_dir, part), notes, storage)
         if part == "prn" and self.position_prior is not None:
             with atomic_path(pathlib.Path(model_dir) / POSITION_PRIOR_FILE) as temporary:
                 np.save(temporary, _stored_prior(self.position_prior, storage))
