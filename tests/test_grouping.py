@@ -300,3 +300,16 @@ def test_check_grouping_names_the_value():
         check_grouping("prn", None, "random")
     check_grouping("ucr", np.zeros((56, 36, 17)))
     check_grouping("prn", None)
+
+
+@pytest.mark.parametrize(("grouping", "taken"), [("prn", False), ("ucr", True), ("geometric", True), ("max", True)])
+def test_only_the_prn_prefers_its_guess_to_an_unlikely_peak(grouping, taken):
+    scene = Scene()
+    candidates = np.zeros((2, 17, 3), np.float32)
+    candidates[0, :, 1] = 0.002
+    guesses = np.full((2, 17, 2), 7, np.float32)
+    people = build_people(
+        grouping, scene.detections, candidates, guesses, np.ones((2, 17), np.float32), assignment_of(grouping, "greedy")
+    )
+    first = min(people, key=lambda person: person.box[0])
+    np.testing.assert_array_equal(first.keypoints[:, :2], scene.own[0] if taken else guesses[0])

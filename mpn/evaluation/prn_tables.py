@@ -149,7 +149,8 @@ def write_metrics(row, weights, test, file, made_with):
         weights: its model directory.
         test: (records, COCO object).
         file: JSON file to write: metrics in 0-1, "spoilt AP", the AP with SPOILT input, "parameters", and
-        made_with: dict of what else is to be written.
+            what follows.
+        made_with: dict of what tells one run of a table from another.
 
     Raises:
         UserError: there are no weights.
