@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -22,11 +19,9 @@ from mpn.inference.predictor import Detections, MultiPoseNet
 from mpn.models.multiposenet import Networks
 from mpn.models.prn import build_prn
 from mpn.people import SilhouetteMap
-from mpn.precision import has_amx
 from mpn.training.losses import prn_cross_entropy
 from mpn.training.prn import position_prior
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 CELLS = 56 * 36
 DESIGNS = [(pool, gain) for pool in (1, 2, 4) for gain in (False, True)]
 
@@ -521,31 +516,3 @@ def test_the_assignment_reaches_the_grouping(trained):
         MultiPoseNet(trained, assignment="magic")
     with pytest.raises(UserError, match="prn_window"):
         MultiPoseNet(trained, window=4)
-
-
-# --- number format
-
-TWO_FORMATS = """
-import numpy as np
-from mpn.precision import rewrite_to_bfloat16
-
-rewrite_to_bfloat16(True)
-import tensorflow as tf
-
-rng = np.random.default_rng(0)
-a, b = rng.random((8, 64, 48), np.float32), rng.random((8, 48, 56), np.float32)
-exact = a.astype(np.float64) @ b
-(pipeline,) = tf.data.Dataset.from_tensors((a, b)).map(tf.matmul).as_numpy_iterator()
-graph = tf.function(tf.matmul)(a, b).numpy()
-print(*(np.abs(product / exact - 1).max() for product in (pipeline, graph)))
-"""
-
-
-def test_pipelines_stay_in_float32_where_models_do_not():
-    """A process of its own, since all depends on the option being set before TensorFlow has done anything."""
-    done = subprocess.run([sys.executable, "-c", TWO_FORMATS], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    pipeline, graph = map(float, done.stdout.split())
-    assert pipeline < 1e-6
-    if has_amx():  # elsewhere oneDNN may leave matrices as they are
-        assert graph > 1e-4

@@ -1,0 +1,34 @@
+"""Number formats: what oneDNN's bfloat16 rewriting reaches, and what it must not."""
+
+import pathlib
+import subprocess
+import sys
+
+from mpn.precision import has_amx
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+TWO_FORMATS = """
+import numpy as np
+from mpn.precision import rewrite_to_bfloat16
+
+rewrite_to_bfloat16(True)
+import tensorflow as tf
+
+rng = np.random.default_rng(0)
+a, b = rng.random((8, 64, 48), np.float32), rng.random((8, 48, 56), np.float32)
+exact = a.astype(np.float64) @ b
+(pipeline,) = tf.data.Dataset.from_tensors((a, b)).map(tf.matmul).as_numpy_iterator()
+graph = tf.function(tf.matmul)(a, b).numpy()
+print(*(np.abs(product / exact - 1).max() for product in (pipeline, graph)))
+"""
+
+
+def test_pipelines_stay_in_float32_where_models_do_not():
+    """A process of its own, since all depends on the option being set before TensorFlow has done anything."""
+    done = subprocess.run([sys.executable, "-c", TWO_FORMATS], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    pipeline, graph = map(float, done.stdout.split())
+    assert pipeline < 1e-6
+    if has_amx():  # elsewhere oneDNN may leave matrices as they are
+        assert graph > 1e-4
