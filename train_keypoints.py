@@ -8,6 +8,8 @@ def main(argv=None):
     from mpn.arguments import ImageSize, degrees, positive_float, positive_int, share
     from mpn.config import BACKBONES, ModelConfig
     from mpn.data.patches import PatchAugmentation
+    from mpn.heatmaps import SIGMA, STRIDE
+    from mpn.models.backbone import LEVELS
     from mpn.training.keypoints import train_keypoints
     from mpn.training.options import parse, training_parser
 
@@ -38,6 +40,16 @@ def main(argv=None):
         default="auto",
         help="auto trains it from batch size 8 up",
     )
+    config.add_argument(
+        "--frozen-up-to", choices=LEVELS, metavar="LEVEL", help="C2 to C5: backbone layers that keep their weights"
+    )
+    config.add_argument("--sigma", type=positive_float, default=SIGMA * STRIDE, help="of target Gaussians, in pixels")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--partial", metavar="DIR", help="more people with some keypoints: images/, annotations.json in COCO's format"
+    )
+    data.add_argument("--partial-share", type=share, default=0.3, help="share of the samples that come from --partial")
+    data.add_argument("--cache-images", action="store_true", help="keep decoded images in memory")
     augmentation = parser.add_argument_group("augmentation")
     default = PatchAugmentation()
     augmentation.add_argument(
@@ -46,11 +58,19 @@ def main(argv=None):
     augmentation.add_argument(
         "--person-share", type=positive_float, default=default.person_share, help="of the patch side, for person"
     )
+    augmentation.add_argument(
+        "--enlargement", type=positive_float, default=default.enlargement, help="largest scale of a person, for person"
+    )
     augmentation.add_argument("--rotation", type=degrees, default=default.rotation, help="largest, in degrees")
     augmentation.add_argument(
         "--scale", type=positive_float, nargs=2, default=list(default.scale), metavar=("LEAST", "MOST"), help="factor"
     )
     augmentation.add_argument("--mirror", type=share, default=default.mirror, help="probability")
+    augmentation.add_argument("--colour", type=share, default=default.colour, help="strength of random colours")
+    augmentation.add_argument("--occlusion", type=share, default=default.occlusion, help="probability")
+    augmentation.add_argument(
+        "--paste", type=share, default=default.paste, help="probability of pasting a person of another image"
+    )
     train_keypoints(parse(parser, argv))
 
 

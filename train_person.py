@@ -5,7 +5,7 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, share
+    from mpn.arguments import ImageSize, positive_float, share
     from mpn.training.options import parse, training_parser
     from mpn.training.person import train_person
 
@@ -14,6 +14,11 @@ def main(argv=None):
         "--image-size", action=ImageSize, metavar="SIDE", default=(800, 1333), help="SHORTER [LONGEST] side of images"
     )
     parser.add_argument("--mirror", type=share, default=0.5, help="probability of mirroring left to right")
+    parser.add_argument(
+        "--scale", type=positive_float, nargs=2, default=[1.0, 1.0], metavar=("LEAST", "MOST"), help="on --image-size"
+    )
+    parser.add_argument("--colour", type=share, default=0.0, help="strength of random colours")
+    parser.add_argument("--cache-images", action="store_true", help="keep decoded images in memory")
     train_person(parse(parser, argv))
 
 

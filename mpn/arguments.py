@@ -34,6 +34,11 @@ def height(text):
     return _number(text, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1")
 
 
+def average(text):
+    """argparse type: a number from 0 up to, but not, 1."""
+    return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
 def jitter(text):
     """argparse type: a number from 0 to 0.4, so that both sides of a box together cannot turn it inside out."""
     return _number(text, float, lambda value: 0 <= value <= 0.4, "a number from 0 to 0.4")

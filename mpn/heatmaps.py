@@ -14,14 +14,11 @@ STRIDE = 4
 # Standard deviation of a target Gaussian in cells: 7 px at stride 4.
 SIGMA = 1.75
 
-# A Gaussian is cut where it has fallen below 1 % of its peak.
-_REACH = int(np.ceil(3 * SIGMA)) + 1
-
 # Cells of a 3x3 neighbourhood get distinct offsets, so that equal neighbours (common in bfloat16) make one peak.
 _TIE_BREAK = 1e-6
 
 
-def encode_keypoints(keypoints, height, width):
+def encode_keypoints(keypoints, height, width, sigma=SIGMA):
     """Target heatmaps of the keypoint channels (§3.5): a Gaussian of height 1 on every labelled keypoint.
 
     Gaussians of one channel combine by maximum, so that two people side by side keep two peaks of height 1. Occluded
@@ -30,6 +27,7 @@ def encode_keypoints(keypoints, height, width):
     Args:
         keypoints: (N, 17, 3) float, x and y in pixels of the network's input and v; v = 0 is not labelled.
         height, width: size of the network's input in pixels, multiples of 4.
+        sigma: standard deviation of the Gaussians in cells.
 
     Returns:
         (h, w, 17) float32 in [0, 1].
@@ -41,11 +39,12 @@ def encode_keypoints(keypoints, height, width):
     # Labelled points outside the input have no cell to peak in: their tails would teach a peak at the border.
     person, channel = np.nonzero((keypoints[..., 2] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h))
     x, y = x[person, channel], y[person, channel]
-    offsets = np.arange(-_REACH, _REACH + 1)
+    reach = int(np.ceil(3 * sigma)) + 1  # where a Gaussian has fallen below 1 % of its peak
+    offsets = np.arange(-reach, reach + 1)
     columns = np.floor(x).astype(int)[:, None] + offsets
     rows = np.floor(y).astype(int)[:, None] + offsets
-    across = np.exp(-((columns + 0.5 - x[:, None]) ** 2) / (2 * SIGMA**2))
-    down = np.exp(-((rows + 0.5 - y[:, None]) ** 2) / (2 * SIGMA**2))
+    across = np.exp(-((columns + 0.5 - x[:, None]) ** 2) / (2 * sigma**2))
+    down = np.exp(-((rows + 0.5 - y[:, None]) ** 2) / (2 * sigma**2))
     across[(columns < 0) | (columns >= w)] = 0
     down[(rows < 0) | (rows >= h)] = 0
     np.maximum.at(
@@ -56,7 +55,7 @@ def encode_keypoints(keypoints, height, width):
     return heatmaps
 
 
-def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette):
+def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette, sigma=SIGMA):
     """Targets H and mask W of one input image (Eq. 4).
 
     Args:
@@ -65,6 +64,7 @@ def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette)
         unknown_keypoints: (H, W) bool, pixels where keypoints may be missing: people without keypoint annotations,
             crowd regions, padding.
         unknown_silhouette: (H, W) bool, pixels where people may be missing from `silhouette`.
+        sigma: standard deviation of the Gaussians in cells.
 
     Returns:
         targets: (h, w, 18) float32 in [0, 1]; the last channel is 1 in cells of which at least half is silhouette.
@@ -73,7 +73,7 @@ def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette)
     height, width = silhouette.shape
     cells = (height // STRIDE, STRIDE, width // STRIDE, STRIDE)
     people = silhouette.reshape(cells).mean(axis=(1, 3)) >= 0.5
-    targets = np.concatenate([encode_keypoints(keypoints, height, width), people[..., None]], axis=-1)
+    targets = np.concatenate([encode_keypoints(keypoints, height, width, sigma), people[..., None]], axis=-1)
     known = ~np.stack([unknown_keypoints, unknown_silhouette]).reshape(2, *cells).any(axis=(2, 4))
     mask = np.concatenate([np.repeat(known[0, ..., None], NUM_KEYPOINTS, axis=-1), known[1, ..., None]], axis=-1)
     return targets.astype(np.float32), mask.astype(np.float32)

@@ -7,7 +7,7 @@ from pycocotools.coco import COCO
 
 from mpn.data.coco import load_coco
 from mpn.data.geometry import affine, transform_keypoints, transform_points
-from mpn.data.patches import PatchAugmentation, choose_person, make_patch, patch_map, region_masks
+from mpn.data.patches import PatchAugmentation, choose_person, cut_patch, patch_map, region_masks
 from mpn.errors import UserError
 from mpn.heatmaps import find_peaks
 from mpn.images import read_image
@@ -21,6 +21,12 @@ IDENTITY = np.eye(2, 3)
 def rectangle(x1, y1, x2, y2):
     """A COCO segmentation: one polygon."""
     return [[x1, y1, x2, y1, x2, y2, x1, y2]]
+
+
+def make_patch(image, record, matrix, size):
+    """Image, targets and mask of a patch."""
+    patch = cut_patch(image, record, matrix, size)
+    return patch.image, *patch.encode()
 
 
 def points(count):

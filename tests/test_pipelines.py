@@ -9,7 +9,7 @@ from keras_retinanet.utils.anchors import anchor_targets_bbox, anchors_for_shape
 from mpn.data.coco import load_coco
 from mpn.data.keypoint_pipeline import keypoint_dataset
 from mpn.data.order import training_order
-from mpn.data.patches import PatchAugmentation, make_patch, patch_map
+from mpn.data.patches import PatchAugmentation, cut_patch, patch_map
 from mpn.data.person_pipeline import person_dataset
 from mpn.data.prn_pipeline import collect_people, gather_people, prn_dataset
 from mpn.errors import UserError
@@ -107,9 +107,9 @@ def test_people_of_an_image_take_turns_from_pass_to_pass(make_record, records):
     image = read_image(record.path)
     for turn, (images, targets) in enumerate(batches):
         matrix = patch_map(record, SIZE, augmentation, turn, np.random.default_rng(0))
-        patch, expected, mask = make_patch(image, record, matrix, SIZE)
-        np.testing.assert_array_equal(images[0], patch)
-        np.testing.assert_array_equal(targets["K2"][0], np.concatenate([expected, mask], axis=-1))
+        patch = cut_patch(image, record, matrix, SIZE)
+        np.testing.assert_array_equal(images[0], patch.image)
+        np.testing.assert_array_equal(targets["K2"][0], np.concatenate(patch.encode(), axis=-1))
     assert differ(batches[0], batches[1])
     assert_same(batches[0], batches[2])
 
@@ -131,7 +131,7 @@ def test_keypoint_validation_is_one_pass_in_order_without_jitter(records):
     still = augmentation.without_jitter()
     for index in (0, 9):
         matrix = patch_map(records[index], SIZE, still, 0, np.random.default_rng(0))
-        patch = make_patch(read_image(records[index].path), records[index], matrix, SIZE)[0]
+        patch = cut_patch(read_image(records[index].path), records[index], matrix, SIZE).image
         np.testing.assert_array_equal(batches[index // 4][0][index % 4], patch)
 
 

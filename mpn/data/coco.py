@@ -33,6 +33,8 @@ class ImageRecord:
         areas: (N,) float32, COCO's silhouette areas in square pixels.
         crowd: (N,) bool, crowd regions, which are not single people.
         segmentations: N COCO segmentations: a list of polygons, an RLE dict, or [] where unknown.
+        partial: other people may be unlabelled, and so may keypoints that are in sight: only the labelled keypoints
+            count, and only inside the boxes of their people.
     """
 
     id: int
@@ -44,6 +46,7 @@ class ImageRecord:
     areas: np.ndarray
     crowd: np.ndarray
     segmentations: tuple
+    partial: bool = False
 
     @property
     def labelled(self):
@@ -111,6 +114,22 @@ def load_coco(coco_dir, split, limit=None):
     if not folder.is_dir():
         raise UserError(f"the image folder {folder} does not exist: {LAYOUT}")
     return load_annotations(path, folder, limit)
+
+
+def load_partial(folder):
+    """Records of a folder with images/ and annotations.json, COCO-shaped but not complete; see `ImageRecord.partial`.
+
+    Such are data sets of other origin, whose people lack some of COCO's 17 keypoints or stand among unlabelled ones.
+
+    Raises:
+        UserError: the folder, or the file or the images in it, is missing, or `load_annotations` fails.
+    """
+    folder = pathlib.Path(folder)
+    path, images = folder / "annotations.json", folder / "images"
+    for needed in (folder, path, images):
+        if not needed.exists():
+            raise UserError(f"{needed} does not exist: --partial must name a folder with annotations.json and images/")
+    return [dataclasses.replace(record, partial=True) for record in load_annotations(path, images)]
 
 
 def load_annotations(path, folder=None, limit=None):
@@ -184,6 +203,22 @@ def read_record(record):
             f"{record.width} x {record.height}: take the file that was annotated"
         )
     return image
+
+
+def image_reader(cached):
+    """`read_record`, or a function like it that keeps every image it has read.
+
+    Args:
+        cached: whether to keep images, at 3 bytes a pixel.
+    """
+    kept = {}
+
+    def read(record):
+        if record.path not in kept:
+            kept[record.path] = read_record(record)
+        return kept[record.path]
+
+    return read if cached else read_record
 
 
 def _check_segmentation(segmentation):

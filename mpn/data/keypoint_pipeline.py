@@ -3,17 +3,33 @@
 import numpy as np
 import tensorflow as tf
 
-from mpn.data.coco import read_record
+from mpn.data.coco import image_reader
 from mpn.data.order import finish, training_order
-from mpn.data.patches import PatchAugmentation, make_patch, patch_map
-from mpn.heatmaps import STRIDE
+from mpn.data.pasting import paste_person, pasting_map, people_to_paste
+from mpn.data.patches import PatchAugmentation, cut_patch, patch_map
+from mpn.data.photometry import jitter_colours, occlude
+from mpn.heatmaps import SIGMA, STRIDE
 from mpn.skeleton import NUM_KEYPOINTS
 
 # Targets and mask travel as one array, since a Keras loss is given y_true alone.
 TARGET_CHANNELS = 2 * (NUM_KEYPOINTS + 1)
 
 
-def keypoint_dataset(records, size, batch_size, outputs, augmentation=None, seed=0, first=0, training=True, workers=2):
+def keypoint_dataset(
+    records,
+    size,
+    batch_size,
+    outputs,
+    augmentation=None,
+    seed=0,
+    first=0,
+    training=True,
+    workers=2,
+    partial=(),
+    partial_share=0.0,
+    sigma=SIGMA,
+    cached=False,
+):
     """Batches for `model.fit` of the keypoint model.
 
     Args:
@@ -26,6 +42,10 @@ def keypoint_dataset(records, size, batch_size, outputs, augmentation=None, seed
         first: samples to pass over, see `training_order`.
         training: endless, shuffled and augmented; False is one pass in order without jitter.
         workers: samples prepared in parallel.
+        partial: list of partial ImageRecord, see `load_partial`.
+        partial_share: probability that a training sample is one of them.
+        sigma: standard deviation of the target Gaussians in cells.
+        cached: keep decoded images in memory: 3 bytes a pixel.
 
     Returns:
         tf.data.Dataset of (images, {output: y}): images (B, size, size, 3) uint8 RGB; y (B, h, w, 36) float32, 18
@@ -34,14 +54,26 @@ def keypoint_dataset(records, size, batch_size, outputs, augmentation=None, seed
     augmentation = augmentation or PatchAugmentation()
     if not training:
         augmentation = augmentation.without_jitter()
+    read = image_reader(cached)
+    donors = people_to_paste(records) if augmentation.paste else []
 
     def sample(number, turn, index):
-        record = records[index]
         # Each sample has its own generator: the result does not depend on which thread runs first.
         rng = np.random.default_rng([seed, number])
-        matrix = patch_map(record, size, augmentation, turn, rng)
-        patch, targets, mask = make_patch(read_record(record), record, matrix, size)
-        return patch, np.concatenate([targets, mask], axis=-1)
+        record = records[index]
+        if training and partial and rng.random() < partial_share:
+            record = partial[rng.integers(len(partial))]
+        patch = cut_patch(read(record), record, patch_map(record, size, augmentation, turn, rng), size)
+        if donors and not record.partial and rng.random() < augmentation.paste:
+            number, person = donors[rng.integers(len(donors))]
+            donor = records[number]
+            patch = paste_person(patch, read(donor), donor, person, pasting_map(donor.boxes[person], size, rng))
+        image = patch.image
+        if augmentation.occlusion and rng.random() < augmentation.occlusion:
+            image = occlude(image, rng)
+        if augmentation.colour:
+            image = jitter_colours(image, augmentation.colour, rng)
+        return image, np.concatenate(patch.encode(sigma), axis=-1)
 
     def load(number, turn, index):
         patch, y = tf.numpy_function(sample, (number, turn, index), (tf.uint8, tf.float32))

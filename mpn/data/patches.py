@@ -6,11 +6,8 @@ import numpy as np
 
 from mpn.data.geometry import affine, fill_box, fill_segmentation, transform_keypoints, warp_image
 from mpn.errors import UserError
-from mpn.heatmaps import encode_targets
-
-# Enlarging a person of a few pixels to most of a patch would show the network nothing but blur.
-_LARGEST_SCALE = 4.0
-
+from mpn.heatmaps import SIGMA, encode_targets
+from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
 @dataclasses.dataclass(frozen=True)
 class PatchAugmentation:
@@ -20,28 +17,65 @@ class PatchAugmentation:
         framing: "person" centres on one person and scales it to `person_share` of the patch; "image" fits the whole
             image into the patch, at its top left as in inference.
         person_share: longer side of that person's box, as a share of the patch side.
+        enlargement: largest factor by which that person is enlarged: one of a few pixels would be nothing but blur.
         rotation: largest rotation in degrees, either way.
         scale: smallest and largest factor on the scale.
         mirror: probability of mirroring left to right (the paper's "vertical flipping").
+        colour: strength of random contrast, brightness, saturation and hue, 0 to 1; see `mpn.data.photometry`.
+        occlusion: probability of covering parts of the patch.
+        paste: probability of pasting a person cut out of another image; see `mpn.data.pasting`.
     """
 
     framing: str = "person"
     person_share: float = 0.6
+    enlargement: float = 4.0
     rotation: float = 40.0
     scale: tuple = (0.8, 1.2)
     mirror: float = 0.3
+    colour: float = 0.0
+    occlusion: float = 0.0
+    paste: float = 0.0
 
     def __post_init__(self):
         if self.framing not in ("person", "image"):
             raise UserError(f"framing must be person or image, not {self.framing!r}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale must be two positive factors, the smaller first, not {self.scale}")
-        if not 0 <= self.mirror <= 1:
-            raise UserError(f"the probability of mirroring must be in [0, 1], not {self.mirror}")
+        for name in ("mirror", "colour", "occlusion", "paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} must be in [0, 1], not {getattr(self, name)}")
 
     def without_jitter(self):
         """The same framing with nothing random, for validation."""
-        return dataclasses.replace(self, rotation=0.0, scale=(1.0, 1.0), mirror=0.0)
+        still = {"rotation": 0.0, "scale": (1.0, 1.0), "mirror": 0.0, "colour": 0.0, "occlusion": 0.0, "paste": 0.0}
+        return dataclasses.replace(self, **still)
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    """A square patch of an image with what is known about it.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB, black outside the photograph.
+        keypoints: (N, 17, 3) float32, x, y in patch pixels and v.
+        silhouette: (S, S) bool, pixels of people.
+        unknown_keypoints, unknown_silhouette: (S, S) bool, see `region_masks`.
+        known_channels: (17,) bool, keypoints that the annotations speak of.
+    """
+
+    image: np.ndarray
+    keypoints: np.ndarray
+    silhouette: np.ndarray
+    unknown_keypoints: np.ndarray
+    unknown_silhouette: np.ndarray
+    known_channels: np.ndarray
+
+    def encode(self, sigma=SIGMA):
+        """Targets and mask, (h, w, 18) float32 each; see `mpn.heatmaps.encode_targets`."""
+        regions = self.silhouette, self.unknown_keypoints, self.unknown_silhouette
+        targets, mask = encode_targets(self.keypoints, *regions, sigma)
+        mask[..., :NUM_KEYPOINTS] *= self.known_channels
+        return targets, mask
 
 
 def choose_person(record, turn):
@@ -77,7 +111,7 @@ def patch_map(record, size, augmentation, turn, rng):
     if augmentation.framing == "person" and len(record.boxes):
         x1, y1, x2, y2 = record.boxes[choose_person(record, turn)]
         centre = ((x1 + x2) / 2, (y1 + y2) / 2)
-        scale = min(augmentation.person_share * size / max(x2 - x1, y2 - y1, 1.0), _LARGEST_SCALE)
+        scale = min(augmentation.person_share * size / max(x2 - x1, y2 - y1, 1.0), augmentation.enlargement)
     else:
         middle = scale * extent / 2  # padding at the right and below, as in inference
     matrix = affine(
@@ -91,8 +125,8 @@ def patch_map(record, size, augmentation, turn, rng):
     return matrix
 
 
-def make_patch(image, record, matrix, size):
-    """Image, targets and mask of one patch.
+def cut_patch(image, record, matrix, size):
+    """One patch of an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -101,13 +135,18 @@ def make_patch(image, record, matrix, size):
         size: side of the patch in pixels, a multiple of 4.
 
     Returns:
-        patch: (size, size, 3) uint8 RGB, black outside the image.
-        targets, mask: (h, w, 18) float32 each, see `mpn.heatmaps.encode_targets`.
+        Patch.
     """
-    silhouette, unknown_keypoints, unknown_silhouette = region_masks(record, matrix, (size, size))
-    keypoints = transform_keypoints(matrix, record.keypoints[~record.crowd])
-    targets, mask = encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette)
-    return warp_image(matrix, image, (size, size)), targets, mask
+    keypoints = record.keypoints[~record.crowd]
+    known = (keypoints[..., 2] > 0).all(axis=0) if record.partial else np.ones(NUM_KEYPOINTS, bool)
+    if np.linalg.det(matrix[:, :2]) < 0:
+        known = known[MIRROR]
+    return Patch(
+        warp_image(matrix, image, (size, size)),
+        transform_keypoints(matrix, keypoints),
+        *region_masks(record, matrix, (size, size)),
+        known,
+    )
 
 
 def region_masks(record, matrix, size):
@@ -124,6 +163,8 @@ def region_masks(record, matrix, size):
             segmentation it is its box less the labelled people in it.
         unknown_silhouette: bool, people without segmentation (their box), crowd regions and padding, less the
             silhouettes of others.
+
+    Of a partial record nothing is known outside the boxes of its labelled people, and no silhouette.
     """
     silhouette, labelled, no_keypoints, no_silhouette, coarse, inside = np.zeros((6, *size), np.uint8)
     fill_box(inside, matrix, (0, 0, record.width, record.height))
@@ -144,6 +185,8 @@ def region_masks(record, matrix, size):
         else:
             fill(no_silhouette)
     outside = inside == 0
+    if record.partial:
+        return np.zeros(size, bool), outside | (labelled == 0), np.ones(size, bool)
     silhouette = (silhouette > 0) & ~outside
     # Where only a box tells where keypoints are missing, labelled people in it are still known.
     unknown_keypoints = (no_keypoints > 0) | ((coarse > 0) & (labelled == 0)) | outside

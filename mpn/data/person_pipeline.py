@@ -6,15 +6,29 @@ import numpy as np
 import tensorflow as tf
 from keras_retinanet.utils.anchors import anchor_targets_bbox, anchors_for_shape
 
-from mpn.data.coco import read_record
+from mpn.data.coco import image_reader
 from mpn.data.geometry import fit_image, pad_to_multiple
 from mpn.data.order import finish, training_order
+from mpn.data.photometry import jitter_colours
+from mpn.errors import UserError
 
 # An anchor that lies to this share inside a crowd region is neither person nor background.
 CROWD_SHARE = 0.5
 
 
-def person_dataset(records, image_size, batch_size, mirror=0.5, seed=0, first=0, training=True, workers=2):
+def person_dataset(
+    records,
+    image_size,
+    batch_size,
+    mirror=0.5,
+    scale=(1.0, 1.0),
+    colour=0.0,
+    seed=0,
+    first=0,
+    training=True,
+    workers=2,
+    cached=False,
+):
     """Batches for `model.fit` of the person detector.
 
     Args:
@@ -22,7 +36,9 @@ def person_dataset(records, image_size, batch_size, mirror=0.5, seed=0, first=0,
         image_size: shorter and longest side in pixels (paper: 800 and 1333).
         batch_size: images a batch; they are padded with black to the largest of the batch.
         mirror: probability of mirroring left to right.
-        seed, first, training, workers: see `keypoint_dataset`.
+        scale: smallest and largest factor on `image_size`, drawn for each image.
+        colour: strength of random colours, see `mpn.data.photometry`.
+        seed, first, training, workers, cached: see `keypoint_dataset`.
 
     Returns:
         tf.data.Dataset of (images, {"regression", "classification"}): images (B, H, W, 3) uint8 RGB, H and W
@@ -30,14 +46,23 @@ def person_dataset(records, image_size, batch_size, mirror=0.5, seed=0, first=0,
         them, the last column being the anchor's state: 1 person, 0 background, -1 ignored.
     """
 
+    if not 0 < scale[0] <= scale[1]:
+        raise UserError(f"scale must be two positive factors, the smaller first, not {scale}")
+    read = image_reader(cached)
+
     def sample(number, index):
         record = records[index]
-        image, scale = fit_image(read_record(record), image_size)
+        rng = np.random.default_rng([seed, number])
+        mirrored = training and rng.random() < mirror
+        factor = rng.uniform(*scale) if training else 1.0
+        image, fitted = fit_image(read(record), [factor * side for side in image_size])
         boxes, crowd = valid_boxes(record)
-        boxes, crowd = boxes * np.tile(scale, 2), crowd * np.tile(scale, 2)
-        if training and np.random.default_rng([seed, number]).random() < mirror:
+        boxes, crowd = boxes * np.tile(fitted, 2), crowd * np.tile(fitted, 2)
+        if mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
             boxes, crowd = (mirror_boxes(b, image.shape[1]) for b in (boxes, crowd))
+        if training and colour:
+            image = jitter_colours(image, colour, rng)
         return image, np.array(image.shape[:2], np.int64), boxes.astype(np.float32), crowd.astype(np.float32)
 
     def load(number, _, index):

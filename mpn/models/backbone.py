@@ -162,6 +162,17 @@ def load_backbone_weights(backbone, weights, width=1.0):
             backbone.get_layer(layer.name).set_weights(layer.get_weights())
 
 
+def freeze_up_to(backbone, level):
+    """Makes a backbone's layers up to a level keep their weights in training, which also makes training cheaper.
+
+    Args:
+        backbone: a model of `build_backbone`.
+        level: of LEVELS.
+    """
+    for layer in keras.Model(backbone.input, backbone.output[level]).layers:
+        layer.trainable = False
+
+
 def freeze_batch_normalization(model):
     """Makes every batch normalisation of a model use its stored statistics and stay as it is in training."""
     for layer in model.layers:

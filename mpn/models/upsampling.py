@@ -8,7 +8,8 @@ from keras import layers, ops
 class BilinearUpsampling(layers.Layer):
     """Enlarges maps by a whole factor, with half-pixel centres and clamped edges as in `tf.image.resize`.
 
-    Keras' own bilinear resizing insists on Python integers for the target size.
+    Keras' own bilinear resizing insists on Python integers for the target size. A matrix product along each axis is
+    also faster to train than slices and sums.
 
     Args:
         factor: an even integer.
@@ -20,7 +21,14 @@ class BilinearUpsampling(layers.Layer):
 
     def call(self, maps):
         """(B, h, w, C) to (B, factor h, factor w, C), same dtype."""
-        return self._along(2, self._along(1, maps))
+        batch, height, width, channels = (
+            dynamic if static is None else static for dynamic, static in zip(ops.shape(maps), maps.shape, strict=True)
+        )
+        rows, columns = (self._weights(side, maps.dtype) for side in (height, width))
+        tall = ops.matmul(rows, ops.reshape(maps, (batch, height, width * channels)))
+        tall = ops.reshape(tall, (batch * height * self.factor, width, channels))
+        shape = (batch, height * self.factor, width * self.factor, channels)
+        return ops.reshape(ops.matmul(columns, tall), shape)
 
     def compute_output_shape(self, shape):
         height, width = (None if side is None else side * self.factor for side in shape[1:3])
@@ -29,18 +37,9 @@ class BilinearUpsampling(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
 
-    def _along(self, axis, maps):
-        def part(start, stop):
-            return maps[(slice(None),) * axis + (slice(start, stop),)]
-
-        before = ops.concatenate([part(0, 1), part(0, -1)], axis=axis)
-        after = ops.concatenate([part(1, None), part(-1, None)], axis=axis)
-        phases = []
-        for phase in range(self.factor):
-            offset = (phase + 0.5) / self.factor - 0.5  # of the output's centre from the input cell's, in cells
-            neighbour = before if offset < 0 else after
-            phases.append(maps + abs(offset) * (neighbour - maps))
-        stacked = ops.stack(phases, axis=axis + 1)
-        shape = list(ops.shape(maps))
-        shape[axis] = shape[axis] * self.factor
-        return ops.reshape(stacked, shape)
+    def _weights(self, size, dtype):
+        """(factor size, size): what each input cell contributes to each output cell along one axis."""
+        cells = ops.cast(ops.arange(size), "float32")
+        centres = (ops.cast(ops.arange(size * self.factor), "float32") + 0.5) / self.factor - 0.5
+        centres = ops.clip(centres, 0.0, ops.cast(size - 1, "float32"))
+        return ops.cast(ops.maximum(1 - ops.abs(centres[:, None] - cells), 0.0), dtype)

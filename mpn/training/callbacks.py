@@ -107,15 +107,18 @@ class Checkpoints(keras.callbacks.Callback):
         samples_per_epoch: training samples drawn in an epoch.
         notes: JSON-able dict stored with the state.
         state: dict with "samples", those drawn so far, and "best", the best validation loss so far.
+        averages: keras.callbacks.SwapEMAWeights where the best weights are moving averages, or None. The last state
+            has both, the weights themselves and, in the optimizer, their averages.
     """
 
-    def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state):
+    def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state, averages=None):
         super().__init__()
         self.path = path
         self.save_best = save_best
         self.schedule = schedule
         self.samples_per_epoch = samples_per_epoch
         self.notes = notes
+        self.averages = averages
         self.samples = state["samples"]
         self.best = state["best"]
 
@@ -123,7 +126,13 @@ class Checkpoints(keras.callbacks.Callback):
         loss = logs["val_loss"]
         if loss < self.best:
             self.best = float(loss)
-            self.save_best()
+            if self.averages:
+                self.averages.on_test_begin()
+            try:
+                self.save_best()
+            finally:
+                if self.averages:
+                    self.averages.on_test_end()
         self.samples += self.samples_per_epoch
         state = {
             "epoch": epoch + 1,

@@ -8,10 +8,12 @@ import keras
 
 from mpn.arguments import with_longest_side
 from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
+from mpn.data.coco import load_partial
 from mpn.data.keypoint_pipeline import keypoint_dataset
 from mpn.data.patches import PatchAugmentation
 from mpn.errors import UserError
-from mpn.models.backbone import freeze_batch_normalization, load_backbone_weights
+from mpn.heatmaps import STRIDE
+from mpn.models.backbone import freeze_batch_normalization, freeze_up_to, load_backbone_weights
 from mpn.models.multiposenet import Networks
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
@@ -36,6 +38,7 @@ def train_keypoints(options):
         raise UserError(f"--image-size must be a multiple of 32, not {options.image_size}")
     check_fresh(options, "keypoints")
     training, validation = training_and_validation(options, keep=lambda record: len(record.boxes) > 0)
+    partial = load_partial(options.partial) if options.partial else []
     config = _configuration(options)
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
@@ -45,9 +48,12 @@ def train_keypoints(options):
             load_backbone_weights(networks.backbone, options.backbone_weights, config.width)
         if _frozen_normalization(options):
             freeze_batch_normalization(networks.backbone)
+        if options.frozen_up_to:
+            freeze_up_to(networks.backbone, options.frozen_up_to)
         model = networks.keypoint_model()
+    names = [field.name for field in dataclasses.fields(PatchAugmentation)]
     augmentation = PatchAugmentation(
-        options.framing, options.person_share, options.rotation, tuple(options.scale), options.mirror
+        **{name: getattr(options, name) for name in names} | {"scale": tuple(options.scale)}
     )
 
     data = functools.partial(
@@ -58,6 +64,10 @@ def train_keypoints(options):
         augmentation=augmentation,
         seed=options.seed,
         workers=options.workers,
+        partial=partial,
+        partial_share=options.partial_share,
+        sigma=options.sigma / STRIDE,
+        cached=options.cache_images,
     )
 
     def save_best():

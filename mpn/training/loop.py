@@ -15,7 +15,18 @@ from mpn.models.weights import load_weights, read_notes
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 
 # Options that change what a validation loss means: losses before and after cannot be compared.
-_VALIDATION_SETTINGS = ("validation", "limit", "image_size", "framing", "person_share", "loss", "margin")
+_VALIDATION_SETTINGS = (
+    "validation",
+    "hold_out",
+    "limit",
+    "image_size",
+    "framing",
+    "person_share",
+    "sigma",
+    "loss",
+    "margin",
+    "average",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +98,12 @@ def train(stage, options):
     steps = options.steps_per_epoch or max(1, stage.samples // options.batch_size)
     with stage.model.distribute_strategy.scope():  # the optimizer's variables must be mirrored like the model's
         stage.model.compile(
-            optimizer=keras.optimizers.Adam(options.learning_rate, clipnorm=stage.clipnorm),
+            optimizer=keras.optimizers.Adam(
+                options.learning_rate,
+                clipnorm=stage.clipnorm,
+                use_ema=options.average is not None,
+                ema_momentum=options.average or 0.0,
+            ),
             loss=stage.loss,
             jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
         )
@@ -125,13 +141,15 @@ def train(stage, options):
     if state["epoch"] >= options.epochs:
         raise UserError(f"{checkpoint} has {state['epoch']} epochs already: raise --epochs {options.epochs} to go on")
     _drop_epochs_from(state["epoch"], folder / "log.csv")
+    averages = keras.callbacks.SwapEMAWeights() if options.average is not None else None  # swaps for validation
     callbacks = [
+        *([averages] if averages else ()),
         StopOnNonFiniteLoss(),
         schedule,
         keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
         keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0),
         # Last, so that the stored schedule and learning rate are those of the next epoch.
-        Checkpoints(checkpoint, stage.save_best, schedule, steps * options.batch_size, notes, state),
+        Checkpoints(checkpoint, stage.save_best, schedule, steps * options.batch_size, notes, state, averages),
     ]
     try:
         stage.model.fit(

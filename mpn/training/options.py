@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from mpn.arguments import add_coco_option, natural, positive_float, positive_int, share
+from mpn.arguments import add_coco_option, average, natural, positive_float, positive_int, share
 from mpn.precision import TRAINING_PRECISIONS
 
 
@@ -40,10 +40,19 @@ def training_parser(description, epochs, batch_size, learning_rate):
     parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images of each split only")
     parser.add_argument("--workers", type=positive_int, default=os.cpu_count() or 1, help="samples prepared at a time")
     parser.add_argument(
-        "--validation", choices=("val", "train"), default="val", help="split whose loss decides best and plateau"
+        "--validation",
+        choices=("val", "held-out", "train"),
+        default="val",
+        help="images whose loss decides best and plateau; held-out are images of train, which are not trained on",
     )
     parser.add_argument(
-        "--hold-out", type=share, default=0.02, help="share of train held out where there is no val split"
+        "--hold-out", type=share, default=0.02, help="share of train held out, also where there is no val split"
+    )
+    parser.add_argument(
+        "--average",
+        type=average,
+        metavar="DECAY",
+        help="validate and keep a moving average of the weights; 0.999 averages about 1000 steps",
     )
     return parser
 

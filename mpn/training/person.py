@@ -42,6 +42,9 @@ def train_person(options):
         image_size=options.image_size,
         batch_size=options.batch_size,
         mirror=options.mirror,
+        scale=tuple(options.scale),
+        colour=options.colour,
+        cached=options.cache_images,
         seed=options.seed,
         workers=options.workers,
     )

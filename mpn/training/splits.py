@@ -7,6 +7,7 @@ from mpn.errors import UserError
 def training_and_validation(options, keep):
     """Records of train2017, and of val2017 where the folder has it, else of a held-out share of train2017.
 
+    --validation held-out takes the latter in any case, so that val2017 can be kept for reporting.
     With --validation train both are the same: a model that is to learn a few images by heart is judged by them.
 
     Args:
@@ -19,9 +20,10 @@ def training_and_validation(options, keep):
     Raises:
         UserError: a missing folder or file, or nothing usable in it.
     """
+    path = annotation_file(options.coco, "train")
     training = load_coco(options.coco, "train", options.limit)
     validation = load_coco(options.coco, "val", options.limit) if _has_validation(options) else None
-    return _usable(training, validation, keep, options, annotation_file(options.coco, "train"))
+    return _usable(training, validation, keep, options, path)
 
 
 def training_and_validation_labels(options, keep):
@@ -41,17 +43,18 @@ def _has_validation(options):
 
 
 def _usable(training, validation, keep, options, path):
-    training = [record for record in training if keep(record)]
     if options.validation == "train":
         validation = training
     elif validation is None and len(training) > 1:
+        # Before anything is left out, so that all stages, and `evaluate.py --held-out`, hold out the same images.
         training, validation = hold_out(training, options.hold_out, options.seed)
-        print(f"validating on {len(validation)} of the images of {path}: there is no val split")
-    validation = [record for record in validation or () if keep(record)]
+        if options.validation != "held-out":
+            print(f"validating on {len(validation)} of the images of {path}: there is no val split")
+    training, validation = ([record for record in records if keep(record)] for records in (training, validation or ()))
     for name, records in (("train", training), ("validate", validation)):
         if not records:
             raise UserError(
-                f"{path} and its val split leave no image with people to {name} on: raise --limit, or pass "
-                f"--validation train"
+                f"{path} and its val split leave no image with people to {name} on: raise --limit or --hold-out, or "
+                f"pass --validation train"
             )
     return training, validation
