@@ -7,8 +7,9 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, add_coco_option, odd, positive_int, share
+    from mpn.arguments import ImageSize, add_coco_option, natural, odd, positive_int, share
     from mpn.config import PRN_ASSIGNMENTS
+    from mpn.errors import UserError
     from mpn.evaluation.evaluate import evaluate
     from mpn.evaluation.prn_clusters import draw_prn_clusters
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
@@ -24,6 +25,13 @@ def main(argv=None):
         "--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco: no images"
     )
     parser.add_argument("--split", choices=("val", "test-dev", "train"), default="val", help="which images")
+    parser.add_argument(
+        "--held-out",
+        type=share,
+        metavar="SHARE",
+        help="only images of --split train that training with --hold-out SHARE left out",
+    )
+    parser.add_argument("--seed", type=natural, default=0, help="of the training whose held-out images are taken")
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
     parser.add_argument(
         "--keypoints",
@@ -49,6 +57,9 @@ def main(argv=None):
         "--nms-threshold", type=share, default=NMS_THRESHOLD, help="IoU above which the worse of two boxes is dropped"
     )
     parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
+    parser.add_argument(
+        "--silhouette-threshold", type=share, default=0.5, help="above which the silhouette channel says person"
+    )
     parser.add_argument("--output", metavar="DIR", default="results", help="folder of the result files")
     parser.add_argument("--name", default="mpn", help="your method's name in the names of the result files")
     parser.add_argument("--metrics", metavar="FILE.json", help="write every figure printed, in 0-1")
@@ -57,6 +68,8 @@ def main(argv=None):
     )
     parser.add_argument("--clusters", type=positive_int, default=6, help="poses of --prn-clusters")
     options = parser.parse_args(argv)
+    if options.prn_clusters and options.held_out is not None:
+        raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
     (draw_prn_clusters if options.prn_clusters else evaluate)(options)
 
 

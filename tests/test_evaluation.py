@@ -1,5 +1,6 @@
 """Metrics, result files and the sources of an evaluation, against pycocotools and the ground truth itself."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ from pycocotools.coco import COCO
 import evaluate as script
 from mpn.cli import run
 from mpn.config import ModelConfig, save_config
-from mpn.data.coco import annotation_file, load_annotations
+from mpn.data.coco import annotation_file, hold_out, load_annotations
 from mpn.errors import UserError
 from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
 from mpn.evaluation.results import (
@@ -23,6 +24,7 @@ from mpn.evaluation.results import (
     write_keypoint_results,
 )
 from mpn.people import Person
+from mpn.training.splits import training_and_validation
 
 MPN_COCO = os.environ.get("MPN_COCO")
 EXAMPLE = pathlib.Path(MPN_COCO or ".").parent / "coco-labels"
@@ -150,6 +152,63 @@ def test_true_keypoints_and_boxes_need_no_network(synthetic_coco, tmp_path):
     assert metrics["max"]["keypoints"]["AP"] < 1  # people overlap, and Max cannot tell them apart
     assert metrics["max"]["settings"]["grouping"] == "max"
     assert "boxes" not in metrics["max"]  # true boxes say nothing about the detector
+    assert "silhouettes" not in metrics["max"]  # nor do true keypoints need the network
+    assert metrics["max"]["settings"]["silhouette_threshold"] is metrics["max"]["settings"]["held_out"] is None
+
+
+def held_out_evaluation(synthetic_coco, folder, *options):
+    """Metrics of true keypoints and boxes of the train split, and the ids of images in the results file."""
+    save_config(ModelConfig(), folder / "model")
+    sources = ["--keypoints", "ground-truth", "--boxes", "ground-truth", "--grouping", "oracle"]
+    shared = ["--coco", synthetic_coco, "--model", folder / "model", "--output", folder, "--split", "train"]
+    assert run_script(*shared, *sources, *options, "--metrics", folder / "metrics.json") == 0
+    poses = json.loads(results_file(folder, "train", "mpn").read_text())
+    return json.loads((folder / "metrics.json").read_text()), {pose["image_id"] for pose in poses}
+
+
+@pytest.mark.parametrize(
+    ("options", "limit", "share", "seed"),
+    [
+        (["--held-out", 0.25], None, 0.25, 0),
+        (["--held-out", 0.25, "--seed", 5], None, 0.25, 5),
+        (["--held-out", 0.3, "--seed", 5, "--limit", 20], 20, 0.3, 5),
+    ],
+)
+def test_held_out_images_are_those_that_training_leaves_out(
+    synthetic_coco, tmp_path, capsys, options, limit, share, seed
+):
+    records = load_annotations(annotation_file(synthetic_coco, "train"), limit=limit)
+    _, held_out = hold_out(records, share, seed)
+    metrics, ids = held_out_evaluation(synthetic_coco, tmp_path, *options)
+    assert ids == {record.id for record in held_out if record.labelled.any()} != set()
+    settings = metrics["settings"]
+    assert (settings["images"], settings["held_out"], settings["seed"]) == (len(held_out), share, seed)
+    # People of the other images would count as missed.
+    assert metrics["keypoints"]["AP"] == pytest.approx(1, abs=1e-6)
+    assert f"of train (held out: share {share}, seed {seed})" in capsys.readouterr().out
+
+
+def test_training_and_evaluation_hold_out_the_same_images(synthetic_coco, tmp_path):
+    wanted = {"coco": synthetic_coco, "limit": None, "validation": "held-out", "hold_out": 0.25, "seed": 5}
+    _, held_out = training_and_validation(argparse.Namespace(**wanted), keep=lambda record: record.labelled.any())
+    _, ids = held_out_evaluation(synthetic_coco, tmp_path, "--held-out", 0.25, "--seed", 5)
+    assert ids == {record.id for record in held_out}
+
+
+def test_without_held_out_all_of_train_counts(synthetic_coco, tmp_path):
+    metrics, ids = held_out_evaluation(synthetic_coco, tmp_path, "--seed", 5)
+    assert metrics["settings"]["images"] == 32
+    assert metrics["settings"]["held_out"] is metrics["settings"]["seed"] is None
+    records = load_annotations(annotation_file(synthetic_coco, "train"))
+    assert ids == {record.id for record in records if record.labelled.any()}
+
+
+def test_held_out_labels_need_no_folder(synthetic_coco, tmp_path):
+    path = annotation_file(synthetic_coco, "train")
+    metrics, ids = held_out_evaluation(synthetic_coco, tmp_path, "--held-out", 0.25, "--annotations", path)
+    _, held_out = hold_out(load_annotations(path), 0.25, 0)
+    assert metrics["settings"]["images"] == len(held_out) == 8
+    assert ids == {record.id for record in held_out if record.labelled.any()}
 
 
 def test_heatmap_codec_loses_next_to_nothing(synthetic_coco, tmp_path):
@@ -167,6 +226,9 @@ def test_heatmap_codec_loses_next_to_nothing(synthetic_coco, tmp_path):
         (["--coco", "nowhere"], "nowhere"),
         (["--split", "test-dev", "--boxes", "ground-truth"], "test-dev"),
         (["--grouping", "oracle"], "oracle"),
+        (["--held-out", "0.1"], "--split train"),
+        (["--held-out", "0", "--split", "test-dev"], "--split train"),
+        (["--held-out", "0.1", "--split", "train", "--prn-clusters", "clusters.png"], "--prn-clusters"),
         (["--annotations", "labels.json"], "--annotations"),
         (["--annotations", "labels.json", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "labels.json"),
     ],
@@ -180,9 +242,13 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, wor
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_flag_values_are_refused(capsys):
-    assert run_script("--grouping", "magic") == 2
-    assert "magic" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--grouping", "magic"), ("--held-out", "1.5"), ("--seed", "-3"), ("--silhouette-threshold", "2")],
+)
+def test_wrong_flag_values_are_refused(capsys, flag, value):
+    assert run_script(flag, value) == 2
+    assert value in capsys.readouterr().err
 
 
 def test_stages_out_of_order(synthetic_coco, tmp_path, capsys):

@@ -56,6 +56,39 @@ def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+def without_network(*_):
+    raise AssertionError("the network ran again")
+
+
+def test_silhouettes_come_from_the_same_run(model, monkeypatch):
+    image = noise(96, 130, seed=1)
+    expected, detected, graph, runs = model.predict(image), model.detect(image), model._predict_graph, []
+    monkeypatch.setitem(model.__dict__, "_predict_graph", lambda *inputs: runs.append(1) or graph(*inputs))
+    for other in ("_detect_graph", "forward_graph"):
+        monkeypatch.setitem(model.__dict__, other, without_network)
+    people, silhouettes = model.predict(image, with_silhouettes=True)
+    assert len(runs) == 1
+    assert [person.score for person in people] == [person.score for person in expected]
+    assert people[0].silhouettes is silhouettes
+    np.testing.assert_allclose(silhouettes.values, detected.silhouettes.values, atol=1e-4)
+    assert silhouettes.mask().shape == (96, 130)
+
+
+def test_silhouettes_are_measured_whatever_the_boxes(model, synthetic_coco, tmp_path, monkeypatch):
+    """The channel belongs to the image: boxes from the ground truth, or none at all, leave its IoU as it is."""
+    monkeypatch.setattr(MultiPoseNet, "load", lambda *_, **__: model)
+    silhouettes = []
+    for boxes in ("network", "ground-truth"):
+        file = tmp_path / f"{boxes}.json"
+        arguments = ["--coco", synthetic_coco, "--output", tmp_path, "--limit", 4, "--boxes", boxes, "--metrics", file]
+        evaluate.main([str(argument) for argument in [*arguments, "--silhouette-threshold", 0.1]])
+        metrics = json.loads(file.read_text())
+        assert ("boxes" in metrics) == (boxes == "network")
+        silhouettes.append(metrics["silhouettes"])
+    assert silhouettes[0] == pytest.approx(silhouettes[1], abs=1e-3)
+    assert 0 < silhouettes[0]["IoU"] < 1 and 0 < silhouettes[0]["mean_IoU"] < 1
+
+
 def test_people_have_sound_fields(model):
     image = noise(120, 200)
     people = model.predict(image)
@@ -113,7 +146,10 @@ def test_nobody_is_an_empty_list(networks, grouping):
             found = super()._detected(images, size)
             return {**found, "boxes": found["boxes"][:0], "box_scores": found["box_scores"][:0]}
 
-    assert Nobody(networks, precision="float32", grouping=grouping).predict(noise(64, 64)) == []
+    nobody = Nobody(networks, precision="float32", grouping=grouping)
+    assert nobody.predict(noise(64, 64)) == []
+    people, silhouettes = nobody.predict(noise(64, 80), with_silhouettes=True)
+    assert people == [] and silhouettes.mask().shape == (64, 80)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +186,9 @@ def test_dev_results_are_what_the_server_takes(model, synthetic_coco, tmp_path):
     info = json.loads((synthetic_coco / "annotations" / "image_info_test-dev2017.json").read_text())
     (coco / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps(info))
     arguments = ["--coco", coco, "--model", tmp_path / "model", "--split", "test-dev", "--output", tmp_path / "out"]
-    evaluate.main([str(argument) for argument in [*arguments, "--name", "mine"]])
+    metrics = tmp_path / "metrics.json"
+    evaluate.main([str(argument) for argument in [*arguments, "--name", "mine", "--metrics", metrics]])
+    assert list(json.loads(metrics.read_text())) == ["settings"]
     path = tmp_path / "out" / "person_keypoints_test-dev2017_mine_results.json"
     truth = COCO()
     truth.dataset = {**info, "annotations": [], "info": {}}

@@ -4,10 +4,11 @@ import pathlib
 
 from tqdm import tqdm
 
-from mpn.data.coco import annotation_file, load_annotations, load_coco, read_record
+from mpn.data.coco import annotation_file, hold_out, load_annotations, load_coco, read_record
 from mpn.errors import UserError
 from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
 from mpn.evaluation.results import box_results, keypoint_results, results_file, write_keypoint_results
+from mpn.evaluation.silhouettes import count_pixels, silhouette_metrics
 from mpn.evaluation.sources import (
     EMPTY,
     GROUND_TRUTH,
@@ -31,7 +32,9 @@ def evaluate(options):
         options: namespace of `evaluate.py`.
 
     Returns:
-        dict {"keypoints": {...}, "boxes": {...}, "settings": {...}}, metrics in 0-1; only settings for test-dev.
+        dict {"keypoints": {...}, "boxes": {...}, "silhouettes": {...}, "settings": {...}}, metrics in 0-1; only
+        settings for test-dev. Boxes are measured unless they are the ground truth, silhouettes where keypoints are the
+        network's.
 
     Raises:
         UserError: what a user can put right, such as options that do not go together.
@@ -56,13 +59,16 @@ def evaluate(options):
         window=options.window,
         assignment=options.assignment,
     )
-    poses, boxes = [], []
+    poses, boxes, silhouettes = [], [], []
+    measured = options.split != "test-dev" and options.keypoints == NETWORK
     add_keypoints = keypoint_source(options.keypoints, model.config.image_size, image_ids)
-    found = find_people(model, records, add_keypoints, add_boxes, options.grouping == "oracle")
+    found = find_people(model, records, add_keypoints, add_boxes, options.grouping == "oracle", with_silhouettes=True)
     progress = tqdm(records, desc=f"{options.split}, {options.grouping}", unit="image")
-    for record, people in zip(progress, found, strict=True):
+    for record, (people, silhouette_map) in zip(progress, found, strict=True):
         poses += keypoint_results(record.id, people)
         boxes += box_results(record.id, people)
+        if measured:
+            silhouettes.append(count_pixels(record, silhouette_map.mask(threshold=options.silhouette_threshold)))
     write_keypoint_results(poses_path, poses, image_ids, zipped=options.split == "test-dev")
     boxes_path = poses_path.with_name(poses_path.name.replace("person_keypoints", "person_boxes"))
     write_json(boxes_path, boxes)
@@ -72,16 +78,21 @@ def evaluate(options):
         metrics["keypoints"] = evaluate_keypoints(ground_truth, poses, image_ids)
         if options.boxes != GROUND_TRUTH:
             metrics["boxes"] = evaluate_boxes(ground_truth, boxes, image_ids)
+    if measured:
+        metrics["silhouettes"] = silhouette_metrics(silhouettes)
     metrics["settings"] = {
         "images": len(records),
         "annotations": str(path),
         **{key: getattr(options, key) for key in ("split", "keypoints", "boxes", "grouping")},
+        "held_out": options.held_out,
+        "seed": None if options.held_out is None else options.seed,
         "image_size": list(model.config.image_size),
         "precision": model.precision,
         "nms_threshold": model.nms_threshold,
         "square": model.square,
         "window": model.config.prn_window,
         "assignment": model.assignment,
+        "silhouette_threshold": options.silhouette_threshold if measured else None,
     }
     _print(metrics)
     if options.metrics:
@@ -89,7 +100,7 @@ def evaluate(options):
     return metrics
 
 
-def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False):
+def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False, with_silhouettes=False):
     """People of some images, from the network or from elsewhere, or part from each.
 
     Args:
@@ -97,12 +108,14 @@ def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False
         records: list of ImageRecord.
         add_keypoints, add_boxes: see `keypoint_source` and `box_source`; None takes what the network finds.
         oracle: the best grouping there can be instead of the model's; it needs true boxes.
+        with_silhouettes: also give the silhouettes of each image, which it has even where nobody was found.
 
     Yields:
-        lists of Person, one an image.
+        lists of Person, one an image; with silhouettes, pairs of such a list and the image's SilhouetteMap, or None
+        where the network did not run.
     """
     if add_keypoints is add_boxes is None:
-        yield from (model.predict(read_record(record)) for record in records)
+        yield from (model.predict(read_record(record), with_silhouettes) for record in records)
         return
     network = add_keypoints is None or add_boxes is None
 
@@ -117,9 +130,11 @@ def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False
         batch = records[start : start + at_a_time]
         detections = [detections_of(record) for record in batch]
         if oracle:
-            yield from (oracle_people(*pair) for pair in zip(detections, batch, strict=True))
+            people = [oracle_people(*pair) for pair in zip(detections, batch, strict=True)]
         else:
-            yield from model.group_all(detections)
+            people = model.group_all(detections)
+        silhouettes = [found.silhouettes for found in detections]
+        yield from zip(people, silhouettes, strict=True) if with_silhouettes else people
 
 
 def _check(options):
@@ -132,16 +147,23 @@ def _check(options):
         raise UserError(
             "--annotations has no images: --keypoints and --boxes must come from the ground truth or from files"
         )
+    if options.held_out is not None and options.split != "train":
+        raise UserError(
+            f"--held-out takes the images of train that training left out: it needs --split train, not {options.split}"
+        )
 
 
 def _records(options):
-    """Records and the annotations file they come from."""
-    if options.annotations:
-        return load_annotations(options.annotations, limit=options.limit), options.annotations
-    path = annotation_file(options.coco, options.split)
+    """Records to evaluate, in the file's order, and the annotations file they come from."""
+    path = options.annotations or annotation_file(options.coco, options.split)
     if NETWORK in (options.keypoints, options.boxes):
-        return load_coco(options.coco, options.split, options.limit), path
-    return load_annotations(path, limit=options.limit), path
+        records = load_coco(options.coco, options.split, options.limit)
+    else:
+        records = load_annotations(path, limit=options.limit)
+    if options.held_out is not None:
+        # The training scripts draw from the same list: whole, but for --limit.
+        _, records = hold_out(records, options.held_out, options.seed)
+    return records, path
 
 
 def _parts(options):
@@ -156,12 +178,14 @@ def _parts(options):
 
 def _print(metrics):
     settings = metrics["settings"]
+    held_out = settings["held_out"] is not None
+    which = f" (held out: share {settings['held_out']}, seed {settings['seed']})" if held_out else ""
     print(
-        f"{settings['images']} images of {settings['split']}; keypoints: {settings['keypoints']}, "
+        f"{settings['images']} images of {settings['split']}{which}; keypoints: {settings['keypoints']}, "
         f"boxes: {settings['boxes']}, grouping: {settings['grouping']}"
     )
     if {settings["keypoints"], settings["boxes"]} <= {GROUND_TRUTH, GROUND_TRUTH_HEATMAPS}:
         print("keypoints and boxes are ground truth: this measures grouping alone, not the whole system")
-    for kind in ("keypoints", "boxes"):
+    for kind in ("keypoints", "boxes", "silhouettes"):
         if kind in metrics:
-            print(f"{kind:>9}  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics[kind].items()))
+            print(f"{kind:>11}  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics[kind].items()))

@@ -120,14 +120,16 @@ class MultiPoseNet:
         """
         self.networks.save(model_dir)
 
-    def predict(self, image):
+    def predict(self, image, with_silhouettes=False):
         """Finds the people in one image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            with_silhouettes: also give the silhouettes of the whole image, which it has even where nobody was found.
 
         Returns:
-            list of Person, best first; empty where there is nobody.
+            list of Person, best first; empty where there is nobody. With silhouettes, a pair of that list and the
+            image's SilhouetteMap.
 
         Raises:
             ValueError: `image` has another shape or dtype.
@@ -135,7 +137,7 @@ class MultiPoseNet:
         inputs, scale = self.prepare(image)
         raw = self._predict_graph(*inputs)
         detections = self._detections(raw, scale, image.shape[:2])
-        return build_people(
+        people = build_people(
             self.grouping,
             detections,
             raw["candidates"],
@@ -143,6 +145,7 @@ class MultiPoseNet:
             raw["guess_scores"],
             self.assignment,
         )
+        return (people, detections.silhouettes) if with_silhouettes else people
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, not yet grouped."""
