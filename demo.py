@@ -1,47 +1,84 @@
-"""Finds people in photographs: boxes, keypoints and silhouettes, drawn and as JSON.
+"""Finds people in photographs, videos or before a camera: boxes, keypoints and silhouettes, drawn and as JSON.
 
-Example: python demo.py photo.jpg holiday/ --model models/multiposenet --output results
+Examples:
+    python demo.py
+    python demo.py photo.jpg holiday/ 'party/*.jpg' clip.mp4 --output results
+    python demo.py --camera 0
 """
 
 import argparse
 
 import mpn.cli
-from mpn.arguments import ImageSize, share
+from mpn.arguments import ImageSize, natural, share
 
 
 def main(argv=None):
     """Parses the command line and runs the demo; returns the exit status, 1 where a file was skipped."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    shared = {
+        "threshold": arguments.threshold,
+        "image_size": arguments.image_size,
+        "precision": arguments.precision,
+    }
+    if arguments.camera is not None:
+        if arguments.inputs or arguments.show or arguments.fields or arguments.rle:
+            parser.error("--camera writes no files: it takes neither inputs nor --show, --fields or --rle")
 
     # Imported after parsing, so that --help and mistyped options answer at once.
+    if arguments.camera is not None:
+        from mpn.inference.camera import run_camera
+
+        return run_camera(arguments.camera, arguments.model, **shared)
     from mpn.inference.demo import run_demo
 
     return run_demo(
-        arguments.images,
+        arguments.inputs,
         arguments.output,
         arguments.model,
-        threshold=arguments.threshold,
         show=arguments.show,
-        image_size=arguments.image_size,
-        precision=arguments.precision,
+        fields=arguments.fields,
+        rle=arguments.rle,
+        **shared,
     )
 
 
 def _parser():
     parser = argparse.ArgumentParser(
-        description="Finds people in images. For each image NAME.jpg it writes NAME_poses.jpg, a drawing, "
-        "and NAME_poses.json: boxes, scores and 17 keypoints a person, in pixels of the image.",
+        description="Finds people in images and videos. For each image NAME.jpg it writes NAME_poses.jpg, a drawing, "
+        "and NAME_poses.json: boxes, scores and 17 keypoints a person, in pixels of the image. For each video it "
+        "writes NAME_poses.mp4 and NAME_poses.jsonl, one line a frame.",
         allow_abbrev=False,
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or a folder of image files")
     parser.add_argument(
-        "--model", metavar="DIR", default="models/multiposenet", help="model directory (default: %(default)s)"
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="image or video file, a folder of them, or a quoted pattern such as 'holiday/*.jpg' "
+        "(default: a photograph that scikit-image ships)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        default="small",
+        help="model directory, or the name of a model that comes with the package (default: %(default)s)",
     )
     parser.add_argument(
         "--output", metavar="DIR", default="results", help="folder for the results (default: %(default)s)"
     )
+    parser.add_argument(
+        "--camera",
+        type=natural,
+        metavar="N",
+        help="show what camera N (the first is 0) sees, live in a window; q or Esc ends",
+    )
     parser.add_argument("--show", action="store_true", help="show each drawing in a window too")
+    parser.add_argument(
+        "--fields",
+        action="store_true",
+        help="also write NAME_fields.jpg: 17 keypoint heatmaps and the silhouette over the image; not for videos",
+    )
+    parser.add_argument("--rle", action="store_true", help="also write each silhouette into the JSON, as COCO's RLE")
     parser.add_argument(
         "--threshold",
         type=share,
@@ -60,7 +97,7 @@ def _parser():
         action=ImageSize,
         metavar="SIDE",
         help="SHORTER [LONGEST]: scale images to this shorter side, or to this longest one where that is less "
-        "(default: the model's own; put images before options)",
+        "(default: the model's own; put inputs before options)",
     )
     return parser
 

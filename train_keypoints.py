@@ -5,7 +5,7 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, degrees, positive_float, positive_int, share
+    from mpn.arguments import ImageSize, degrees, non_negative, positive_float, positive_int, share
     from mpn.config import BACKBONES, ModelConfig
     from mpn.data.patches import PatchAugmentation
     from mpn.heatmaps import SIGMA, STRIDE
@@ -44,6 +44,9 @@ def main(argv=None):
         "--frozen-up-to", choices=LEVELS, metavar="LEVEL", help="C2 to C5: backbone layers that keep their weights"
     )
     config.add_argument("--sigma", type=positive_float, default=SIGMA * STRIDE, help="of target Gaussians, in pixels")
+    config.add_argument(
+        "--foreground", type=non_negative, default=0.0, help="additional weight of a keypoint's cells in the loss"
+    )
     data = parser.add_argument_group("data")
     data.add_argument(
         "--partial", metavar="DIR", help="more people with some keypoints: images/, annotations.json in COCO's format"

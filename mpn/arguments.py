@@ -24,6 +24,11 @@ def positive_float(text):
     return _number(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
 
 
+def non_negative(text):
+    """argparse type: a number of 0 or more."""
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of 0 or more")
+
+
 def share(text):
     """argparse type: a number from 0 to 1."""
     return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")

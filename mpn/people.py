@@ -4,6 +4,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from mpn.skeleton import KEYPOINTS
 
@@ -71,21 +72,39 @@ class Person:
         """(H, W) bool mask of the silhouette channel inside the person's box, or None where there is none."""
         return None if self.silhouettes is None else self.silhouettes.mask(self.box)
 
-    def to_json(self):
+    def to_json(self, rle=False):
         """The person as plain Python values, as `demo.py` writes them.
 
+        Args:
+            rle: whether to add the silhouette itself.
+
         Returns:
-            dict with box [x1, y1, x2, y2], box_score, score, silhouette_area (pixels, or None) and keypoints: a
-            list of {name, x, y, confidence} in COCO order. Lengths are image pixels rounded to 0.01.
+            dict with
+                box: [x1, y1, x2, y2], image pixels rounded to 0.01.
+                box_score: the person detector's confidence, 0 to 1.
+                score: confidence in the whole pose, 0 to 1.
+                silhouette_area: pixels of the silhouette inside the box, or None where the network made none.
+                silhouette: only with `rle`: {"size": [H, W], "counts": str}, COCO's compressed RLE of the mask of the
+                    whole image, which `pycocotools.mask.decode` takes; or None where the network made none.
+                keypoints: 17 of {"name", "x", "y", "confidence"} in COCO order, image pixels rounded to 0.01 and 0 to
+                    1; a confidence of at most 0.05 marks a guess that no peak supports.
         """
         mask = self.silhouette()
+        silhouette = {"silhouette": None if mask is None else _to_rle(mask)} if rle else {}
         return {
             "box": [round(float(v), 2) for v in self.box],
             "box_score": round(float(self.box_score), 4),
             "score": round(float(self.score), 4),
             "silhouette_area": None if mask is None else int(mask.sum()),
+            **silhouette,
             "keypoints": [
                 {"name": name, "x": round(float(x), 2), "y": round(float(y), 2), "confidence": round(float(c), 4)}
                 for name, (x, y, c) in zip(KEYPOINTS, self.keypoints, strict=True)
             ],
         }
+
+
+def _to_rle(mask):
+    """COCO's compressed RLE of an (H, W) bool mask, as JSON takes it."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}

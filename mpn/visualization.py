@@ -1,32 +1,52 @@
 """Draws people over their image: silhouettes, boxes and skeletons."""
 
-import colorsys
-import functools
-
 import cv2
 import numpy as np
 
 from mpn.skeleton import KEYPOINTS, LIMB_COLOURS, LIMBS, NUM_KEYPOINTS
 
-_SILHOUETTE_OPACITY = 0.3
+# RGB of boxes, labels and silhouettes, in an order that keeps similar ones apart; dark letters can be read on each.
+_PERSON_COLOURS = (
+    (255, 145, 40),
+    (75, 115, 255),
+    (130, 235, 60),
+    (255, 75, 200),
+    (60, 220, 255),
+    (255, 230, 60),
+    (165, 80, 255),
+    (255, 65, 65),
+    (25, 175, 140),
+    (255, 180, 205),
+    (175, 120, 70),
+    (225, 225, 225),
+)
+_SILHOUETTE_OPACITY = 0.25
 _RIM_COLOUR = (25, 25, 25)
+_INK = (20, 20, 20)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4  # fractional bits in cv2's drawing coordinates
+_CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 32, endpoint=False)) for f in (np.cos, np.sin)], axis=1)
 # Keypoints that lie so close together that full-sized joints would hide the face.
 _FACE = frozenset(i for i, name in enumerate(KEYPOINTS) if name.endswith(("nose", "eye", "ear")))
 _REFERENCE_SIDE = 640  # the longer side of a COCO photograph, for which the sizes below are given in pixels
+# As in mpn.inference.grouping, whose import would take the seconds that Keras needs.
+_GUESS_CONFIDENCE = 0.05
 
 
-def draw_people(image, people, threshold=0.1):
+def draw_people(image, people, threshold=None, colours=None):
     """A picture of what was found; the image itself is left alone.
 
     Each person has a colour for box, score and silhouette. Limbs have the colours of `mpn.skeleton`, warm on
     the person's left and cool on the right. Limbs and joints are the fainter the less confident they are.
+    Lines and letters grow with the image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         people: list of Person, in pixels of `image`, best first; may be empty.
-        threshold: keypoints less confident than this are not drawn, nor the limbs that end in them.
+        threshold: keypoints less confident than this are not drawn, nor the limbs that end in them; None leaves
+            out guesses alone, keypoints of at most `mpn.inference.grouping.GUESS_CONFIDENCE`.
+        colours: list of int from 0 up, the number of each person's colour, so that a person can keep it from frame
+            to frame; None numbers them as they come. There are twelve, then they start over.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
@@ -36,23 +56,19 @@ def draw_people(image, people, threshold=0.1):
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image to draw on is (H, W, 3) uint8, not {image.shape} {image.dtype}")
-    canvas = _with_silhouettes(image, people)
-    for index, person in reversed(list(enumerate(people))):  # the best on top
-        _draw_box(canvas, person, _person_colour(index))
+    numbers = range(len(people)) if colours is None else colours
+    colours = [_PERSON_COLOURS[number % len(_PERSON_COLOURS)] for number in numbers]
+    canvas = _with_silhouettes(image, people, colours)
+    backwards = list(zip(people, colours, strict=True))[::-1]  # the best on top
+    for person, colour in backwards:
+        _draw_box(canvas, person, colour)
         _draw_skeleton(canvas, person, threshold)
-    for index, person in reversed(list(enumerate(people))):
-        _draw_score(canvas, person, _person_colour(index))
+    for person, colour in backwards:
+        _draw_score(canvas, person, colour)
     return canvas
 
 
-@functools.cache
-def _person_colour(index):
-    """A bright RGB colour, 0 to 255, far from those of the people before it."""
-    hue = (0.08 + 0.618034 * index) % 1  # steps of the golden ratio never come back close to an earlier hue
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.75, 1.0))
-
-
-def _with_silhouettes(image, people):
+def _with_silhouettes(image, people, colours):
     """A copy of the image, (H, W, 3) uint8, with every silhouette tinted in its person's colour.
 
     All silhouettes are parts of one map, so where boxes overlap, a pixel's owner is unknown: it goes to the
@@ -69,9 +85,8 @@ def _with_silhouettes(image, people):
     canvas = image.copy()
     inside = owner >= 0
     if inside.any():
-        colours = np.array([_person_colour(index) for index in range(len(people))], np.float32)
-        mixed = (1 - _SILHOUETTE_OPACITY) * image[inside] + _SILHOUETTE_OPACITY * colours[owner[inside]]
-        canvas[inside] = np.rint(mixed)
+        tints = np.array(colours, np.float32)[owner[inside]]
+        canvas[inside] = np.rint((1 - _SILHOUETTE_OPACITY) * image[inside] + _SILHOUETTE_OPACITY * tints)
     return canvas
 
 
@@ -97,38 +112,45 @@ def _visible_box(canvas, box):
 def _draw_box(canvas, person, colour):
     """Outlines, in place, the part of the person's box that the image shows."""
     box = _visible_box(canvas, person.box)
-    if box is not None:
-        thickness = max(1, round(1.2 * _unit(canvas)))
-        cv2.rectangle(canvas, box[:2], box[2:], colour, thickness, cv2.LINE_AA)
+    if box is None:
+        return
+    width = 1.2 * _unit(canvas)
+    outlined = canvas.copy() if width < 1 else canvas
+    cv2.rectangle(outlined, box[:2], box[2:], colour, max(1, round(width)), cv2.LINE_AA)
+    if width < 1:  # a whole pixel is too much on a small image, so it is drawn fainter
+        opacity = max(0.5, width)
+        canvas[...] = cv2.addWeighted(outlined, opacity, canvas, 1 - opacity, 0)
 
 
 def _draw_score(canvas, person, colour):
     """Writes, in place, the person's pose score on a label at the box's upper left corner."""
     box = _visible_box(canvas, person.box)
     height, width = canvas.shape[:2]
-    scale = max(0.32, 0.42 * _unit(canvas))
+    scale = max(0.3, 0.42 * _unit(canvas))
     thickness = max(1, round(1.1 * _unit(canvas)))
     text = f"{person.score:.2f}"
     (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     margin = max(2, round(0.3 * text_height))
     label_width, label_height = text_width + 2 * margin, text_height + 2 * margin
-    if box is None or label_width > width / 2 or label_height > height / 2:  # a label would hide a tiny image
+    # A label would hide a tiny image, or a tiny person and the neighbours.
+    if box is None or label_width > min(width / 2, 1.5 * (box[2] - box[0] + 1)) or label_height > height / 2:
         return
     x = min(box[0], width - label_width)
     y = box[1] - label_height if box[1] >= label_height else box[1]
     y = min(y, height - label_height)
     cv2.rectangle(canvas, (x, y), (x + label_width - 1, y + label_height - 1), colour, cv2.FILLED)
-    dark_text = np.dot(colour, (0.299, 0.587, 0.114)) > 110
-    ink = (20, 20, 20) if dark_text else (255, 255, 255)
     baseline = (x + margin, y + margin + text_height)
-    cv2.putText(canvas, text, baseline, _FONT, scale, ink, thickness, cv2.LINE_AA)
+    cv2.putText(canvas, text, baseline, _FONT, scale, _INK, thickness, cv2.LINE_AA)
 
 
 def _draw_skeleton(canvas, person, threshold):
-    """Draws, in place, limbs and then joints of at least the threshold's confidence."""
+    """Draws, in place, limbs and then joints that are confident enough; see `draw_people`."""
     width = _limb_width(canvas, person.box)
     keypoints = np.asarray(person.keypoints, np.float32)
-    drawn = np.isfinite(keypoints).all(axis=1) & (keypoints[:, 2] >= threshold) & (keypoints[:, 2] > 0)
+    confidence = keypoints[:, 2]
+    sure = confidence > _GUESS_CONFIDENCE if threshold is None else (confidence >= threshold) & (confidence > 0)
+    drawn = np.isfinite(keypoints).all(axis=1) & sure
+    keypoints = np.concatenate([keypoints[:, :2].clip(-1e5, 1e5), confidence[:, None].clip(0, 1)], axis=1)
     for (a, b), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
         if drawn[a] and drawn[b]:
             _draw_limb(canvas, keypoints[a], keypoints[b], colour, width * (0.6 if _FACE >= {a, b} else 1))
@@ -143,58 +165,54 @@ def _limb_width(canvas, box):
     return float(np.clip(size / 60, least, most)) if np.isfinite(size) else least
 
 
-def _opacity(confidence):
-    """Of a limb or joint: never so faint that it cannot be seen."""
-    return float(np.clip(0.25 + 0.75 * confidence, 0, 1))
-
-
 def _draw_limb(canvas, a, b, colour, width):
-    """Draws a line between two keypoints (x, y, confidence), in place, as faint as the less confident one."""
+    """Draws a dark-rimmed bar between keypoints (x, y, confidence), in place, as faint as the less confident one."""
+    along = b[:2] - a[:2]
+    length = float(np.hypot(*along))
+    if length == 0:
+        return
+    across = np.array([-along[1], along[0]]) / (2 * length)
 
-    def draw(layer, origin):
-        points = _cv2_point(a, origin), _cv2_point(b, origin)
-        cv2.line(layer, *points, colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+    def bar(full_width):
+        side = across * full_width
+        return np.stack([a[:2] + side, b[:2] + side, b[:2] - side, a[:2] - side])
 
-    _draw_faint(canvas, np.stack([a[:2], b[:2]]), width, _opacity(min(a[2], b[2])), draw)
+    _draw_rimmed(canvas, bar(width + 2 * _rim(width)), bar(width), colour, min(a[2], b[2]))
 
 
 def _draw_joint(canvas, joint, colour, width):
     """Draws a dark-rimmed disc at a keypoint (x, y, confidence), in place, smaller and fainter if unsure."""
-    radius = width * (0.6 + 0.6 * float(np.clip(joint[2], 0, 1)))
-    outer = radius + max(0.6, 0.3 * width)
-
-    def draw(layer, origin):
-        centre = _cv2_point(joint, origin)
-        for r, fill in ((outer, _RIM_COLOUR), (radius, colour)):
-            cv2.circle(layer, centre, round(r * 2**_SHIFT), fill, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-
-    _draw_faint(canvas, joint[None, :2], outer, _opacity(joint[2]), draw)
+    radius = width * (0.6 + 0.6 * joint[2])
+    disc, rim = (joint[:2] + r * _CIRCLE for r in (radius, radius + _rim(width)))
+    _draw_rimmed(canvas, rim, disc, colour, joint[2])
 
 
-def _draw_faint(canvas, points, margin, opacity, draw):
-    """Blends a drawing into the canvas, in place.
+def _rim(width):
+    """Pixels: of the dark rim that tells a line of this width from a background of its colour."""
+    return max(0.4, 0.25 * width)
+
+
+def _draw_rimmed(canvas, rim, shape, colour, confidence):
+    """Blends a coloured shape on a dark one into the canvas, in place.
 
     Args:
         canvas: (H, W, 3) uint8.
-        points: (n, 2) image pixels; the drawing lies within `margin` + 2 pixels of their bounding box.
-        opacity: of the drawing, in [0, 1].
-        draw: function of a layer to draw on, a copy of part of the canvas, and its upper left corner (x, y).
+        rim, shape: (n, 2) corners of convex polygons in image pixels, the second within the first.
+        colour: RGB of the second.
+        confidence: in [0, 1]; decides the opacity, which is never so small that nothing can be seen.
     """
     height, width = canvas.shape[:2]
-    x1, y1 = np.floor(points.min(axis=0) - margin - 2).clip(0, (width, height)).astype(int)
-    x2, y2 = np.ceil(points.max(axis=0) + margin + 2).clip(0, (width, height)).astype(int)
+    x1, y1 = np.floor(rim.min(axis=0) - 2).clip(0, (width, height)).astype(int)
+    x2, y2 = np.ceil(rim.max(axis=0) + 2).clip(0, (width, height)).astype(int)
     if x1 >= x2 or y1 >= y2:
         return
     part = canvas[y1:y2, x1:x2]
     layer = part.copy()
-    draw(layer, (x1, y1))
+    for polygon, fill in ((rim, _RIM_COLOUR), (shape, colour)):
+        corners = np.rint((polygon - (x1, y1) - 0.5) * 2**_SHIFT)  # cv2 counts from the centre of pixel 0
+        cv2.fillConvexPoly(layer, corners.astype(np.int32), fill, cv2.LINE_AA, _SHIFT)
+    opacity = 0.25 + 0.75 * float(confidence)
     part[...] = cv2.addWeighted(layer, opacity, part, 1 - opacity, 0)
-
-
-def _cv2_point(keypoint, origin):
-    """(x, y) in cv2's fixed-point coordinates, which count from the centre of pixel 0."""
-    x, y = (np.clip(keypoint[:2], -1e5, 1e5) - origin - 0.5) * 2**_SHIFT
-    return round(float(x)), round(float(y))
 
 
 def _joint_colours():

@@ -6,21 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
+from skimage import data
 
 import demo
 from mpn.errors import UserError
 from mpn.images import read_image, write_image
-from mpn.inference.demo import find_images, result_names, run_demo
-from mpn.people import Person
+from mpn.inference.demo import run_demo
+from mpn.inference.demo_inputs import find_inputs, result_names
+from mpn.people import Person, SilhouetteMap
 
 ROOT = Path(__file__).parents[1]
 
 
 class FakeModel:
-    """Finds in each image the people it is given, and keeps the images."""
+    """Finds in each image people of the scores it is given, and keeps the images."""
 
-    def __init__(self, *scores):
+    def __init__(self, *scores, silhouettes=None):
         self.scores = scores
+        self.silhouettes = silhouettes
         self.images = []
 
     def predict(self, image):
@@ -28,7 +32,10 @@ class FakeModel:
         height, width = image.shape[:2]
         keypoints = np.full((17, 3), (width / 2, height / 2, 0.9), np.float32)
         box = np.array([1, 2, width - 1, height - 2], np.float32)
-        return [Person(box, 0.9, keypoints, score) for score in self.scores]
+        return [Person(box, 0.9, keypoints, score, self.silhouettes) for score in self.scores]
+
+    def heatmaps(self, image):
+        return np.full((image.shape[0] // 4, image.shape[1] // 4, 18), 0.5, np.float32)
 
 
 def save(path, height=40, width=60, value=128):
@@ -95,8 +102,8 @@ def test_a_folder_means_its_images(tmp_path):
         save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "dir.jpg").mkdir()
-    assert [path.name for path in find_images([tmp_path])] == ["a.png", "b.JPG", "old.png"]
-    again = find_images([tmp_path / "old.png", tmp_path, tmp_path / "sub" / ".." / "a.png"])
+    assert [path.name for path in find_inputs([tmp_path])] == ["a.png", "b.JPG", "old.png"]
+    again = find_inputs([tmp_path / "old.png", tmp_path, tmp_path / "sub" / ".." / "a.png"])
     assert [path.name for path in again] == ["old.png", "a.png", "b.JPG"]
 
 
@@ -107,6 +114,95 @@ def test_folder_without_images_and_nothing_at_all(tmp_path):
     with pytest.raises(UserError, match="gone.jpg"):
         run_demo([tmp_path / "gone.jpg"], tmp_path / "out", FakeModel())
     assert results(tmp_path) == ["notes.txt"]
+
+
+def test_a_pattern_means_the_images_and_videos_that_match(tmp_path, monkeypatch):
+    for name in ("b.jpg", "a.jpg", "c.png", "deep/down/d.jpg", ".hidden.jpg", "a_poses.jpg", "e_poses.jpg"):
+        save(tmp_path / name)
+    for name in ("film.mp4", "film.txt", "a_poses.json"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "folder.jpg").mkdir()
+
+    def names(*inputs):
+        return [str(path.relative_to(tmp_path)) for path in find_inputs(inputs)]
+
+    assert names(f"{tmp_path}/*.jpg") == ["a.jpg", "b.jpg", "e_poses.jpg"]
+    assert names(f"{tmp_path}/*") == ["a.jpg", "b.jpg", "c.png", "e_poses.jpg", "film.mp4"]
+    assert names(f"{tmp_path}/[b-c].*", tmp_path / "b.jpg") == ["b.jpg", "c.png"]
+    assert names(f"{tmp_path}/**/?.jpg") == ["a.jpg", "b.jpg", "deep/down/d.jpg"]
+    monkeypatch.chdir(tmp_path)
+    assert [str(path) for path in find_inputs(["*.png"])] == ["c.png"]
+
+
+def test_a_file_with_a_pattern_for_a_name_is_itself(tmp_path):
+    odd, other = save(tmp_path / "[a].jpg"), save(tmp_path / "a.jpg")
+    assert find_inputs([str(odd)]) == [odd]
+    assert find_inputs([f"{tmp_path}/[[]a].jpg", f"{tmp_path}/?.jpg"]) == [odd, other]
+
+
+def test_a_pattern_that_matches_nothing_is_an_error_before_anything_is_done(tmp_path):
+    good = save(tmp_path / "a.jpg")
+    (tmp_path / "b.txt").write_text("x")
+    for pattern in ("*.tif", "*.txt", "gone/*"):
+        with pytest.raises(UserError, match=f"'{tmp_path}/{pattern}'".replace("*", r"\*")):
+            run_demo([good, f"{tmp_path}/{pattern}"], tmp_path / "out", FakeModel(0.9))
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_input_it_runs_on_the_astronaut(tmp_path, capsys):
+    model = FakeModel(0.9)
+    assert run_demo([], tmp_path / "out", model) == 0
+    assert (model.images[0] == data.astronaut()).all()
+    assert results(tmp_path / "out") == ["astronaut_poses.jpg", "astronaut_poses.json"]
+    drawing = read_image(tmp_path / "out" / "astronaut_poses.jpg")
+    assert drawing.shape == (512, 512, 3) and np.abs(drawing.astype(int) - data.astronaut()).mean() < 10
+    assert "astronaut" in capsys.readouterr().err
+
+
+def test_silhouettes_are_written_as_run_lengths(tmp_path):
+    values = np.zeros((10, 15), np.float32)
+    values[3:8, 4:9] = 1
+    model = FakeModel(0.9, 0.8, silhouettes=SilhouetteMap(values, (40, 60)))
+    path = save(tmp_path / "a.png")
+    assert run_demo([path], tmp_path / "out", model, rle=True) == 0
+    expected = model.predict(read_image(path))[0].silhouette()
+    for person in json.loads((tmp_path / "out" / "a_poses.json").read_text())["people"]:
+        assert person["silhouette"]["size"] == [40, 60] and isinstance(person["silhouette"]["counts"], str)
+        mask = coco_mask.decode(person["silhouette"])
+        assert (mask == expected).all() and mask.any() and not mask.all()
+        assert mask.sum() == person["silhouette_area"]
+    run_demo([path], tmp_path / "plain", model)
+    assert "silhouette" not in json.loads((tmp_path / "plain" / "a_poses.json").read_text())["people"][0]
+    run_demo([path], tmp_path / "none", FakeModel(0.9), rle=True)
+    person = json.loads((tmp_path / "none" / "a_poses.json").read_text())["people"][0]
+    assert person["silhouette"] is None and person["silhouette_area"] is None
+
+
+def test_every_field_of_the_json_is_documented():
+    keypoints = np.zeros((17, 3), np.float32)
+    person = Person(np.zeros(4, np.float32), 0.9, keypoints, 0.8, SilhouetteMap(np.ones((2, 2), np.float32), (8, 8)))
+    fields = person.to_json(rle=True)
+    for name in (*fields, *fields["silhouette"], *fields["keypoints"][0]):
+        assert name in Person.to_json.__doc__
+    assert json.loads(json.dumps(fields)) == fields
+
+
+def test_fields_are_drawn_for_images(tmp_path):
+    paths = [save(tmp_path / "a.jpg"), save(tmp_path / "b.png")]
+    assert run_demo(paths, tmp_path / "out", FakeModel(0.9), fields=True) == 0
+    names = [f"{stem}_{kind}" for stem in "ab" for kind in ("fields.jpg", "poses.jpg", "poses.json")]
+    assert results(tmp_path / "out") == names
+    assert min(read_image(tmp_path / "out" / "a_fields.jpg").shape[:2]) > 500
+    assert [path.name for path in find_inputs([tmp_path, tmp_path / "out" / "a_poses.jpg"])][:2] == ["a.jpg", "b.png"]
+    with pytest.raises(UserError, match="no images"):
+        find_inputs([tmp_path / "out"])
+
+
+def test_fields_of_a_video_are_refused_before_anything_is_done(tmp_path):
+    (tmp_path / "film.MP4").write_text("x")
+    with pytest.raises(UserError, match="film.MP4"):
+        run_demo([save(tmp_path / "a.jpg"), tmp_path / "film.MP4"], tmp_path / "out", "no model", fields=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_output_that_is_a_file(tmp_path):
@@ -136,7 +232,7 @@ def test_inputs_are_never_overwritten(tmp_path):
     inputs += [link, save(tmp_path / "in" / "b.jpg")]
     before = [path.read_bytes() for path in inputs]
     assert run_demo(inputs, tmp_path, FakeModel(0.9)) == 0
-    assert [path.read_bytes() for path in inputs] == before
+    assert [path.read_bytes() for path in inputs] == before and link.is_symlink()
     for name in ("a-2_poses", "a_poses_poses", "b-2_poses"):
         assert (tmp_path / f"{name}.jpg").exists() and (tmp_path / f"{name}.json").exists()
 
@@ -186,14 +282,28 @@ def test_command_line_reaches_run_demo(monkeypatch):
     calls = []
     monkeypatch.setattr("mpn.inference.demo.run_demo", lambda *args, **options: calls.append((args, options)))
     required = ["a.jpg", "b", "--model", "m", "--output", "o"]
-    demo.main(required)
+    demo.main([])
     demo.main([*required, "--image-size", "800", "--threshold", "0.5", "--show", "--precision", "float32"])
-    demo.main([*required, "--image-size", "320", "640"])
-    (args, first), (_, second), (_, third) = calls
+    demo.main([*required, "--image-size", "320", "640", "--fields", "--rle"])
+    (plain, first), (args, second), (_, third) = calls
+    defaults = {"threshold": 0.3, "show": False, "image_size": None, "precision": "auto", "fields": False, "rle": False}
+    assert plain == ([], "results", "small") and first == defaults
     assert args == (["a.jpg", "b"], "o", "m")
-    assert first == {"threshold": 0.3, "show": False, "image_size": None, "precision": "auto"}
-    assert second == {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}
-    assert third["image_size"] == (320, 640)
+    changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}
+    assert second == {**defaults, **changes}
+    assert third == {**defaults, "image_size": (320, 640), "fields": True, "rle": True}
+
+
+def test_command_line_reaches_run_camera(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr("mpn.inference.camera.run_camera", lambda *args, **options: calls.append((args, options)))
+    demo.main(["--camera", "0", "--threshold", "0.5"])
+    assert calls == [((0, "small"), {"threshold": 0.5, "image_size": None, "precision": "auto"})]
+    for extra in ("a.jpg", "--show", "--fields", "--rle"):
+        with pytest.raises(SystemExit) as caught:
+            demo.main(["--camera", "1", extra])
+        assert caught.value.code == 2 and "--camera" in capsys.readouterr().err
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +316,8 @@ def test_command_line_reaches_run_demo(monkeypatch):
         ["--image-size", "1", "2", "3"],
         ["--image-size", "640", "b.jpg"],
         ["--precision", "float8"],
+        ["--camera", "-1"],
+        ["--camera", "front"],
     ],
 )
 def test_impossible_options_are_refused(options, capsys):

@@ -57,6 +57,20 @@ def test_a_complete_record_counts_everywhere(folder):
     assert (mask[..., :17] == 1).all()
 
 
+def test_a_keypoints_cells_weigh_more_in_the_foreground(folder):
+    (record,) = load_partial(folder)
+    patch = cut_patch(GREY, record, np.eye(2, 3), 128)
+    targets, plain = patch.encode(sigma=2.0)
+    _, weighted = patch.encode(sigma=2.0, foreground=9.0)
+    # (79.5, 59.5) is 0.375 cells right and 0.375 above the centre of cell (19, 14).
+    height = np.exp(-2 * 0.375**2 / (2 * 2.0**2))
+    assert targets[14, 19, 0] == pytest.approx(height, abs=1e-5)
+    assert weighted[14, 19, 0] == pytest.approx(1 + 9 * height, abs=1e-4)
+    assert weighted[14, 19, 5] == pytest.approx(1 + 9 * targets[14, 19, 5], abs=1e-4)
+    assert weighted[14, 19, 1] == 0 and weighted[28, 24, 0] == 1
+    np.testing.assert_array_equal(weighted[..., 17], plain[..., 17])
+
+
 @pytest.mark.parametrize("share, least, most", [(0.0, 0, 0), (0.25, 30, 70), (1.0, 200, 200)])
 def test_samples_come_from_partial_records_at_their_share(folder, make_record, share, least, most):
     black = folder / "black.png"

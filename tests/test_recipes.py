@@ -128,7 +128,8 @@ import keras, numpy as np
 from mpn.precision import rewrite_to_bfloat16
 rewrite_to_bfloat16(True)
 keras.utils.set_random_seed(0)
-model = keras.Sequential([keras.Input((16, 16, 8)), keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Conv2D(4, 3)])
+layers = [keras.Input((16, 16, 8)), keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Conv2D(4, 3)]
+model = keras.Sequential(layers)
 model.compile(keras.optimizers.Adam(1e-3, use_ema=True, ema_momentum=0.99), "mse", jit_compile=False)
 model.optimizer.build(model.trainable_variables)
 x, y = np.random.rand(8, 16, 16, 8), np.random.rand(8, 12, 12, 4)

@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
+from mpn.inference.grouping import GUESS_CONFIDENCE
 from mpn.people import Person, SilhouetteMap
 from mpn.skeleton import KEYPOINTS
 from mpn.visualization import draw_people
@@ -59,6 +61,18 @@ def test_unsure_keypoints_and_their_limbs_are_not_drawn():
     assert not pixels(0.15)[60:].any() and pixels(0.15)[40, 40]
 
 
+def test_guesses_are_not_drawn_unless_asked_for():
+    image = grey()
+
+    def drawn(confidence, **options):
+        keypoints = [("left_shoulder", 40, 40, 0.9), ("left_elbow", 70, 100, confidence)]
+        return changed(image, draw_people(image, [make_person((-9, -9, -5, -5), keypoints)], **options))[60:].any()
+
+    guess = np.float32(GUESS_CONFIDENCE)
+    assert not drawn(guess) and not drawn(0) and drawn(np.nextafter(guess, np.float32(1)))
+    assert drawn(guess, threshold=GUESS_CONFIDENCE / 2)
+
+
 def test_confidence_is_visible():
     image = grey()
 
@@ -100,6 +114,36 @@ def test_box_outline_and_score_label():
     assert (other != drawing).any()
 
 
+def test_a_label_is_left_out_where_it_would_hide_the_person():
+    image = grey(480, 640)
+    for width, labelled in ((6, False), (60, True)):
+        drawing = draw_people(image, [make_person((300, 200, 300 + width, 260))])
+        assert changed(image, drawing)[180:199].any() == labelled
+
+
+def outline_colours(count, **options):
+    """(count, 3): the colour of each person's box, side by side on a black image."""
+    people = [make_person((50 * index, 10, 50 * index + 40, 90)) for index in range(count)]
+    drawing = draw_people(np.zeros((100, 640, 3), np.uint8), people, **options)
+    return drawing[60, : 50 * count : 50].astype(int)
+
+
+def test_people_have_colours_that_can_be_told_apart():
+    colours = outline_colours(12)
+    lab = cv2.cvtColor((colours[None] / 255).astype(np.float32), cv2.COLOR_RGB2Lab)[0]
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1000 * np.eye(12)
+    assert distances.min() > 20  # a difference of about 2 can just be seen
+    assert distances[:4, :4].min() > 60  # few people have colours that are far apart
+    assert lab[:, 0].min() > 45  # bright enough for dark letters
+
+
+def test_colours_can_be_given():
+    assert (outline_colours(3, colours=[2, 0, 1]) == outline_colours(3)[[2, 0, 1]]).all()
+    assert (outline_colours(2, colours=[12, 25]) == outline_colours(2)).all()
+    with pytest.raises(ValueError):
+        draw_people(grey(), [make_person()], colours=[])
+
+
 @pytest.mark.parametrize("box", [(-30, -30, 50, 60), (90, 120, 500, 700), (-1e9, -1e9, 1e9, 1e9)])
 def test_boxes_partly_outside(box):
     image = grey()
@@ -135,6 +179,22 @@ def test_lines_grow_with_the_image():
         return row.sum()
 
     assert width(1) >= 3 and width(4) > 2 * width(1)
+
+
+def test_a_drawing_looks_the_same_at_every_size():
+    def drawing(side):
+        factor = side / 640
+        joints = [("left_hip", 300, 200), ("left_knee", 320, 300), ("right_hip", 250, 200), ("nose", 280, 90)]
+        keypoints = [(name, x * factor, y * factor, 0.9) for name, x, y in joints]
+        person = make_person(np.array([200, 50, 400, 450]) * factor, keypoints)
+        picture = draw_people(grey(round(480 * factor), side), [person])
+        return cv2.resize(picture, (160, 120), interpolation=cv2.INTER_AREA).astype(float)
+
+    reference = drawing(640)
+    ink = np.abs(reference - 128).mean()
+    # Whole pixels of outlines and least sizes of letters make a difference, the more the smaller the image.
+    for side, most in ((200, 1.6), (320, 0.5), (1280, 0.4), (4000, 0.5)):
+        assert np.abs(drawing(side) - reference).mean() < most * ink
 
 
 def test_wrong_images_are_errors():

@@ -28,6 +28,7 @@ def keypoint_dataset(
     partial=(),
     partial_share=0.0,
     sigma=SIGMA,
+    foreground=0.0,
     cached=False,
 ):
     """Batches for `model.fit` of the keypoint model.
@@ -44,7 +45,7 @@ def keypoint_dataset(
         workers: samples prepared in parallel.
         partial: list of partial ImageRecord, see `load_partial`.
         partial_share: probability that a training sample is one of them.
-        sigma: standard deviation of the target Gaussians in cells.
+        sigma, foreground: see `Patch.encode`.
         cached: keep decoded images in memory: 3 bytes a pixel.
 
     Returns:
@@ -73,7 +74,7 @@ def keypoint_dataset(
             image = occlude(image, rng)
         if augmentation.colour:
             image = jitter_colours(image, augmentation.colour, rng)
-        return image, np.concatenate(patch.encode(sigma), axis=-1)
+        return image, np.concatenate(patch.encode(sigma, foreground), axis=-1)
 
     def load(number, turn, index):
         patch, y = tf.numpy_function(sample, (number, turn, index), (tf.uint8, tf.float32))

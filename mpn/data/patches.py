@@ -9,6 +9,7 @@ from mpn.errors import UserError
 from mpn.heatmaps import SIGMA, encode_targets
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
+
 @dataclasses.dataclass(frozen=True)
 class PatchAugmentation:
     """How patches are cut; the defaults are the paper's (§3.5).
@@ -70,11 +71,17 @@ class Patch:
     unknown_silhouette: np.ndarray
     known_channels: np.ndarray
 
-    def encode(self, sigma=SIGMA):
-        """Targets and mask, (h, w, 18) float32 each; see `mpn.heatmaps.encode_targets`."""
+    def encode(self, sigma=SIGMA, foreground=0.0):
+        """Targets and mask, (h, w, 18) float32 each; see `mpn.heatmaps.encode_targets`.
+
+        Args:
+            sigma: standard deviation of the target Gaussians in cells.
+            foreground: added to the mask's 1 at a keypoint, and less around it as its Gaussian falls. Few cells belong
+                to keypoints, and a network that is trained briefly leaves low peaks there with a plain sum.
+        """
         regions = self.silhouette, self.unknown_keypoints, self.unknown_silhouette
         targets, mask = encode_targets(self.keypoints, *regions, sigma)
-        mask[..., :NUM_KEYPOINTS] *= self.known_channels
+        mask[..., :NUM_KEYPOINTS] *= self.known_channels * (1 + foreground * targets[..., :NUM_KEYPOINTS])
         return targets, mask
 
 

@@ -67,6 +67,7 @@ def train_keypoints(options):
         partial=partial,
         partial_share=options.partial_share,
         sigma=options.sigma / STRIDE,
+        foreground=options.foreground,
         cached=options.cache_images,
     )
 

@@ -23,6 +23,7 @@ _VALIDATION_SETTINGS = (
     "framing",
     "person_share",
     "sigma",
+    "foreground",
     "loss",
     "margin",
     "average",

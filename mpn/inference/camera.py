@@ -1,0 +1,71 @@
+"""`demo.py --camera`: people live, in a window."""
+
+import collections
+import sys
+import time
+
+import cv2
+
+from mpn.errors import UserError
+from mpn.inference.demo import load_model
+from mpn.inference.steady_colours import SteadyColours
+from mpn.inference.window import open_window
+from mpn.visualization import draw_people
+
+_TITLE = "people: q to end"
+_RATE_OVER = 20  # images whose time is averaged for the rate in the title
+
+
+def run_camera(number, model, threshold=0.3, image_size=None, precision="auto", open_capture=cv2.VideoCapture):
+    """Shows what a camera sees with the people drawn in, until q or Esc is pressed or the window is closed.
+
+    The window's title says how many images a second are shown; nothing is written but a summary on stderr.
+
+    Args:
+        number: int, the camera; the first is 0.
+        model: model directory, or anything with a `predict` as MultiPoseNet has it.
+        threshold: least pose score of a person that is drawn.
+        image_size, precision: as for `mpn.inference.demo.run_demo`.
+        open_capture: function of the number, giving what cv2.VideoCapture gives: `isOpened`, `read`, `release`.
+
+    Returns:
+        int, the exit status 0.
+
+    Raises:
+        UserError: there is no display, the camera cannot be opened or gives no images, or the model cannot be loaded.
+    """
+    window = open_window(_TITLE)
+    if window is None:
+        raise UserError(f"--camera {number} needs a display to show a window on: name a video file to write files")
+    capture = open_capture(number)
+    try:
+        if not capture.isOpened():
+            raise UserError(f"camera {number} cannot be opened: check that it is connected, free and permitted")
+        shown, seconds = _show_live(capture, window, load_model(model, image_size, precision), threshold)
+    finally:
+        capture.release()
+        window.close()
+    if not shown:
+        raise UserError(f"camera {number} gives no images: check that no other program uses it")
+    print(f"camera {number}: {shown} images, {shown / max(seconds, 1e-9):.1f} images/s", file=sys.stderr)
+    return 0
+
+
+def _show_live(capture, window, model, threshold):
+    """Shows images until the window is closed or the camera ends; returns their number and the seconds they took."""
+    colours = SteadyColours()
+    start = time.perf_counter()
+    times = collections.deque([start], maxlen=_RATE_OVER + 1)
+    shown = 0
+    while window.is_open:
+        found, frame = capture.read()
+        if not found:
+            break
+        image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        people = [person for person in model.predict(image) if person.score >= threshold]
+        times.append(time.perf_counter())
+        rate = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
+        drawing = draw_people(image, people, colours=colours.of(people))
+        window.show(drawing, title=f"{_TITLE}, {rate:.1f} images/s")
+        shown += 1
+    return shown, time.perf_counter() - start
