@@ -22,6 +22,7 @@ class ModelConfig:
         backbone: one of BACKBONES.
         dilated: ResNet conv5 keeps stride 16 with dilation 2 (Table 2, "dil").
         width: channel multiplier of a MobileNet backbone (its `alpha`); 1.0 for ResNet.
+        folded: the backbone has no batch normalisation; its convolutions hold its scale and shift.
         keypoint_channels: depth of K2-K5 (§3.2: 256).
         keypoint_head_channels: depth of each D level; their concatenation has four times that (§3.2: 128).
         concat: concatenate D2-D5 before the last layers; False predicts from D2 alone (Table 2, "no concat").
@@ -48,6 +49,7 @@ class ModelConfig:
     backbone: str = "resnet50"
     dilated: bool = False
     width: float = 1.0
+    folded: bool = False
     keypoint_channels: int = 256
     keypoint_head_channels: int = 128
     concat: bool = True
@@ -112,8 +114,8 @@ class ModelConfig:
             part: "keypoints", "person" or "prn".
         """
         prefixes = {
-            "keypoints": ("backbone", "dilated", "width", "keypoint", "concat", "intermediate"),
-            "person": ("backbone", "dilated", "width", "person"),
+            "keypoints": ("backbone", "dilated", "width", "folded", "keypoint", "concat", "intermediate"),
+            "person": ("backbone", "dilated", "width", "folded", "person"),
             "prn": ("prn_nodes", "prn_layers", "prn_residual", "prn_margin", "prn_pool"),
         }[part]
         return {k: v for k, v in dataclasses.asdict(self).items() if k.startswith(prefixes)}

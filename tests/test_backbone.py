@@ -93,6 +93,9 @@ def test_resnet101_has_the_layers_of_keras_applications():
     assert outputs == ["conv2_block3_out", "conv3_block4_out", "conv4_block23_out", "conv5_block3_out"]
 
 
+APPLICATIONS = [("mobilenet_v2", keras.applications.MobileNetV2), ("resnet50", keras.applications.ResNet50)]
+
+
 def test_mobilenet_equals_keras_applications_and_takes_old_h5_files(tmp_path):
     application = keras.applications.MobileNetV2(
         include_top=False, weights=None, alpha=0.35, input_shape=(None, None, 3)
@@ -111,6 +114,26 @@ def test_mobilenet_equals_keras_applications_and_takes_old_h5_files(tmp_path):
         stride = backbone.strides[level]
         assert reference.shape[1:3] == (64 // stride, 96 // stride)
         assert_same(actual[level], reference)
+
+
+@pytest.mark.parametrize("name, application", APPLICATIONS)
+def test_folded_normalisation_computes_the_same(name, application, tmp_path):
+    options = {"alpha": 0.35} if name == "mobilenet_v2" else {}
+    source = application(include_top=False, weights=None, input_shape=(None, None, 3), **options)
+    randomise(source)
+    source.save_weights(tmp_path / "source.weights.h5")
+    width = options.get("alpha", 1.0)
+    plain, folded = (build_backbone(name, width=width, folded=folded) for folded in (False, True))
+    for backbone in (plain, folded):
+        load_backbone_weights(backbone, str(tmp_path / "source.weights.h5"), width)
+    assert not any("moving" in v.path or "gamma" in v.path for v in folded.variables)
+    assert any("moving" in v.path for v in plain.variables) and folded.strides == plain.strides
+    batch = images(64, 96, 2)
+    expected, actual = plain.predict_on_batch(batch), folded.predict_on_batch(batch)
+    for level in LEVELS:
+        scale = np.abs(expected[level]).max()
+        assert scale > 0
+        np.testing.assert_allclose(actual[level], expected[level], atol=1e-4 * scale)
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container")

@@ -193,3 +193,19 @@ def test_the_notes_say_what_was_held_out(averaged):
     with h5py.File(last_checkpoint(averaged, "keypoints")) as file:
         settings = json.loads(file.attrs["mpn"])["settings"]
     assert settings["validation"] == "val" and settings["average"] == 0.5
+
+
+# --- folded normalisation
+
+
+def test_a_folded_backbone_is_stored_and_loaded_as_one(synthetic_coco, tmp_path):
+    train(synthetic_coco, tmp_path / "m", "--epochs", 1, "--batch-normalization", "folded")
+    networks = Networks.load(tmp_path / "m", ("keypoints",))
+    assert networks.config.folded
+    assert not any("moving_variance" in variable.path for variable in networks.backbone.variables)
+    plain = tmp_path / "plain"
+    shutil.copytree(tmp_path / "m", plain)
+    config = json.loads((plain / "config.json").read_text())
+    (plain / "config.json").write_text(json.dumps(config | {"folded": False}))
+    with pytest.raises(UserError, match="folded is True there and False here"):
+        Networks.load(plain, ("keypoints",))

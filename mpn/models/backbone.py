@@ -10,7 +10,7 @@ import keras
 from keras import layers, ops
 
 from mpn.errors import UserError
-from mpn.models.normalization import BatchNormalization
+from mpn.models.normalization import BatchNormalization, FoldedNormalization, fold
 
 LEVELS = ("C2", "C3", "C4", "C5")
 
@@ -38,13 +38,15 @@ class CaffeNormalization(layers.Layer):
         return ops.flip(images, axis=-1) - ops.cast(self.MEAN_BGR, images.dtype)
 
 
-def build_backbone(name="resnet50", dilated=False, width=1.0):
+def build_backbone(name="resnet50", dilated=False, width=1.0, folded=False):
     """Builds a feature extractor without trained weights.
 
     Args:
         name: "resnet50", "resnet101" or "mobilenet_v2".
         dilated: ResNet only: conv5 with stride 1 and dilation 2, so C5 has stride 16 (Table 2).
         width: MobileNet only: channel multiplier.
+        folded: no batch normalisation; its scale and shift are in the convolutions, and are trained with them. On a
+            processor this trains half as fast again.
 
     Returns:
         keras.Model from (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict C2-C5 of
@@ -63,6 +65,8 @@ def build_backbone(name="resnet50", dilated=False, width=1.0):
     else:
         raise UserError(f"unknown backbone {name!r}: choose resnet50, resnet101 or mobilenet_v2")
     model = keras.Model(images, dict(zip(LEVELS, features, strict=True)), name=name)
+    if folded:
+        model = keras.models.clone_model(model, clone_function=_without_normalization)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = NORMALIZATION_MOMENTUM
@@ -74,6 +78,14 @@ def _with_our_normalization(layer):
     """A copy of a layer without its weights; batch normalisation becomes ours."""
     kind = BatchNormalization if isinstance(layer, layers.BatchNormalization) else type(layer)
     return kind.from_config(layer.get_config())
+
+
+def _without_normalization(layer):
+    """A copy of a layer without its weights; batch normalisation does nothing, and convolutions have a bias."""
+    if isinstance(layer, layers.BatchNormalization):
+        return FoldedNormalization(name=layer.name)
+    config = layer.get_config()
+    return type(layer).from_config(config | {"use_bias": True} if "use_bias" in config else config)
 
 
 def _resnet_stages(x, blocks, dilated):
@@ -157,8 +169,13 @@ def load_backbone_weights(backbone, weights, width=1.0):
         )
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"cannot load backbone weights {weights} into {backbone.name} ({reason}): {hint}") from error
+    # Every convolution of these networks has a normalisation behind it.
+    folded = any(isinstance(layer, FoldedNormalization) for layer in backbone.layers)
     for layer in source.layers:
-        if layer.weights:
+        if folded and isinstance(layer, layers.BatchNormalization):
+            convolution = layer.input._keras_history.operation
+            backbone.get_layer(convolution.name).set_weights(fold(convolution, layer))
+        elif layer.weights and not folded:
             backbone.get_layer(layer.name).set_weights(layer.get_weights())
 
 

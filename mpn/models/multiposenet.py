@@ -43,7 +43,8 @@ class Networks:
     @functools.cached_property
     def backbone(self):
         """The shared feature extractor: keras.Model, images to C2-C5."""
-        return build_backbone(self.config.backbone, self.config.dilated, self.config.width)
+        config = self.config
+        return build_backbone(config.backbone, config.dilated, config.width, config.folded)
 
     @functools.cached_property
     def keypoint_subnet(self):

@@ -1,6 +1,7 @@
-"""Batch normalisation whose running statistics stay exact where the rest is computed in bfloat16."""
+"""Batch normalisation: exact running statistics where the rest is computed in bfloat16, or folded away."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -31,3 +32,29 @@ class BatchNormalization(layers.BatchNormalization):
             epsilon=self.epsilon,
         )
         return ops.cast(outputs, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("mpn")
+class FoldedNormalization(layers.Layer):
+    """Stands where a batch normalisation was whose scale and shift are in the convolution before it; does nothing."""
+
+    def call(self, inputs, training=None, mask=None):
+        return inputs
+
+
+def fold(convolution, normalization):
+    """A convolution's weights with the batch normalisation behind it worked into them.
+
+    Args:
+        convolution: keras Conv2D or DepthwiseConv2D, with or without a bias.
+        normalization: the keras BatchNormalization that follows it.
+
+    Returns:
+        [kernel, bias], numpy float32: their convolution equals the two layers with the stored statistics.
+    """
+    kernel, *biases = convolution.get_weights()
+    gamma, beta, mean, variance = normalization.get_weights()
+    factor = gamma / np.sqrt(variance + normalization.epsilon)
+    bias = beta + factor * (sum(biases) - mean)
+    depthwise = isinstance(convolution, layers.DepthwiseConv2D)  # whose kernel is (h, w, channels, 1)
+    return [kernel * (factor[:, None] if depthwise else factor), bias]

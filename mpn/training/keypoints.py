@@ -98,6 +98,7 @@ def _configuration(options):
     base = load_config(options.model) if path.exists() else ModelConfig()
     names = {field.name for field in dataclasses.fields(ModelConfig)} - {"image_size"}
     given = {key: value for key, value in vars(options).items() if key in names}
+    given["folded"] = options.batch_normalization == "folded"
     return base.replace(**given, image_size=options.inference_size or with_longest_side(options.image_size))
 
 
