@@ -11,6 +11,7 @@ def main(argv=None):
     from mpn.heatmaps import SIGMA, STRIDE
     from mpn.models.backbone import LEVELS
     from mpn.training.keypoints import train_keypoints
+    from mpn.training.losses import SILHOUETTE_WEIGHT
     from mpn.training.options import parse, training_parser
 
     parser = training_parser(__doc__, epochs=100, batch_size=8, learning_rate=1e-4)
@@ -46,6 +47,9 @@ def main(argv=None):
     config.add_argument("--sigma", type=positive_float, default=SIGMA * STRIDE, help="of target Gaussians, in pixels")
     config.add_argument(
         "--foreground", type=non_negative, default=0.0, help="additional weight of a keypoint's cells in the loss"
+    )
+    config.add_argument(
+        "--silhouette-weight", type=non_negative, default=SILHOUETTE_WEIGHT, help="of its channel, beside 1 a keypoint"
     )
     data = parser.add_argument_group("data")
     data.add_argument(

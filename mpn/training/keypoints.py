@@ -71,6 +71,9 @@ def train_keypoints(options):
         cached=options.cache_images,
     )
 
+    def loss(y_true, y_pred):
+        return masked_l2(y_true, y_pred, options.silhouette_weight)
+
     def save_best():
         save_section(config, options.model, "keypoints")
         networks.save_part("keypoints", options.model)
@@ -79,7 +82,7 @@ def train_keypoints(options):
         Stage(
             name="keypoints",
             model=model,
-            loss={name: masked_l2 for name in model.output},
+            loss={name: loss for name in model.output},
             architecture=config.section("keypoints"),
             samples=len(training),
             training_data=lambda first: data(training, first=first),

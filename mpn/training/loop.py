@@ -24,6 +24,7 @@ _VALIDATION_SETTINGS = (
     "person_share",
     "sigma",
     "foreground",
+    "silhouette_weight",
     "loss",
     "margin",
     "average",

@@ -11,20 +11,21 @@ SILHOUETTE_WEIGHT = 0.1
 _EPSILON = 1e-7
 
 
-def masked_l2(y_true, y_pred):
+def masked_l2(y_true, y_pred, silhouette_weight=SILHOUETTE_WEIGHT):
     """Eq. 4: squared error of the heatmaps under the mask W, summed over cells and channels.
 
     Args:
         y_true: (B, h, w, 36) float, 18 channels of targets H_t followed by 18 of mask W.
         y_pred: (B, h, w, 18) float, H_p.
+        silhouette_weight: of the silhouette channel, beside 1 for a keypoint's.
 
     Returns:
-        (B,) float32. The silhouette channel counts SILHOUETTE_WEIGHT.
+        (B,) float32.
     """
     y_pred = ops.cast(y_pred, "float32")
     targets, mask = ops.split(ops.cast(y_true, "float32"), 2, axis=-1)
     per_channel = ops.sum(mask * ops.square(targets - y_pred), axis=(1, 2))
-    return ops.sum(per_channel[:, :NUM_KEYPOINTS], axis=1) + SILHOUETTE_WEIGHT * per_channel[:, NUM_KEYPOINTS]
+    return ops.sum(per_channel[:, :NUM_KEYPOINTS], axis=1) + silhouette_weight * per_channel[:, NUM_KEYPOINTS]
 
 
 def person_losses():
