@@ -1,10 +1,18 @@
 import pathlib
+import shutil
+import sys
 
 import numpy as np
 import pytest
+from runs import ROOT, call, keypoint_arguments, prn_arguments
 
 from mpn.data.coco import ImageRecord
 from mpn.data.synthetic import write_synthetic_coco
+
+sys.path.insert(0, str(ROOT))
+
+import train_keypoints  # noqa: E402
+import train_prn  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +47,40 @@ def make_record():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_coco(tmp_path_factory):
+    """Seven training and two validation images in COCO's layout."""
+    folder = tmp_path_factory.mktemp("tiny_coco")
+    write_synthetic_coco(folder, train=7, val=2, test=0, image_size=(128, 96), seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labels_only(tiny_coco, tmp_path_factory):
+    """The same set without its images."""
+    folder = tmp_path_factory.mktemp("labels_only")
+    shutil.copytree(tiny_coco / "annotations", folder / "annotations")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stage_1(tiny_coco, tmp_path_factory):
+    """A model directory after three epochs of stage 1; tests must not change it."""
+    model = tmp_path_factory.mktemp("stage_1") / "model"
+    call(train_keypoints, keypoint_arguments(tiny_coco, model, "--epochs", 3))
+    return model
+
+
+@pytest.fixture
+def after_stage_1(stage_1, tmp_path):
+    return shutil.copytree(stage_1, tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def stage_3(labels_only, tmp_path_factory):
+    """A model directory after two epochs of stage 3 alone; tests must not change it."""
+    model = tmp_path_factory.mktemp("stage_3") / "model"
+    call(train_prn, prn_arguments(model, "--coco", labels_only, "--epochs", 2))
+    return model

@@ -1,0 +1,169 @@
+"""Stage 1, run on a few small drawn images: files, refusals, and resuming after a kill."""
+
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from runs import (
+    ENVIRONMENT,
+    ROOT,
+    assert_one_sentence,
+    assert_same_log,
+    assert_same_training,
+    call,
+    exit_of,
+    keypoint_arguments,
+    log_of,
+    state_of,
+)
+
+from mpn.config import load_config
+from mpn.models.multiposenet import Networks, weights_file
+from mpn.training.loop import last_checkpoint, run_folder
+
+sys.path.insert(0, str(ROOT))
+
+import train_keypoints  # noqa: E402
+
+LEVELS = ("K2", "K3", "K4", "K5")
+
+
+def test_stage_1_writes_its_files(stage_1):
+    config = load_config(stage_1)
+    assert (config.backbone, config.width, config.keypoint_channels) == ("mobilenet_v2", 0.35, 16)
+    assert config.image_size == (64, 106)
+    assert weights_file(stage_1, "keypoints").is_file() and last_checkpoint(stage_1, "keypoints").is_file()
+    assert list(run_folder(stage_1, "keypoints").rglob("events.out.tfevents.*"))
+    assert not [path for path in stage_1.rglob("*") if path.name.startswith(".tmp-")]
+    rows = log_of(stage_1, "keypoints")
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    for name in ("heatmaps", *LEVELS):
+        for column in (f"{name}_loss", f"val_{name}_loss"):
+            assert all(math.isfinite(float(row[column])) and float(row[column]) > 0 for row in rows)
+    for row in rows:
+        total = sum(float(row[f"{name}_loss"]) for name in ("heatmaps", *LEVELS))
+        assert float(row["loss"]) == pytest.approx(total, rel=1e-3)
+    state = state_of(stage_1, "keypoints")
+    assert (state["epoch"], state["samples"]) == (3, 12)
+    assert state["best"] == pytest.approx(min(float(row["val_loss"]) for row in rows), rel=1e-6)
+
+
+def test_stage_1_stores_what_it_trained(stage_1):
+    model = Networks.load(stage_1, ("keypoints",)).keypoint_model()
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    outputs = model.predict_on_batch(image)
+    assert sorted(outputs) == [*LEVELS, "heatmaps"]
+    assert all(np.isfinite(value).all() and np.abs(value).max() > 0 for value in outputs.values())
+
+
+def test_table_2_switches_reach_the_model(tiny_coco, tmp_path, monkeypatch):
+    stages = []
+    monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: stages.append(stage))
+    call(train_keypoints, keypoint_arguments(tiny_coco, tmp_path / "model", "--no-int", "--no-concat"))
+    (stage,) = stages
+    assert list(stage.model.output) == list(stage.loss) == ["heatmaps"]
+    stage.save_best()
+    config = load_config(tmp_path / "model")
+    assert (config.concat, config.intermediate_supervision) == (False, False)
+
+
+def test_second_run_without_resume_is_refused(tiny_coco, after_stage_1, capsys):
+    before = last_checkpoint(after_stage_1, "keypoints").read_bytes()
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, after_stage_1, "--epochs", 4), capsys)
+    assert code == 1 and "--resume" in error
+    assert_one_sentence(error)
+    assert last_checkpoint(after_stage_1, "keypoints").read_bytes() == before
+
+
+def test_resume_without_checkpoint_is_refused(tiny_coco, tmp_path, capsys):
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, tmp_path / "new", "--resume"), capsys)
+    assert code == 1 and "nothing to resume" in error
+    assert_one_sentence(error)
+    assert not (tmp_path / "new").exists()
+
+
+def test_resume_at_the_end_says_raise_epochs(tiny_coco, after_stage_1, capsys):
+    arguments = keypoint_arguments(tiny_coco, after_stage_1, "--epochs", 3, "--resume")
+    code, error = exit_of(train_keypoints, arguments, capsys)
+    assert code == 1 and "raise --epochs" in error
+    assert_one_sentence(error)
+
+
+def test_damaged_checkpoint_is_refused(tiny_coco, after_stage_1, capsys):
+    path = last_checkpoint(after_stage_1, "keypoints")
+    path.write_bytes(path.read_bytes()[:-20000])
+    arguments = keypoint_arguments(tiny_coco, after_stage_1, "--epochs", 4, "--resume")
+    code, error = exit_of(train_keypoints, arguments, capsys)
+    assert code == 1 and "last.weights.h5" in error
+    assert_one_sentence(error)
+
+
+def test_killed_and_resumed_run_equals_the_uninterrupted_one(tiny_coco, stage_1, tmp_path):
+    killed = tmp_path / "killed"
+    checkpoint = last_checkpoint(killed, "keypoints")
+    arguments = keypoint_arguments(tiny_coco, killed, "--epochs", 3)
+    process = subprocess.Popen(
+        [str(word) for word in (sys.executable, ROOT / "train_keypoints.py", *arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    error = process.communicate()[1].decode()
+    assert checkpoint.exists(), error
+    assert state_of(killed, "keypoints")["epoch"] < 3, "the run was not killed in time"
+    call(train_keypoints, [*arguments, "--resume"])
+    assert_same_log(stage_1, killed, "keypoints")
+    assert_same_training(last_checkpoint(stage_1, "keypoints"), checkpoint)
+    first, second = state_of(stage_1, "keypoints"), state_of(killed, "keypoints")
+    for key in ("best", "epoch", "samples"):
+        assert second[key] == pytest.approx(first[key], rel=1e-4)
+    assert second["plateau"] == pytest.approx(first["plateau"], rel=1e-4)
+
+
+def test_image_size_must_be_a_multiple_of_32(tiny_coco, tmp_path, capsys):
+    arguments = keypoint_arguments(tiny_coco, tmp_path / "model", "--image-size", 100)
+    code, error = exit_of(train_keypoints, arguments, capsys)
+    assert code == 1 and "100" in error
+    assert_one_sentence(error)
+
+
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import mpn.training.keypoints as stage
+import train_keypoints
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+stage.strategy_scope = strategy.scope
+train_keypoints.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_stage_1_trains_on_two_devices_as_on_one(tiny_coco, stage_1, tmp_path):
+    """MirroredStrategy halves the batches, and the log is that of one device."""
+    arguments = keypoint_arguments(tiny_coco, tmp_path / "model", "--epochs", 3)
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, *(str(argument) for argument in arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_log(stage_1, tmp_path / "model", "keypoints")
+    Networks.load(tmp_path / "model", ("keypoints",))

@@ -1,0 +1,70 @@
+"""Stage 2, run on a few small drawn images."""
+
+import math
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from runs import (
+    ROOT,
+    assert_one_sentence,
+    assert_same_log,
+    assert_same_training,
+    call,
+    datasets_of,
+    exit_of,
+    log_of,
+    person_arguments,
+)
+
+from mpn.models.multiposenet import Networks, weights_file
+from mpn.models.weights import fingerprint, read_notes
+from mpn.training.loop import last_checkpoint, run_folder
+
+sys.path.insert(0, str(ROOT))
+
+import train_person  # noqa: E402
+
+
+def test_stage_2_leaves_the_backbone_as_it_is(tiny_coco, stage_1, after_stage_1):
+    stored = weights_file(after_stage_1, "keypoints").read_bytes()
+    before = fingerprint(Networks.load(stage_1, ("keypoints",)).backbone)
+    call(train_person, person_arguments(tiny_coco, after_stage_1, "--epochs", 2, "--learning-rate", 0.01))
+    assert weights_file(after_stage_1, "keypoints").read_bytes() == stored
+    networks = Networks.load(after_stage_1, ("keypoints", "person"))
+    assert fingerprint(networks.backbone) == before
+    assert read_notes(weights_file(after_stage_1, "person"))["backbone_fingerprint"] == before
+    # What was trained is the subnet: classification starts from a bias of -log 99 and moves.
+    bias = networks.person_detector.subnet.get_layer("classification_submodel").weights[-1].numpy()
+    assert np.abs(bias + math.log(99)).max() > 1e-3
+    # The checkpoint of the stage holds the backbone too, statistics of batch normalisation included.
+    trained = [value.tobytes() for value in datasets_of(last_checkpoint(after_stage_1, "person")).values()]
+    assert {weight.tobytes() for weight in networks.backbone.get_weights()} <= set(trained)
+    rows = log_of(after_stage_1, "person")
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    for column in ("classification_loss", "regression_loss", "val_classification_loss", "val_regression_loss"):
+        assert all(math.isfinite(float(row[column])) for row in rows)
+    assert list(run_folder(after_stage_1, "person").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_stage_2_resumes(tiny_coco, after_stage_1, stage_1, tmp_path):
+    other = shutil.copytree(stage_1, tmp_path / "other")
+    call(train_person, person_arguments(tiny_coco, after_stage_1, "--epochs", 2))
+    call(train_person, person_arguments(tiny_coco, other, "--epochs", 1))
+    call(train_person, person_arguments(tiny_coco, other, "--epochs", 2, "--resume"))
+    assert_same_log(after_stage_1, other, "person")
+    assert_same_training(last_checkpoint(after_stage_1, "person"), last_checkpoint(other, "person"))
+
+
+def test_stage_2_before_stage_1_is_refused(tiny_coco, tmp_path, capsys):
+    code, error = exit_of(train_person, person_arguments(tiny_coco, tmp_path / "new"), capsys)
+    assert code == 1 and "train_keypoints.py" in error
+    assert_one_sentence(error)
+
+
+def test_stage_2_after_stage_3_alone_is_refused(tiny_coco, stage_3, capsys):
+    code, error = exit_of(train_person, person_arguments(tiny_coco, stage_3), capsys)
+    assert code == 1 and "train_keypoints.py" in error
+    assert_one_sentence(error)
