@@ -112,6 +112,34 @@ def test_warped_images_agree_with_transformed_points():
         assert np.linalg.norm(centroid(warped) - transform_points(matrix, point)) < 0.1
 
 
+@pytest.mark.parametrize("scale", [0.9, 0.5, 0.34, 0.11])
+@pytest.mark.parametrize("size", [(400, 600), (397, 611)])
+def test_shrinking_keeps_places_and_averages_texture(scale, size):
+    height, width = size
+    matrix = affine((width / 2, height / 2), (40, 40), scale, degrees=30)
+    # On a ramp, each pixel tells where in the image its centre lies: at x + 1/2 for pixel x.
+    columns, rows = np.meshgrid(np.arange(40) + 0.5, np.arange(40) + 0.5)
+    places = np.linalg.inv(np.vstack([matrix, (0, 0, 1)])) @ np.stack([columns, rows, np.ones_like(rows)]).reshape(
+        3, -1
+    )
+    x, y = places[:2].reshape(2, 40, 40)
+    inside = (x > 12) & (x < width - 12) & (y > 12) & (y < height - 12)
+    ramps = np.broadcast_to(np.arange(width) + 0.5, size), np.broadcast_to(np.arange(height)[:, None] + 0.5, size)
+    for ramp, expected in zip(ramps, (x, y), strict=True):
+        warped = warp_image(matrix, ramp.astype(np.float32), (40, 40))
+        np.testing.assert_allclose(warped[inside], expected[inside], atol=0.1)
+    # A pixel that stands for n x n of the image has their mean; single samples would keep the noise.
+    noise = np.random.default_rng(0).normal(0, 1, size).astype(np.float32)
+    assert warp_image(matrix, noise, (40, 40))[inside].std() < max(2 * scale, 0.1)
+
+
+def test_large_photographs_are_averaged():
+    noise = np.random.default_rng(0).integers(0, 2, (1600, 2400, 1)).repeat(3, 2).astype(np.uint8) * 255
+    scaled, _ = fit_image(noise, (160, 240))
+    # The mean of 10 x 10 fair bits has a deviation of 1/2 / 10.
+    assert scaled.std() == pytest.approx(255 * 0.05, rel=0.1)
+
+
 def test_warping_uint8_colour_images():
     matrix, point = next(random_maps(1, seed=3))
     image = np.repeat((255 * draw_dot(point, 150, 200))[..., None], 3, axis=-1).astype(np.uint8)
