@@ -63,6 +63,10 @@ def main(argv=None):
     parser.add_argument("--output", metavar="DIR", default="results", help="folder of the result files")
     parser.add_argument("--name", default="mpn", help="your method's name in the names of the result files")
     parser.add_argument("--metrics", metavar="FILE.json", help="write every figure printed, in 0-1")
+    parser.add_argument("--curves", metavar="DIR", help="write recall-precision curves of keypoints: .csv and .png")
+    parser.add_argument(
+        "--errors", metavar="DIR", help="write which errors poses have and what each kind costs: .csv, .json and .png"
+    )
     parser.add_argument(
         "--prn-clusters", metavar="FILE.png", help="only draw the poses that the PRN has learned (Fig. 2), from labels"
     )
@@ -70,6 +74,8 @@ def main(argv=None):
     options = parser.parse_args(argv)
     if options.prn_clusters and options.held_out is not None:
         raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
+    if options.prn_clusters and (options.curves or options.errors):
+        raise UserError("--prn-clusters evaluates no poses: leave out --curves and --errors")
     (draw_prn_clusters if options.prn_clusters else evaluate)(options)
 
 

@@ -23,6 +23,7 @@ setup(
         "scikit-image>=0.22",  # keras-retinanet needs it
         "scipy>=1.11",  # the optimal assignment of peaks to people; scikit-image brings it anyway
         "h5py>=3.10",  # notes in weights files
+        "matplotlib>=3.8",  # draws the charts of evaluate.py --curves and --errors, axes, ticks and legends included
         "tensorboard>=2.19",  # TensorFlow no longer brings it; Keras' log writer imports it
         "tqdm>=4.66",  # progress with a rate and the time left
     ],

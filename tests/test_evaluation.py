@@ -79,6 +79,24 @@ def test_no_results_score_zero(synthetic_coco):
     assert evaluate_boxes(truth, [], truth.getImgIds())["AP"] == 0
 
 
+def test_results_stay_as_they_are(synthetic_coco):
+    path = annotation_file(synthetic_coco, "val")
+    record = next(r for r in load_annotations(path) if r.labelled.any())
+    results = keypoint_results(record.id, true_people(record, record.labelled))
+    before = json.dumps(results)
+    evaluate_keypoints(load_ground_truth(path), results, [record.id])
+    assert json.dumps(results) == before
+
+
+def test_no_results_score_zero_even_where_somebody_is_in_the_corner(tmp_path):
+    keypoints = [value for _ in range(17) for value in (2, 1, 2)]
+    person = {"image_id": 1, "bbox": [0, 0, 20, 20], "keypoints": keypoints}
+    (tmp_path / "labels.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": [person]}))
+    truth = load_ground_truth(tmp_path / "labels.json")
+    assert evaluate_keypoints(truth, [], [1])["AP"] == 0
+    assert evaluate_boxes(truth, [], [1])["AP"] == 0
+
+
 def person(score=0.5):
     return Person(np.float32([1, 2, 11, 22]), 0.9, np.full((17, 3), 0.5, np.float32) + (3, 4, 0), score)
 

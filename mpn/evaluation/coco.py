@@ -16,6 +16,9 @@ from mpn.skeleton import NUM_KEYPOINTS
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 BOX_METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
 
+# A coordinate in pixels, so far from every image that nobody is near.
+_NOWHERE = -1e6
+
 
 def load_ground_truth(path):
     """An annotations file, plain or .gz, as a pycocotools COCO object.
@@ -26,8 +29,7 @@ def load_ground_truth(path):
     Raises:
         UserError: the file is missing or not JSON, or has no images or annotations, or ids that are no integers.
     """
-    coco = COCO()
-    coco.dataset = content = read_json(path, "COCO annotations")
+    content = read_json(path, "COCO annotations")
     if not isinstance(content, dict) or not content.get("images") or not isinstance(content.get("annotations"), list):
         raise UserError(f"{path} has no images or no annotations to evaluate against")
     content.setdefault("info", {})
@@ -42,6 +44,13 @@ def load_ground_truth(path):
         annotation.setdefault("num_keypoints", sum(v > 0 for v in annotation["keypoints"][2::3]))
     if not all(isinstance(item["id"], int) for item in (*content["images"], *content["annotations"])):
         raise UserError(f"{path} has ids that are not whole numbers")
+    return as_coco(content)
+
+
+def as_coco(content):
+    """The content of an annotations file, complete as `load_ground_truth` makes it, as a pycocotools COCO object."""
+    coco = COCO()
+    coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
@@ -74,16 +83,36 @@ def evaluate_boxes(ground_truth, results, image_ids):
     return _evaluate(ground_truth, results, image_ids, "bbox", BOX_METRICS)
 
 
-def _evaluate(ground_truth, results, image_ids, kind, names):
+def accumulate(ground_truth, results, image_ids, kind="keypoints", thresholds=None):
+    """pycocotools' own evaluation of the person category, for those who need more of it than its numbers.
+
+    Args:
+        ground_truth, image_ids: as for `evaluate_keypoints`.
+        results: as for `evaluate_keypoints` or `evaluate_boxes`. They stay as they are, and the id of one is its index
+            + 1, as the attribute `cocoDt` and whatever names a detection has it.
+        kind: "keypoints" or "bbox".
+        thresholds: of OKS or IoU, ascending; None takes COCO's ten, .50 to .95.
+
+    Returns:
+        COCOeval, evaluated and accumulated. Without any results it has one, of score 0, that matches nothing.
+    """
+    # loadRes cannot take an empty list, and writes into what it takes.
+    placeholder = {"image_id": image_ids[0], "category_id": PERSON_CATEGORY, "score": 0.0}
+    placeholder |= {"bbox": [0, 0, 0, 0]} if kind == "bbox" else {"keypoints": [_NOWHERE] * (3 * NUM_KEYPOINTS)}
     with contextlib.redirect_stdout(io.StringIO()):
-        # loadRes cannot take an empty list: one result that matches nothing stands in.
-        placeholder = {"image_id": image_ids[0], "category_id": PERSON_CATEGORY, "score": 0.0}
-        placeholder |= {"bbox": [0, 0, 0, 0]} if kind == "bbox" else {"keypoints": [0] * 51}
-        found = ground_truth.loadRes(results or [placeholder])
+        found = ground_truth.loadRes([dict(result) for result in results] or [placeholder])
         evaluation = COCOeval(ground_truth, found, kind)
         evaluation.params.imgIds = sorted(image_ids)
         evaluation.params.catIds = [PERSON_CATEGORY]
+        if thresholds is not None:
+            evaluation.params.iouThrs = np.asarray(thresholds, np.float64)
         evaluation.evaluate()
         evaluation.accumulate()
+    return evaluation
+
+
+def _evaluate(ground_truth, results, image_ids, kind, names):
+    evaluation = accumulate(ground_truth, results, image_ids, kind)
+    with contextlib.redirect_stdout(io.StringIO()):
         evaluation.summarize()
     return {name: float(value) for name, value in zip(names, np.asarray(evaluation.stats), strict=True)}

@@ -7,6 +7,8 @@ from tqdm import tqdm
 from mpn.data.coco import annotation_file, hold_out, load_annotations, load_coco, read_record
 from mpn.errors import UserError
 from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
+from mpn.evaluation.curves import write_curves
+from mpn.evaluation.error_report import write_error_report
 from mpn.evaluation.results import box_results, keypoint_results, results_file, write_keypoint_results
 from mpn.evaluation.silhouettes import count_pixels, silhouette_metrics
 from mpn.evaluation.sources import (
@@ -44,7 +46,8 @@ def evaluate(options):
     folder = pathlib.Path(options.output)
     poses_path = results_file(folder, options.split, options.name)
     ground_truth = None if options.split == "test-dev" else load_ground_truth(path)
-    for needed in (folder, pathlib.Path(options.metrics or folder / "metrics").parent):
+    curves, errors = (pathlib.Path(name) if name else None for name in (options.curves, options.errors))
+    for needed in filter(None, (folder, pathlib.Path(options.metrics or folder / "metrics").parent, curves, errors)):
         make_writable(needed)  # before hours of predictions, not after
     image_ids = [record.id for record in records]
     add_boxes = box_source(options.boxes, image_ids)
@@ -97,6 +100,10 @@ def evaluate(options):
     _print(metrics)
     if options.metrics:
         write_json(options.metrics, metrics, indent=2)
+    if curves:
+        write_curves(curves, ground_truth, poses, image_ids)
+    if errors:
+        write_error_report(errors, ground_truth, poses, image_ids, metrics["settings"])
     return metrics
 
 
@@ -141,6 +148,8 @@ def _check(options):
     images_needed = NETWORK in (options.keypoints, options.boxes)
     if options.split == "test-dev" and {options.keypoints, options.boxes} & {GROUND_TRUTH, GROUND_TRUTH_HEATMAPS}:
         raise UserError("--split test-dev has no ground truth: --keypoints and --boxes must be network or files")
+    if options.split == "test-dev" and (options.curves or options.errors):
+        raise UserError("--split test-dev has no ground truth: --curves and --errors need val, train or --annotations")
     if options.grouping == "oracle" and options.boxes != GROUND_TRUTH:
         raise UserError("--grouping oracle compares with the ground truth: it needs --boxes ground-truth")
     if options.annotations and images_needed:

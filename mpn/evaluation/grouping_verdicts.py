@@ -12,7 +12,8 @@ import numpy as np
 
 from mpn.data.coco import ImageRecord
 from mpn.errors import UserError
-from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS, OKS_SIGMAS
+from mpn.evaluation.similarity import keypoint_similarities
+from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 # What can become of a labelled keypoint. The first that applies counts.
 CAUSES = (
@@ -138,16 +139,14 @@ def _paired(boxes, people):
 
 
 def _similarities(record, results):
-    """(N, K) float64: exp(-d^2 / (2 area (2 sigma)^2)) of each labelled keypoint, 0 for others, as pycocotools has it.
+    """(N, K) float64: the similarity of each labelled keypoint, 0 for others.
 
     Where the annotation has no area the box's stands in, as in `mpn.evaluation.coco`.
     """
     sides = record.boxes[:, 2:] - record.boxes[:, :2]
-    areas = np.where(record.areas > 0, record.areas, sides.prod(axis=1)).astype(np.float64)
-    squares = np.square(results[..., :2].astype(np.float64) - record.keypoints[..., :2]).sum(axis=-1)
-    variances = np.square(2 * OKS_SIGMAS.astype(np.float64))
+    areas = np.where(record.areas > 0, record.areas, sides.prod(axis=1))
     labelled = record.keypoints[..., 2] > 0
-    return np.exp(-squares / (2 * variances * (areas[:, None] + np.spacing(1)))) * labelled
+    return keypoint_similarities(results[..., :2], record.keypoints[..., :2], areas) * labelled
 
 
 def _overlaps(boxes):
