@@ -34,7 +34,7 @@ def test_quick_start_learns_its_pictures(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
 def test_resnet50_learns_eight_photographs(tmp_path):
-    """ResNet-50 from random weights learns eight photographs with several people each; half an hour with AMX."""
+    """ResNet-50 from random weights learns eight photographs with several people each; an hour with AMX."""
     coco, model, metrics = tmp_path / "coco", tmp_path / "model", tmp_path / "metrics.json"
     write_subset(pathlib.Path(MPN_COCO), coco, images=8)
     shared = ["--coco", coco, "--model", model, "--precision", "mixed_bfloat16", "--validation", "train"]
@@ -52,9 +52,9 @@ def test_resnet50_learns_eight_photographs(tmp_path):
     assert figures["boxes"]["AP"] >= 0.85, figures
 
 
-# People stand closer together in these photographs than the paper's NMS lets boxes be, and what was learned by heart
-# was learned in square patches.
-AS_TRAINED = ("--nms-threshold", 0.5, "--square")
+# Boxes in the group photograph overlap by an IoU of up to 0.43: the paper's NMS at 0.3 drops people, and 0.5 leaves
+# found boxes too little room. What was learned by heart was learned in square patches.
+AS_TRAINED = ("--nms-threshold", 0.6, "--square")
 
 
 def write_subset(source, folder, images):

@@ -59,29 +59,30 @@ def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
     Returns:
         (height, width[, 3]) array of the same dtype, 0 outside the image.
     """
-    if interpolation == cv2.INTER_LINEAR:
-        matrix, image = _shrink(matrix, image)
-    # cv2 counts from pixel centres: x_cv = x - 1/2 on both sides.
     shifted = matrix.copy()
-    shifted[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    if interpolation == cv2.INTER_LINEAR:
+        before = image.shape[:2]
+        image = _shrink(image, np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+        shifted[:, :2] *= np.divide(before, image.shape[:2])[::-1]
+    # cv2 counts from pixel centres: x_cv = x - 1/2 on both sides.
+    shifted[:, 2] += shifted[:, :2] @ (0.5, 0.5) - 0.5
     return cv2.warpAffine(image, shifted, (size[1], size[0]), flags=interpolation)
 
 
-def _shrink(matrix, image):
-    """An image averaged to a whole fraction of its size where a map would skip pixels of it, and the map from there.
+def _shrink(image, scale):
+    """An image averaged to a whole fraction of its size, before it is scaled down by linear interpolation.
 
-    Linear interpolation reads four pixels for one of the patch: beyond a half, fine texture would turn into noise.
+    That reads four pixels of the image for one: below a half it would pass over some, and fine texture become noise.
+
+    Args:
+        image: (H, W) or (H, W, 3) array.
+        scale: by which it is going to be scaled in all.
     """
-    times = int(1 / max(np.sqrt(abs(np.linalg.det(matrix[:, :2]))), 1e-6))
     height, width = image.shape[:2]
-    times = min(times, height, width)
+    times = min(int(1 / max(scale, 1e-6)), height, width)
     if times < 2:
-        return matrix, image
-    small = cv2.resize(image, (round(width / times), round(height / times)), interpolation=cv2.INTER_AREA)
-    matrix = matrix.copy()
-    matrix[:, 0] *= width / small.shape[1]
-    matrix[:, 1] *= height / small.shape[0]
-    return matrix, small
+        return image
+    return cv2.resize(image, (round(width / times), round(height / times)), interpolation=cv2.INTER_AREA)
 
 
 def fill_polygon(mask, matrix, points):
@@ -130,9 +131,8 @@ def fit_image(image, image_size):
     height, width = image.shape[:2]
     factor = min(image_size[0] / min(height, width), image_size[1] / max(height, width))
     new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
-    # Averages where it shrinks: of a large photograph, single pixels would be noise.
-    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    scaled = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
+    # As `warp_image` does it: the network sees whole images as it saw patches.
+    scaled = cv2.resize(_shrink(image, factor), (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     return scaled, np.array([new_width / width, new_height / height], np.float32)
 
 
