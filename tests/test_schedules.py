@@ -6,7 +6,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from test_training import (
+from runs import (
     assert_one_sentence,
     assert_same_log,
     assert_same_training,
