@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mpn.data.geometry import fit_image, pad_to_multiple
 from mpn.heatmaps import STRIDE, find_peaks
+from mpn.inference.augmentation import merge_views
 from mpn.inference.detections import Detections, batches, side_by_side
 from mpn.inference.graphs import compile_graph, run_with_constant_weights, suppress_boxes
 from mpn.inference.grouping import (
@@ -17,6 +18,7 @@ from mpn.inference.grouping import (
     for_each_box,
     score_candidates,
 )
+from mpn.inference.views import Augmentation
 from mpn.models.multiposenet import PARTS, Networks
 from mpn.models.person import NMS_THRESHOLD, decode_boxes
 from mpn.people import SilhouetteMap
@@ -34,7 +36,8 @@ class MultiPoseNet:
     """Finds the people in an image.
 
     Everything from the image to the PRN's verdict on every peak runs in one call of one compiled graph: the backbone
-    once, both subnets, peaks, NMS, RoIs, and the PRN on all boxes in one batch. Heatmaps do not leave it.
+    once, both subnets, peaks, NMS, RoIs, and the PRN on all boxes in one batch. Heatmaps do not leave it. With
+    test-time augmentation (§4.2) there is a pass for each view of the image, and what follows them happens once.
 
     Args:
         networks: Networks with the weights to use.
@@ -45,9 +48,10 @@ class MultiPoseNet:
             who stand close together.
         square: pad images to squares, as the patches of stage 1 are; slower.
         window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
+        scales, mirror, crops: test-time augmentation, see `mpn.inference.views.Augmentation`.
 
     Raises:
-        UserError: unknown precision, grouping, window or assignment.
+        UserError: unknown precision, grouping, window or assignment, or an augmentation that cannot be.
     """
 
     def __init__(
@@ -60,6 +64,9 @@ class MultiPoseNet:
         square=False,
         window=None,
         assignment=None,
+        scales=(1.0,),
+        mirror=False,
+        crops=1,
     ):
         self.networks = networks
         given = {"image_size": image_size, "prn_window": window, "prn_assignment": assignment}
@@ -70,6 +77,7 @@ class MultiPoseNet:
         self.grouping = grouping
         self.nms_threshold = nms_threshold
         self.square = square
+        self.augmentation = Augmentation(scales, mirror, crops)
 
     @classmethod
     def load(cls, model_dir, parts=PARTS, precision="auto", **options):
@@ -115,23 +123,25 @@ class MultiPoseNet:
         Raises:
             ValueError: `image` has another shape or dtype.
         """
-        inputs, scale = self.prepare(image)
-        raw = self._predict_graph(*inputs)
-        detections = self._detections(raw, scale, image.shape[:2])
-        people = build_people(
-            self.grouping,
-            detections,
-            raw["candidates"],
-            raw["guesses"] / scale,
-            raw["guess_scores"],
-            self.assignment,
-        )
+        if self.augmentation.is_single:
+            inputs, scale = self.prepare(image)
+            raw = self._predict_graph(*inputs)
+            detections = self._detections(raw, scale, image.shape[:2])
+            found = raw["candidates"], raw["guesses"] / scale, raw["guess_scores"]
+            people = build_people(self.grouping, detections, *found, self.assignment)
+        else:
+            detections = self.detect(image)
+            people = self.group(detections)
         return (people, detections.silhouettes) if with_silhouettes else people
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, not yet grouped."""
-        inputs, scale = self.prepare(image)
-        return self._detections(self._detect_graph(*inputs), scale, image.shape[:2])
+        if self.augmentation.is_single:
+            inputs, scale = self.prepare(image)
+            return self._detections(self._detect_graph(*inputs), scale, image.shape[:2])
+        merged = self._merged(image)
+        raw = self._merged_graph(merged.heatmaps, merged.boxes, merged.box_scores, merged.size)
+        return self._detections(raw, merged.scale, image.shape[:2])
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""
@@ -166,31 +176,40 @@ class MultiPoseNet:
 
         Returns:
             (h, w, 18) float32 at stride 4 of the scaled image, without padding; 17 keypoints, then the silhouette.
+            With test-time augmentation the average of all views, at the scale of the largest.
         """
+        if not self.augmentation.is_single:
+            return self._merged(image).heatmaps.numpy()
         inputs, scale = self.prepare(image)
         height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE).astype(int)
         return self.forward_graph(*inputs)["heatmaps"][0, :height, :width]
 
-    def prepare(self, image):
+    def prepare(self, image, factor=1.0, mirrored=False):
         """Scales an image and pads it, at the right and below, to a multiple of 32.
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            factor: of the image size.
+            mirrored: exchange left and right, before padding.
 
         Returns:
             inputs: what the graphs take: (1, h, w, 3) uint8, and (2,) float32, width and height without padding.
             scale: (2,) float32, input pixels an image pixel along x and y.
         """
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
-            raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
-        scaled, scale = fit_image(image, self.config.image_size)
+        _check_image(image)
+        scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
         height, width = scaled.shape[:2]
         padded = [pad_to_multiple(side) for side in (height, width)]
         if self.square:
             padded = [max(padded)] * 2
         inputs = np.zeros((1, *padded, 3), np.uint8)
-        inputs[0, :height, :width] = scaled
+        inputs[0, :height, :width] = scaled[:, ::-1] if mirrored else scaled
         return (tf.constant(inputs), tf.constant([width, height], tf.float32)), scale
+
+    def _merged(self, image):
+        """What all views of an image show together; see `merge_views`."""
+        _check_image(image)
+        return merge_views(self.augmentation.views(image, self.prepare), self._view_graph)
 
     def _detections(self, raw, scale, image_size):
         """Detections in image pixels from the graph's outputs in input pixels."""
@@ -210,6 +229,26 @@ class MultiPoseNet:
     @functools.cached_property
     def _detect_graph(self):
         return self._compile(self._detected, *_INPUTS)
+
+    @functools.cached_property
+    def _view_graph(self):
+        """The pass of one view: boxes, and heatmaps that stay where they are to be merged with others."""
+
+        def look(images, size):
+            outputs = self._forward(images)
+            return {"heatmaps": outputs["heatmaps"][0], **self._boxes(outputs, images, size)}
+
+        return self._compile(look, *_INPUTS, as_numpy=False)
+
+    @functools.cached_property
+    def _merged_graph(self):
+        """Peaks in merged heatmaps and NMS on the boxes of all views: function of `Merged`'s fields, without scale."""
+
+        def detect(heatmaps, boxes, scores, size):
+            return {**_found(heatmaps[None]), **suppress_boxes(boxes, scores[:, None], size, self.nms_threshold)}
+
+        shapes = (None, None, NUM_KEYPOINTS + 1), (None, 4), (None,), (2,)
+        return self._compile(detect, *(tf.TensorSpec(shape, tf.float32) for shape in shapes))
 
     @functools.cached_property
     def forward_graph(self):
@@ -279,6 +318,11 @@ class MultiPoseNet:
         # The PRN has weights of its own in bfloat16; what is around it is exact where the network does not run.
         rewrites = self._on_cpu_in_bfloat16 and signature == _INPUTS
         return compile_graph(function, signature, rewrites, as_numpy)
+
+
+def _check_image(image):
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
 
 
 def _found(heatmaps):
