@@ -9,7 +9,7 @@ Examples:
 import argparse
 
 import mpn.cli
-from mpn.arguments import ImageSize, natural, share
+from mpn.arguments import ImageSize, natural, numbers, share
 
 
 def main(argv=None):
@@ -20,6 +20,8 @@ def main(argv=None):
         "threshold": arguments.threshold,
         "image_size": arguments.image_size,
         "precision": arguments.precision,
+        "scales": arguments.scales,
+        "mirror": arguments.mirror,
     }
     if arguments.camera is not None:
         if arguments.inputs or arguments.show or arguments.fields or arguments.rle:
@@ -92,6 +94,14 @@ def _parser():
         default="auto",
         help="arithmetic of the network (default: %(default)s)",
     )
+    parser.add_argument(
+        "--scales",
+        type=numbers,
+        metavar="S,S,...",
+        default=(1.0,),
+        help="see each image at these scales, such as 0.5,1,2, and average: slower and more accurate (default: 1)",
+    )
+    parser.add_argument("--mirror", action="store_true", help="see each image mirrored too, and average")
     parser.add_argument(
         "--image-size",
         action=ImageSize,

@@ -7,12 +7,13 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, add_coco_option, natural, odd, positive_int, share
+    from mpn.arguments import ImageSize, add_coco_option, natural, numbers, odd, positive_int, share
     from mpn.config import PRN_ASSIGNMENTS
     from mpn.errors import UserError
     from mpn.evaluation.evaluate import evaluate
     from mpn.evaluation.prn_clusters import draw_prn_clusters
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
+    from mpn.inference.ensemble import OKS_THRESHOLD
     from mpn.inference.grouping import GROUPINGS
     from mpn.models.person import NMS_THRESHOLD
     from mpn.precision import INFERENCE_PRECISIONS
@@ -32,7 +33,18 @@ def main(argv=None):
         help="only images of --split train that training with --hold-out SHARE left out",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the training whose held-out images are taken")
-    parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        action="append",
+        default=["models/multiposenet"],
+        help="model directory; given several times, an ensemble",
+    )
+    parser.add_argument(
+        "--oks-threshold",
+        type=share,
+        help=f"OKS above which two poses are one person; default: {OKS_THRESHOLD} for an ensemble, off for one model",
+    )
     parser.add_argument(
         "--keypoints",
         metavar="SOURCE",
@@ -56,6 +68,17 @@ def main(argv=None):
     parser.add_argument(
         "--nms-threshold", type=share, default=NMS_THRESHOLD, help="IoU above which the worse of two boxes is dropped"
     )
+    parser.add_argument(
+        "--scales",
+        type=numbers,
+        metavar="S,S,...",
+        default=(1.0,),
+        help="see each image at these scales of the image size, such as 0.5,1,1.5,2, and average",
+    )
+    parser.add_argument("--mirror", action="store_true", help="see each image mirrored too, and average")
+    parser.add_argument(
+        "--crops", type=positive_int, metavar="N", default=1, help="see N x N crops of each image too, from 2 up"
+    )
     parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
     parser.add_argument(
         "--silhouette-threshold", type=share, default=0.5, help="above which the silhouette channel says person"
@@ -72,11 +95,18 @@ def main(argv=None):
     )
     parser.add_argument("--clusters", type=positive_int, default=6, help="poses of --prn-clusters")
     options = parser.parse_args(argv)
+    options.model = options.model[1:] or options.model  # argparse keeps the default before what is given
     if options.prn_clusters and options.held_out is not None:
         raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
     if options.prn_clusters and (options.curves or options.errors):
         raise UserError("--prn-clusters evaluates no poses: leave out --curves and --errors")
-    (draw_prn_clusters if options.prn_clusters else evaluate)(options)
+    if options.prn_clusters:
+        if len(options.model) > 1:
+            raise UserError("--prn-clusters draws the poses of one PRN: give one --model")
+        options.model = options.model[0]
+        draw_prn_clusters(options)
+    else:
+        evaluate(options)
 
 
 if __name__ == "__main__":

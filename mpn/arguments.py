@@ -54,6 +54,14 @@ def degrees(text):
     return _number(text, float, lambda value: 0 <= value <= 180, "an angle from 0 to 180 degrees")
 
 
+def numbers(text):
+    """argparse type: numbers above 0 with commas between them, as a tuple of floats."""
+    values = [_as_number(part, float) for part in text.split(",")]
+    if not all(value is not None and 0 < value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0, such as 0.5,1,2")
+    return tuple(values)
+
+
 class ImageSize(argparse.Action):
     """Takes SHORTER [LONGEST] in pixels and stores the pair; the longest side defaults to 5/3 of the shorter.
 
@@ -86,10 +94,15 @@ def with_longest_side(shorter):
 
 
 def _number(text, kind, accepts, wanted):
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
+    value = _as_number(text, kind)
     if value is None or not accepts(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return value
+
+
+def _as_number(text, kind):
+    """The number that a text means, or None."""
+    try:
+        return kind(text)
+    except ValueError:
+        return None

@@ -284,21 +284,24 @@ def test_command_line_reaches_run_demo(monkeypatch):
     required = ["a.jpg", "b", "--model", "m", "--output", "o"]
     demo.main([])
     demo.main([*required, "--image-size", "800", "--threshold", "0.5", "--show", "--precision", "float32"])
-    demo.main([*required, "--image-size", "320", "640", "--fields", "--rle"])
+    demo.main([*required, "--image-size", "320", "640", "--fields", "--rle", "--scales", "0.5,1", "--mirror"])
     (plain, first), (args, second), (_, third) = calls
-    defaults = {"threshold": 0.3, "show": False, "image_size": None, "precision": "auto", "fields": False, "rle": False}
+    network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False}
+    defaults = {"threshold": 0.3, "show": False, "fields": False, "rle": False, **network}
     assert plain == ([], "results", "small") and first == defaults
     assert args == (["a.jpg", "b"], "o", "m")
     changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}
     assert second == {**defaults, **changes}
-    assert third == {**defaults, "image_size": (320, 640), "fields": True, "rle": True}
+    changes = {"image_size": (320, 640), "fields": True, "rle": True, "scales": (0.5, 1.0), "mirror": True}
+    assert third == {**defaults, **changes}
 
 
 def test_command_line_reaches_run_camera(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr("mpn.inference.camera.run_camera", lambda *args, **options: calls.append((args, options)))
-    demo.main(["--camera", "0", "--threshold", "0.5"])
-    assert calls == [((0, "small"), {"threshold": 0.5, "image_size": None, "precision": "auto"})]
+    demo.main(["--camera", "0", "--threshold", "0.5", "--mirror"])
+    options = {"threshold": 0.5, "image_size": None, "precision": "auto", "scales": (1.0,), "mirror": True}
+    assert calls == [((0, "small"), options)]
     for extra in ("a.jpg", "--show", "--fields", "--rle"):
         with pytest.raises(SystemExit) as caught:
             demo.main(["--camera", "1", extra])
@@ -316,6 +319,8 @@ def test_command_line_reaches_run_camera(monkeypatch, capsys):
         ["--image-size", "1", "2", "3"],
         ["--image-size", "640", "b.jpg"],
         ["--precision", "float8"],
+        ["--scales", "1,,2"],
+        ["--scales", "1,-2"],
         ["--camera", "-1"],
         ["--camera", "front"],
     ],

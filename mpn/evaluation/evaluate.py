@@ -9,6 +9,7 @@ from mpn.errors import UserError
 from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
 from mpn.evaluation.curves import write_curves
 from mpn.evaluation.error_report import write_error_report
+from mpn.evaluation.models import check_models, load_model, model_settings
 from mpn.evaluation.results import box_results, keypoint_results, results_file, write_keypoint_results
 from mpn.evaluation.silhouettes import count_pixels, silhouette_metrics
 from mpn.evaluation.sources import (
@@ -21,7 +22,6 @@ from mpn.evaluation.sources import (
     oracle_people,
 )
 from mpn.files import make_writable, write_json
-from mpn.inference.predictor import MultiPoseNet
 
 # Images whose people are grouped together where the network is not needed.
 IMAGES_AT_A_TIME = 64
@@ -51,20 +51,11 @@ def evaluate(options):
         make_writable(needed)  # before hours of predictions, not after
     image_ids = [record.id for record in records]
     add_boxes = box_source(options.boxes, image_ids)
-    model = MultiPoseNet.load(
-        options.model,
-        image_size=options.image_size,
-        precision=options.precision,
-        grouping="max" if options.grouping == "oracle" else options.grouping,
-        parts=_parts(options),
-        nms_threshold=options.nms_threshold,
-        square=options.square,
-        window=options.window,
-        assignment=options.assignment,
-    )
+    model = load_model(options, _parts(options))
+    settings = model_settings(model, options)
     poses, boxes, silhouettes = [], [], []
     measured = options.split != "test-dev" and options.keypoints == NETWORK
-    add_keypoints = keypoint_source(options.keypoints, model.config.image_size, image_ids)
+    add_keypoints = keypoint_source(options.keypoints, settings["image_size"], image_ids)
     found = find_people(model, records, add_keypoints, add_boxes, options.grouping == "oracle", with_silhouettes=True)
     progress = tqdm(records, desc=f"{options.split}, {options.grouping}", unit="image")
     for record, (people, silhouette_map) in zip(progress, found, strict=True):
@@ -89,12 +80,7 @@ def evaluate(options):
         **{key: getattr(options, key) for key in ("split", "keypoints", "boxes", "grouping")},
         "held_out": options.held_out,
         "seed": None if options.held_out is None else options.seed,
-        "image_size": list(model.config.image_size),
-        "precision": model.precision,
-        "nms_threshold": model.nms_threshold,
-        "square": model.square,
-        "window": model.config.prn_window,
-        "assignment": model.assignment,
+        **settings,
         "silhouette_threshold": options.silhouette_threshold if measured else None,
     }
     _print(metrics)
@@ -111,7 +97,7 @@ def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False
     """People of some images, from the network or from elsewhere, or part from each.
 
     Args:
-        model: MultiPoseNet.
+        model: MultiPoseNet; an Ensemble too where the network finds both keypoints and boxes.
         records: list of ImageRecord.
         add_keypoints, add_boxes: see `keypoint_source` and `box_source`; None takes what the network finds.
         oracle: the best grouping there can be instead of the model's; it needs true boxes.
@@ -160,6 +146,7 @@ def _check(options):
         raise UserError(
             f"--held-out takes the images of train that training left out: it needs --split train, not {options.split}"
         )
+    check_models(options, [source == NETWORK for source in (options.keypoints, options.boxes)])
 
 
 def _records(options):

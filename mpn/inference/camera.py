@@ -16,7 +16,7 @@ _TITLE = "people: q to end"
 _RATE_OVER = 20  # images whose time is averaged for the rate in the title
 
 
-def run_camera(number, model, threshold=0.3, image_size=None, precision="auto", open_capture=cv2.VideoCapture):
+def run_camera(number, model, threshold=0.3, open_capture=cv2.VideoCapture, **options):
     """Shows what a camera sees with the people drawn in, until q or Esc is pressed or the window is closed.
 
     The window's title says how many images a second are shown; nothing is written but a summary on stderr.
@@ -25,8 +25,8 @@ def run_camera(number, model, threshold=0.3, image_size=None, precision="auto", 
         number: int, the camera; the first is 0.
         model: model directory, or anything with a `predict` as MultiPoseNet has it.
         threshold: least pose score of a person that is drawn.
-        image_size, precision: as for `mpn.inference.demo.run_demo`.
         open_capture: function of the number, giving what cv2.VideoCapture gives: `isOpened`, `read`, `release`.
+        options: image_size, precision, scales and mirror, as for `mpn.inference.demo.run_demo`.
 
     Returns:
         int, the exit status 0.
@@ -41,7 +41,7 @@ def run_camera(number, model, threshold=0.3, image_size=None, precision="auto", 
     try:
         if not capture.isOpened():
             raise UserError(f"camera {number} cannot be opened: check that it is connected, free and permitted")
-        shown, seconds = _show_live(capture, window, load_model(model, image_size, precision), threshold)
+        shown, seconds = _show_live(capture, window, load_model(model, **options), threshold)
     finally:
         capture.release()
         window.close()

@@ -22,6 +22,8 @@ def run_demo(
     precision="auto",
     fields=False,
     rle=False,
+    scales=(1.0,),
+    mirror=False,
 ):
     """Predicts, draws and writes the people of images and videos, one line a file on stderr.
 
@@ -41,6 +43,7 @@ def run_demo(
         precision: "auto", "float32" or "bfloat16". Only for a model directory.
         fields: whether to draw each image's heatmaps on a sheet; not for videos.
         rle: whether to write silhouettes as COCO's compressed RLE too.
+        scales, mirror: test-time augmentation, see `MultiPoseNet`. Only for a model directory.
 
     Returns:
         int, the exit status: 0, or 1 where files were skipped.
@@ -58,7 +61,7 @@ def run_demo(
         _refuse_videos(paths)
     output = Path(output)
     names = result_names(paths, output)
-    model = load_model(model, image_size, precision)
+    model = load_model(model, image_size=image_size, precision=precision, scales=scales, mirror=mirror)
     _make_folder(output)
     window = _open_window() if show else None
 
@@ -86,14 +89,14 @@ def run_demo(
     return 1 if bad else 0
 
 
-def load_model(model, image_size, precision):
-    """The model itself where it can predict, else the MultiPoseNet in the model directory; see `run_demo`."""
+def load_model(model, **options):
+    """The model itself where it can predict, else the MultiPoseNet in the model directory, loaded with the options."""
     if hasattr(model, "predict"):
         return model
     import_tensorflow()
     from mpn import MultiPoseNet  # imports TensorFlow, which takes seconds that a wrong path should not cost
 
-    return MultiPoseNet.load(model, image_size=image_size, precision=precision)
+    return MultiPoseNet.load(model, **options)
 
 
 def _refuse_videos(paths):

@@ -1,15 +1,16 @@
 """MultiPoseNet as its users see it: an image in, people out (§3.5, "Inference")."""
 
-import dataclasses
 import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras_retinanet.layers.filter_detections import filter_detections
 
 from mpn.data.geometry import fit_image, pad_to_multiple
 from mpn.heatmaps import STRIDE, find_peaks
+from mpn.inference.augmentation import merge_views
+from mpn.inference.detections import Detections, batches, side_by_side
+from mpn.inference.graphs import compile_graph, run_with_constant_weights, suppress_boxes
 from mpn.inference.grouping import (
     assignment_of,
     build_people,
@@ -17,10 +18,11 @@ from mpn.inference.grouping import (
     for_each_box,
     score_candidates,
 )
+from mpn.inference.views import Augmentation
 from mpn.models.multiposenet import PARTS, Networks
-from mpn.models.person import MAX_DETECTIONS, NMS_THRESHOLD, SCORE_THRESHOLD, decode_boxes
+from mpn.models.person import NMS_THRESHOLD, decode_boxes
 from mpn.people import SilhouetteMap
-from mpn.precision import resolve_inference_precision, rewrite_to_bfloat16
+from mpn.precision import resolve_inference_precision
 from mpn.skeleton import NUM_KEYPOINTS
 
 # What a graph takes: a padded image, and the width and height of what is not padding.
@@ -30,30 +32,12 @@ _INPUTS = (tf.TensorSpec((1, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.f
 BOXES_AT_A_TIME = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class Detections:
-    """What the subnets found in one image, before grouping. Coordinates are continuous image pixels.
-
-    Attributes:
-        boxes: (N, 4) float32, [x1, y1, x2, y2], best first.
-        box_scores: (N,) float32 in [0, 1].
-        peaks: (17, M, 2) float32, x and y of the peaks of each keypoint.
-        peak_scores: (17, M) float32 in [0, 1], 0 where there is no peak.
-        silhouettes: SilhouetteMap, or None.
-    """
-
-    boxes: np.ndarray
-    box_scores: np.ndarray
-    peaks: np.ndarray
-    peak_scores: np.ndarray
-    silhouettes: SilhouetteMap | None = None
-
-
 class MultiPoseNet:
     """Finds the people in an image.
 
     Everything from the image to the PRN's verdict on every peak runs in one call of one compiled graph: the backbone
-    once, both subnets, peaks, NMS, RoIs, and the PRN on all boxes in one batch. Heatmaps do not leave it.
+    once, both subnets, peaks, NMS, RoIs, and the PRN on all boxes in one batch. Heatmaps do not leave it. With
+    test-time augmentation (§4.2) there is a pass for each view of the image, and what follows them happens once.
 
     Args:
         networks: Networks with the weights to use.
@@ -64,9 +48,10 @@ class MultiPoseNet:
             who stand close together.
         square: pad images to squares, as the patches of stage 1 are; slower.
         window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
+        scales, mirror, crops: test-time augmentation, see `mpn.inference.views.Augmentation`.
 
     Raises:
-        UserError: unknown precision, grouping, window or assignment.
+        UserError: unknown precision, grouping, window or assignment, or an augmentation that cannot be.
     """
 
     def __init__(
@@ -79,6 +64,9 @@ class MultiPoseNet:
         square=False,
         window=None,
         assignment=None,
+        scales=(1.0,),
+        mirror=False,
+        crops=1,
     ):
         self.networks = networks
         given = {"image_size": image_size, "prn_window": window, "prn_assignment": assignment}
@@ -89,6 +77,7 @@ class MultiPoseNet:
         self.grouping = grouping
         self.nms_threshold = nms_threshold
         self.square = square
+        self.augmentation = Augmentation(scales, mirror, crops)
 
     @classmethod
     def load(cls, model_dir, parts=PARTS, precision="auto", **options):
@@ -134,23 +123,25 @@ class MultiPoseNet:
         Raises:
             ValueError: `image` has another shape or dtype.
         """
-        inputs, scale = self.prepare(image)
-        raw = self._predict_graph(*inputs)
-        detections = self._detections(raw, scale, image.shape[:2])
-        people = build_people(
-            self.grouping,
-            detections,
-            raw["candidates"],
-            raw["guesses"] / scale,
-            raw["guess_scores"],
-            self.assignment,
-        )
+        if self.augmentation.is_single:
+            inputs, scale = self.prepare(image)
+            raw = self._predict_graph(*inputs)
+            detections = self._detections(raw, scale, image.shape[:2])
+            found = raw["candidates"], raw["guesses"] / scale, raw["guess_scores"]
+            people = build_people(self.grouping, detections, *found, self.assignment)
+        else:
+            detections = self.detect(image)
+            people = self.group(detections)
         return (people, detections.silhouettes) if with_silhouettes else people
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, not yet grouped."""
-        inputs, scale = self.prepare(image)
-        return self._detections(self._detect_graph(*inputs), scale, image.shape[:2])
+        if self.augmentation.is_single:
+            inputs, scale = self.prepare(image)
+            return self._detections(self._detect_graph(*inputs), scale, image.shape[:2])
+        merged = self._merged(image)
+        raw = self._merged_graph(merged.heatmaps, merged.boxes, merged.box_scores, merged.size)
+        return self._detections(raw, merged.scale, image.shape[:2])
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""
@@ -166,8 +157,8 @@ class MultiPoseNet:
             list of lists of Person.
         """
         people = []
-        for batch in _batches(images, BOXES_AT_A_TIME):
-            raw = self._group_graph(*_side_by_side(batch))
+        for batch in batches(images, BOXES_AT_A_TIME):
+            raw = self._group_graph(*side_by_side(batch))
             start = 0
             for detections in batch:
                 rows = slice(start, start + len(detections.boxes))
@@ -185,31 +176,40 @@ class MultiPoseNet:
 
         Returns:
             (h, w, 18) float32 at stride 4 of the scaled image, without padding; 17 keypoints, then the silhouette.
+            With test-time augmentation the average of all views, at the scale of the largest.
         """
+        if not self.augmentation.is_single:
+            return self._merged(image).heatmaps.numpy()
         inputs, scale = self.prepare(image)
         height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE).astype(int)
         return self.forward_graph(*inputs)["heatmaps"][0, :height, :width]
 
-    def prepare(self, image):
+    def prepare(self, image, factor=1.0, mirrored=False):
         """Scales an image and pads it, at the right and below, to a multiple of 32.
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            factor: of the image size.
+            mirrored: exchange left and right, before padding.
 
         Returns:
             inputs: what the graphs take: (1, h, w, 3) uint8, and (2,) float32, width and height without padding.
             scale: (2,) float32, input pixels an image pixel along x and y.
         """
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
-            raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
-        scaled, scale = fit_image(image, self.config.image_size)
+        _check_image(image)
+        scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
         height, width = scaled.shape[:2]
         padded = [pad_to_multiple(side) for side in (height, width)]
         if self.square:
             padded = [max(padded)] * 2
         inputs = np.zeros((1, *padded, 3), np.uint8)
-        inputs[0, :height, :width] = scaled
+        inputs[0, :height, :width] = scaled[:, ::-1] if mirrored else scaled
         return (tf.constant(inputs), tf.constant([width, height], tf.float32)), scale
+
+    def _merged(self, image):
+        """What all views of an image show together; see `merge_views`."""
+        _check_image(image)
+        return merge_views(self.augmentation.views(image, self.prepare), self._view_graph)
 
     def _detections(self, raw, scale, image_size):
         """Detections in image pixels from the graph's outputs in input pixels."""
@@ -229,6 +229,26 @@ class MultiPoseNet:
     @functools.cached_property
     def _detect_graph(self):
         return self._compile(self._detected, *_INPUTS)
+
+    @functools.cached_property
+    def _view_graph(self):
+        """The pass of one view: boxes, and heatmaps that stay where they are to be merged with others."""
+
+        def look(images, size):
+            outputs = self._forward(images)
+            return {"heatmaps": outputs["heatmaps"][0], **self._boxes(outputs, images, size)}
+
+        return self._compile(look, *_INPUTS, as_numpy=False)
+
+    @functools.cached_property
+    def _merged_graph(self):
+        """Peaks in merged heatmaps and NMS on the boxes of all views: function of `Merged`'s fields, without scale."""
+
+        def detect(heatmaps, boxes, scores, size):
+            return {**_found(heatmaps[None]), **suppress_boxes(boxes, scores[:, None], size, self.nms_threshold)}
+
+        shapes = (None, None, NUM_KEYPOINTS + 1), (None, 4), (None,), (2,)
+        return self._compile(detect, *(tf.TensorSpec(shape, tf.float32) for shape in shapes))
 
     @functools.cached_property
     def forward_graph(self):
@@ -256,42 +276,19 @@ class MultiPoseNet:
         return self.precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
 
     def _forward(self, images):
-        """Graph of the single forward pass; see `Networks.forward`.
-
-        The weights are constants of the graph, so that TensorFlow folds batch normalisation into the convolutions and
-        lays weights out for the processor once: a quarter faster than with variables.
-        """
-        network = self.networks.forward
-        with tf.init_scope():  # values can only be read outside of the graph
-            trainable = [variable.numpy() for variable in network.trainable_variables]
-            fixed = [variable.numpy() for variable in network.non_trainable_variables]
-        trainable, fixed = ([tf.constant(value) for value in values] for values in (trainable, fixed))
-        outputs, _ = network.stateless_call(trainable, fixed, tf.cast(images, tf.float32), training=False)
-        return outputs
+        """Graph of the single forward pass; see `Networks.forward`."""
+        return run_with_constant_weights(self.networks.forward, images)
 
     def _detected(self, images, size):
         """Graph of the single forward pass, peaks and NMS on one image; see `Detections`, in input pixels."""
         outputs = self._forward(images)
+        return {**_found(outputs["heatmaps"]), **self._boxes(outputs, images, size)}
+
+    def _boxes(self, outputs, images, size):
+        """Graph of the boxes in what `_forward` gives, in input pixels; see `suppress_boxes`."""
         shape = tf.shape(images)
-        positions, scores = find_peaks(outputs["heatmaps"][..., :NUM_KEYPOINTS])
-        boxes = decode_boxes(outputs["regression"], shape[1], shape[2])
-        boxes, box_scores, _ = filter_detections(
-            boxes[0],
-            outputs["classification"][0],
-            score_threshold=SCORE_THRESHOLD,
-            max_detections=MAX_DETECTIONS,
-            nms_threshold=self.nms_threshold,
-        )
-        boxes = tf.minimum(boxes, tf.tile(size, (2,)))
-        # The rest of the rows is filler, and a box that has no area now lay in the padding of the image.
-        found = (box_scores > 0) & tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
-        return {
-            "boxes": tf.boolean_mask(boxes, found),
-            "box_scores": tf.boolean_mask(box_scores, found),
-            "peaks": positions[0] * STRIDE,
-            "peak_scores": scores[0],
-            "silhouette": outputs["heatmaps"][0, :, :, NUM_KEYPOINTS],
-        }
+        boxes = decode_boxes(outputs["regression"], shape[1], shape[2])[0]
+        return suppress_boxes(boxes, outputs["classification"][0], size, self.nms_threshold)
 
     def _grouped(self, detected):
         """Graph of RoIs, PRN and the scoring of candidates for one image."""
@@ -312,57 +309,23 @@ class MultiPoseNet:
         )
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
-    def _compile(self, function, *signature):
-        """A compiled graph in this model's precision: function of tensors, giving a dict of numpy arrays.
-
-        Args:
-            function: of tensors, giving a dict of tensors.
-            signature: its tf.TensorSpecs.
-        """
+    def _compile(self, function, *signature, as_numpy=True):
+        """A compiled graph in this model's precision; see `compile_graph`."""
         # A network is built when first asked for, which must not happen inside a graph.
         _ = self._prn
         if signature == _INPUTS:
             _ = self.networks.forward
-        graph = tf.function(function, input_signature=signature)
         # The PRN has weights of its own in bfloat16; what is around it is exact where the network does not run.
         rewrites = self._on_cpu_in_bfloat16 and signature == _INPUTS
-
-        def call(*inputs):
-            rewrite_to_bfloat16(rewrites)  # read when TensorFlow runs a graph for the first time
-            try:
-                return {name: tensor.numpy() for name, tensor in graph(*inputs).items()}
-            finally:
-                rewrite_to_bfloat16(False)
-
-        return call
+        return compile_graph(function, signature, rewrites, as_numpy)
 
 
-def _batches(images, boxes):
-    """Splits a list of Detections into lists with so many boxes together, or one image's."""
-    batch, count = [], 0
-    for detections in images:
-        if batch and count + len(detections.boxes) > boxes:
-            yield batch
-            batch, count = [], 0
-        batch.append(detections)
-        count += len(detections.boxes)
-    if batch:
-        yield batch
+def _check_image(image):
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
 
 
-def _side_by_side(images):
-    """The boxes of several Detections in one batch, each with the peaks of its image.
-
-    Returns:
-        positions: (N, 17, M, 2) float32 and scores: (N, 17, M) float32; M is the most peaks an image has.
-        boxes: (N, 4) float32.
-    """
-    counts = [len(detections.boxes) for detections in images]
-    most = max(detections.peaks.shape[1] for detections in images)
-    positions = np.zeros((sum(counts), NUM_KEYPOINTS, most, 2), np.float32)
-    scores = np.zeros(positions.shape[:3], np.float32)
-    ends = np.cumsum(counts)
-    for detections, start, end in zip(images, ends - counts, ends, strict=True):
-        positions[start:end, :, : detections.peaks.shape[1]] = detections.peaks
-        scores[start:end, :, : detections.peaks.shape[1]] = detections.peak_scores
-    return positions, scores, np.concatenate([detections.boxes for detections in images]).astype(np.float32)
+def _found(heatmaps):
+    """Graph of the peaks and the silhouette of (1, h, w, 18) heatmaps, peaks in input pixels."""
+    positions, scores = find_peaks(heatmaps[..., :NUM_KEYPOINTS])
+    return {"peaks": positions[0] * STRIDE, "peak_scores": scores[0], "silhouette": heatmaps[0, :, :, NUM_KEYPOINTS]}

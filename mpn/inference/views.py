@@ -1,0 +1,149 @@
+"""The views of test-time augmentation (§4.2: "Multi scale and multi crop testing"): what each pass sees of an image."""
+
+import dataclasses
+
+import numpy as np
+
+from mpn.errors import UserError
+from mpn.heatmaps import STRIDE
+
+# A box that comes nearer to a crop's edge inside the image than this share of the crop's side may be of somebody whom
+# the edge cuts: the crop beside it, or the whole image, has all of them.
+_EDGE = 0.02
+
+# Scales above this are slips of the keyboard: the passes of one image would take minutes and gigabytes.
+_LARGEST_SCALE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Which views of an image the network is shown.
+
+    Attributes:
+        scales: factors of the image size at which the whole image is seen.
+        mirror: see everything mirrored too.
+        crops: N above 1 adds N x N crops that overlap by half, each at the image size, so that people appear
+            (N + 1) / 2 times as large as in the whole image; 1 adds none.
+
+    Raises:
+        UserError: no or repeated scales, scales that are not in (0, 8], or crops that are no whole number above 0.
+    """
+
+    scales: tuple = (1.0,)
+    mirror: bool = False
+    crops: int = 1
+
+    def __post_init__(self):
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+        if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
+            raise UserError(f"scales must be one or more numbers above 0 and up to 8, not {self.scales}")
+        if len(set(self.scales)) < len(self.scales):
+            raise UserError(f"scales must differ from each other, not {self.scales}")
+        if not isinstance(self.crops, int) or self.crops < 1:
+            raise UserError(f"crops must be a whole number of 1 or more, not {self.crops!r}")
+
+    @property
+    def is_single(self):
+        """Whether there is one view alone, the whole image as it is."""
+        return self == Augmentation()
+
+    def views(self, image, prepare):
+        """The views of one image.
+
+        Args:
+            image: (H, W, 3) uint8.
+            prepare: `MultiPoseNet.prepare`.
+
+        Returns:
+            list of pairs of a View and the inputs of its pass.
+        """
+        height, width = image.shape[:2]
+        whole = (0, 0, width, height)
+        parts = [(whole, scale, None) for scale in self.scales]
+        if self.crops > 1:
+            steps = range(self.crops)
+            parts += [(_tile(c, r, self.crops, width, height), 1.0, (c, r)) for r in steps for c in steps]
+        # All crops together count as much as one view of the whole image.
+        shares = (1 + self.mirror) * (len(self.scales) + (self.crops > 1))
+        views = []
+        for part, factor, tile in parts:
+            left, top, right, bottom = part
+            for mirrored in (False, True)[: 1 + self.mirror]:
+                inputs, scale = prepare(image[top:bottom, left:right], factor, mirrored)
+                view = View(part, (width, height), tuple(scale), mirrored, 1 / shares, tile, self.crops)
+                views.append((view, inputs))
+        return views
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A part of an image, scaled and perhaps mirrored: where its coordinates lie in the image, and how much it counts.
+
+    A point x of the image lies at (x - left) scale of the network's input; or, mirrored, at (right - x) scale, since a
+    part is mirrored before it is padded on the right. Axis 0 is x, axis 1 y.
+
+    Attributes:
+        part: (left, top, right, bottom) in image pixels.
+        image_size: (width, height) of the image in pixels.
+        scale: input pixels an image pixel along x and y.
+        mirrored: whether left and right are exchanged.
+        share: how much its heatmaps count in the average, where it counts fully.
+        tile: (column, row) of a crop; None for the whole image.
+        tiles: crops an axis.
+    """
+
+    part: tuple
+    image_size: tuple
+    scale: tuple
+    mirrored: bool = False
+    share: float = 1.0
+    tile: tuple | None = None
+    tiles: int = 1
+
+    def cells(self, axis, places):
+        """Where (n,) image coordinates along an axis lie on the view's heatmap, in cells."""
+        if self.mirrored and axis == 0:
+            return (self.part[2] - places) * self.scale[0] / STRIDE
+        return (places - self.part[axis]) * self.scale[axis] / STRIDE
+
+    def weights(self, axis, places):
+        """(n,) weights of the view at image coordinates along an axis; of all crops they sum to 1.
+
+        A crop counts less towards an edge inside the image, where the network does not see what lies beyond: a tent
+        over the crop. At an edge of the image there is nothing beyond.
+        """
+        if self.tile is None:
+            return np.ones(len(places))
+        offsets = np.asarray(places) / self.image_size[axis] * (self.tiles + 1) - self.tile[axis]
+        rising = 1.0 if self.tile[axis] == 0 else offsets
+        falling = 1.0 if self.tile[axis] == self.tiles - 1 else 2 - offsets
+        return np.minimum(rising, falling).clip(0, 1)
+
+    def boxes_in_image(self, boxes):
+        """Boxes of the view's pass in image pixels.
+
+        Args:
+            boxes: (N, 4) float32, [x1, y1, x2, y2] in input pixels.
+
+        Returns:
+            boxes: (N, 4) float32, image pixels.
+            whole: (N,) bool, False for a box at an edge of the crop that lies inside the image.
+        """
+        corner, size = np.array(self.part[:2] * 2), np.subtract(self.part[2:], self.part[:2])
+        boxes = boxes / np.tile(self.scale, 2)
+        if self.mirrored:
+            boxes = np.stack([size[0] - boxes[:, 2], boxes[:, 1], size[0] - boxes[:, 0], boxes[:, 3]], axis=1)
+        boxes = boxes + corner
+        inside = np.array(self.part) != (0, 0, *self.image_size)
+        near = np.abs(boxes - self.part) < _EDGE * np.tile(size, 2)
+        return boxes.astype(np.float32), ~(near & inside).any(axis=1)
+
+
+def _tile(column, row, count, width, height):
+    """One of count x count crops that overlap by half: (left, top, right, bottom) in whole image pixels."""
+    sides = []
+    for index, side in ((column, width), (row, height)):
+        start = min(side * index // (count + 1), side - 1)
+        sides.append((start, max(start + 1, -(-side * (index + 2) // (count + 1)))))
+    (left, right), (top, bottom) = sides
+    return left, top, right, bottom
