@@ -62,7 +62,7 @@ def _parser():
     parser.add_argument(
         "--model",
         metavar="DIR",
-        default="small",
+        default="models/multiposenet",
         help="model directory, or the name of a model that comes with the package (default: %(default)s)",
     )
     parser.add_argument(
