@@ -12,11 +12,12 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from runs import call, datasets_of, prn_arguments
 
 from mpn.data.coco import hold_out, load_coco
 from mpn.errors import UserError
 from mpn.models.backbone import LEVELS, build_backbone, freeze_up_to
-from mpn.models.multiposenet import Networks
+from mpn.models.multiposenet import Networks, weights_file
 from mpn.training.loop import last_checkpoint
 from mpn.training.splits import training_and_validation
 
@@ -24,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import train_keypoints  # noqa: E402
+import train_prn  # noqa: E402
 
 
 def train(coco, model, *more):
@@ -70,57 +72,52 @@ def test_frozen_layers_stay_and_the_others_move(synthetic_coco, tmp_path):
 # --- averaged weights
 
 
+def train_averaged(coco, model, *more):
+    """Stage 3, the quickest; all stages share the averages."""
+    call(train_prn, prn_arguments(model, "--coco", coco, "--dropout", 0, "--average", 0.5, *more))
+
+
 @pytest.fixture(scope="module")
 def averaged(synthetic_coco, tmp_path_factory):
-    """Two epochs, of which the weights are averaged slowly."""
+    """Two epochs, of which the weights are averaged."""
     model = tmp_path_factory.mktemp("averaged") / "m"
-    train(synthetic_coco, model, "--epochs", 2, "--average", 0.5)
+    train_averaged(synthetic_coco, model, "--epochs", 2)
     return model
 
 
-def numbers(path, group):
-    """The arrays of a part of an HDF5 file, in its order."""
-    found = []
-    with h5py.File(path) as file:
-        file[group].visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
-    return found
+def numbers(path):
+    """All arrays of an HDF5 file by name."""
+    return {name: value for name, value in datasets_of(path).items() if "seed" not in name}
 
 
 def test_an_average_follows_the_weights(synthetic_coco, tmp_path):
     """After step t the average is 0.5 a + 0.5 w_t, worked out from the weights after each single step."""
-    steps, kept = [], []
+    stored, weights = [], []
     for count in (1, 2, 3):
         model = tmp_path / str(count)
-        train(synthetic_coco, model, "--epochs", 1, "--steps-per-epoch", count, "--average", 0.5)
-        steps.append(Networks.load(model, ("keypoints",)))  # stored is the average
-        kept.append(last_checkpoint(model, "keypoints"))
-    plain = []
-    for path in kept:
-        networks = Networks(steps[0].config)
-        model = networks.keypoint_model()
-        model.load_weights(path)
-        plain.append([v.numpy() for v in model.trainable_variables])
-    expected = plain[0]
-    for count, weights in enumerate(plain):
+        train_averaged(synthetic_coco, model, "--epochs", 1, "--steps-per-epoch", count, "--learning-rate", 0.01)
+        networks = Networks.load(model, ("prn",))  # stored is the average
+        stored.append([variable.numpy() for variable in networks.prn.trainable_variables])
+        networks.prn.load_weights(last_checkpoint(model, "prn"))
+        weights.append([variable.numpy() for variable in networks.prn.trainable_variables])
+    expected = weights[0]
+    for count in range(3):
         if count:
-            expected = [0.5 * a + 0.5 * b for a, b in zip(expected, weights, strict=True)]
-        stored = [v.numpy() for v in steps[count].keypoint_model().trainable_variables]
-        for one, other in zip(stored, expected, strict=True):
+            expected = [0.5 * a + 0.5 * b for a, b in zip(expected, weights[count], strict=True)]
+        for one, other in zip(stored[count], expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
-    assert any((a != b).any() for a, b in zip(expected, plain[-1], strict=True))
+    assert max(np.abs(a - b).max() for a, b in zip(expected, weights[-1], strict=True)) > 1e-3
 
 
 def test_an_averaged_run_resumes_as_if_nothing_was(averaged, synthetic_coco, tmp_path):
     model = tmp_path / "m"
-    train(synthetic_coco, model, "--epochs", 1, "--average", 0.5)
-    train(synthetic_coco, model, "--epochs", 2, "--average", 0.5, "--resume")
-    straight, resumed = (numbers(last_checkpoint(folder, "keypoints"), "/") for folder in (averaged, model))
-    for one, other in zip(straight, resumed, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
-    for one, other in zip(
-        *(numbers(folder / "keypoints.weights.h5", "/") for folder in (averaged, model)), strict=True
-    ):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
+    train_averaged(synthetic_coco, model, "--epochs", 1)
+    train_averaged(synthetic_coco, model, "--epochs", 2, "--resume")
+    for file in (lambda folder: last_checkpoint(folder, "prn"), lambda folder: weights_file(folder, "prn")):
+        straight, resumed = numbers(file(averaged)), numbers(file(model))
+        assert straight.keys() == resumed.keys() and len(straight) > 1
+        for name, value in straight.items():
+            np.testing.assert_allclose(resumed[name], value, rtol=1e-3, atol=2e-5, err_msg=name)
 
 
 _AVERAGE_IN_BFLOAT16 = """
@@ -190,7 +187,7 @@ def test_a_set_without_val_split_holds_out_as_before(synthetic_coco, tmp_path):
 
 
 def test_the_notes_say_what_was_held_out(averaged):
-    with h5py.File(last_checkpoint(averaged, "keypoints")) as file:
+    with h5py.File(last_checkpoint(averaged, "prn")) as file:
         settings = json.loads(file.attrs["mpn"])["settings"]
     assert settings["validation"] == "val" and settings["average"] == 0.5
 

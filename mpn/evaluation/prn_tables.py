@@ -198,8 +198,8 @@ def _test_set(options, namespace):
     path = options.test or options.annotations
     records = load_annotations(path, limit=None if options.test else namespace.limit)
     if not options.test:
-        records = hold_out([record for record in records if record.labelled.any()], namespace.hold_out, namespace.seed)
-        records = records[1]
+        _, records = hold_out(records, namespace.hold_out, namespace.seed)
+        records = [record for record in records if record.labelled.any()]
     return records, load_ground_truth(path)
 
 
