@@ -152,6 +152,18 @@ def test_the_area_is_that_of_the_better_box():
         assert len(oks_nms(people, similarity + 0.01)) == 2
 
 
+@pytest.mark.parametrize("shift", [(6, 0), (-6, 0), (0, 6), (0, -6)])
+def test_poses_need_not_overlap(shift):
+    """All joints within a pixel, in a large box: six pixels apart is near, in whichever direction."""
+    area = 80**2 * SILHOUETTE_SHARE
+    dot = pose(size=1.0)
+    moved = dot + (*shift, 0)
+    similarity = np.exp(-36 / (2 * area * (2 * OKS_SIGMAS) ** 2)).mean()
+    assert 0.3 < similarity < 0.9
+    assert len(oks_nms([person(dot, 0.9), person(moved, 0.5)], similarity - 0.001)) == 1
+    assert len(oks_nms([person(dot, 0.9), person(moved, 0.5)], similarity + 0.001)) == 2
+
+
 def test_many_are_handled_as_few():
     """Blocks and the quick test of pairs change nothing: against the definition, with more people than a block."""
     rng = np.random.default_rng(2)
