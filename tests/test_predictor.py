@@ -18,7 +18,6 @@ from mpn.errors import UserError
 from mpn.evaluation.runtime import STAGES, crowd, stage_times
 from mpn.images import write_image
 from mpn.models.multiposenet import Networks
-from mpn.models.summary import parameter_table
 
 CONFIG = ModelConfig(
     backbone="mobilenet_v2",
@@ -221,9 +220,3 @@ def test_runtime_has_every_stage(model, tmp_path):
     parts = ("decode and resize", "network", "peaks, NMS, PRN and grouping")
     assert times["whole image"] == pytest.approx(sum(times[part] for part in parts), rel=0.5)
     assert len(crowd(3, (96, 128)).boxes) == 3
-
-
-def test_parameter_table_adds_up(networks):
-    table = parameter_table(CONFIG)
-    assert table.pop("total") == sum(table.values())
-    assert table["pose residual network"] == networks.prn.count_params()
