@@ -1,4 +1,7 @@
-"""Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev."""
+"""Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev.
+
+With --voc it measures person segmentation on PASCAL VOC 2012 instead.
+"""
 
 import argparse
 
@@ -9,10 +12,12 @@ def main(argv=None):
     import_tensorflow()
     from mpn.arguments import ImageSize, add_coco_option, natural, odd, positive_int, share
     from mpn.config import PRN_ASSIGNMENTS
+    from mpn.data.voc import SPLITS as VOC_SPLITS
     from mpn.errors import UserError
     from mpn.evaluation.evaluate import evaluate
     from mpn.evaluation.prn_clusters import draw_prn_clusters
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
+    from mpn.evaluation.voc import evaluate_voc
     from mpn.inference.grouping import GROUPINGS
     from mpn.models.person import NMS_THRESHOLD
     from mpn.precision import INFERENCE_PRECISIONS
@@ -23,6 +28,12 @@ def main(argv=None):
     add_coco_option(parser)
     parser.add_argument(
         "--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco: no images"
+    )
+    parser.add_argument(
+        "--voc", metavar="DIR", help="only measure silhouettes (Table 5, right), on this folder VOC2012 of PASCAL VOC"
+    )
+    parser.add_argument(
+        "--voc-split", choices=VOC_SPLITS, default="val", help="test has no masks: it writes what the server takes"
     )
     parser.add_argument("--split", choices=("val", "test-dev", "train"), default="val", help="which images")
     parser.add_argument(
@@ -72,6 +83,8 @@ def main(argv=None):
     )
     parser.add_argument("--clusters", type=positive_int, default=6, help="poses of --prn-clusters")
     options = parser.parse_args(argv)
+    if options.voc is not None:
+        return evaluate_voc(options)
     if options.prn_clusters and options.held_out is not None:
         raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
     if options.prn_clusters and (options.curves or options.errors):
