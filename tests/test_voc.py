@@ -178,8 +178,12 @@ def evaluated(voc, tmp_path, monkeypatch):
         people = read_classes(image.mask, pixels.shape[:2]) == PERSON if image.mask else pixels[..., 0] > 127
         values[pixels.tobytes()] = 0.6 * people.astype(np.float32)
 
-    def run_script(*options):
-        monkeypatch.setattr(MultiPoseNet, "load", lambda *_, **__: SeesPeople(values))
+    def run_script(*options, loaded=None):
+        def load(model_dir, **given):
+            (loaded or {}).update(given, model_dir=model_dir)
+            return SeesPeople(values)
+
+        monkeypatch.setattr(MultiPoseNet, "load", load)
         file = tmp_path / "figures" / "metrics.json"
         arguments = ["--voc", voc, "--output", tmp_path / "out", "--metrics", file, *options]
         assert script.main([str(argument) for argument in arguments]) is None
@@ -206,6 +210,14 @@ def test_the_threshold_and_the_number_of_images_are_options(evaluated):
     assert evaluated("--silhouette-threshold", 0.7)["voc"]["person_IoU"] == 0
     metrics = evaluated("--limit", 2)
     assert metrics["voc"]["images"] == 2 and metrics["voc"]["person_IoU"] == 1
+
+
+def test_options_reach_the_model(evaluated):
+    loaded = {"parts": None}
+    evaluated("--model", "mine", "--image-size", 64, 96, "--precision", "float32", "--square", loaded=loaded)
+    wanted = {"model_dir": "mine", "image_size": (64, 96), "precision": "float32", "square": True}
+    # "max" needs no PRN: none is built.
+    assert loaded == {**wanted, "parts": ("keypoints",), "grouping": "max"}
 
 
 def test_test_masks_are_packed_as_the_server_takes_them(evaluated, voc, tmp_path, capsys):

@@ -75,7 +75,7 @@ def evaluate_voc(options):
         print(f"person IoU {metrics['voc']['person_IoU']:.4f} on {len(images)} images of VOC2012 {options.voc_split}")
     else:
         archive = pack(options.output, folder, images)
-        print(f"{archive} is what the evaluation server takes; it has no figure before that, for there are no masks")
+        print(f"{archive} is what VOC's evaluation server takes, which alone knows the masks of test")
     if options.metrics:
         write_json(options.metrics, metrics, indent=2)
 
