@@ -1,6 +1,6 @@
 """Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev.
 
-With --voc it measures person segmentation on PASCAL VOC 2012 instead.
+With --voc it measures person segmentation on PASCAL VOC 2012 instead, with --runtime time by stage.
 """
 
 import argparse
@@ -16,6 +16,7 @@ def main(argv=None):
     from mpn.errors import UserError
     from mpn.evaluation.evaluate import evaluate
     from mpn.evaluation.prn_clusters import draw_prn_clusters
+    from mpn.evaluation.runtime_report import time_stages
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
     from mpn.evaluation.voc import evaluate_voc
     from mpn.inference.grouping import GROUPINGS
@@ -82,11 +83,19 @@ def main(argv=None):
         "--prn-clusters", metavar="FILE.png", help="only draw the poses that the PRN has learned (Fig. 2), from labels"
     )
     parser.add_argument("--clusters", type=positive_int, default=6, help="poses of --prn-clusters")
+    parser.add_argument(
+        "--runtime",
+        metavar="IMAGE",
+        nargs="*",
+        help="only time each stage for 1 to 20 people (Fig. 6), on these images or one that scikit-image ships",
+    )
     options = parser.parse_args(argv)
-    if options.voc is not None:
-        return evaluate_voc(options)
     if options.prn_clusters and options.held_out is not None:
         raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
+    if options.voc is not None:
+        return evaluate_voc(options)
+    if options.runtime is not None:
+        return time_stages(options)
     if options.prn_clusters and (options.curves or options.errors):
         raise UserError("--prn-clusters evaluates no poses: leave out --curves and --errors")
     (draw_prn_clusters if options.prn_clusters else evaluate)(options)

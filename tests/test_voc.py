@@ -338,6 +338,7 @@ def test_damaged_files_are_named(broken, tmp_path, capsys, monkeypatch, spoil, w
         (["--voc", ""], "val.txt does not exist"),
         (["--voc", ".", "--grouping", "max"], "leave out --grouping"),
         (["--voc", ".", "--held-out", "0"], "leave out --held-out"),
+        (["--voc", ".", "--errors", "errors"], "leave out --errors"),
         (["--voc", ".", "--prn-clusters", "clusters.png"], "leave out --prn-clusters"),
     ],
 )

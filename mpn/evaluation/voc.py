@@ -28,7 +28,10 @@ _OTHERS = {
     "keypoints": "network",
     "boxes": "network",
     "grouping": "prn",
+    "curves": None,
+    "errors": None,
     "prn_clusters": None,
+    "runtime": None,
 }
 
 
