@@ -1,4 +1,7 @@
-"""Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev."""
+"""Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev.
+
+With --voc it measures person segmentation on PASCAL VOC 2012 instead, with --runtime time by stage.
+"""
 
 import argparse
 
@@ -9,10 +12,13 @@ def main(argv=None):
     import_tensorflow()
     from mpn.arguments import ImageSize, add_coco_option, natural, numbers, odd, positive_int, share
     from mpn.config import PRN_ASSIGNMENTS
+    from mpn.data.voc import SPLITS as VOC_SPLITS
     from mpn.errors import UserError
     from mpn.evaluation.evaluate import evaluate
     from mpn.evaluation.prn_clusters import draw_prn_clusters
+    from mpn.evaluation.runtime_report import time_stages
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
+    from mpn.evaluation.voc import evaluate_voc
     from mpn.inference.ensemble import OKS_THRESHOLD
     from mpn.inference.grouping import GROUPINGS
     from mpn.models.person import NMS_THRESHOLD
@@ -24,6 +30,12 @@ def main(argv=None):
     add_coco_option(parser)
     parser.add_argument(
         "--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco: no images"
+    )
+    parser.add_argument(
+        "--voc", metavar="DIR", help="only measure silhouettes (Table 5, right), on this folder VOC2012 of PASCAL VOC"
+    )
+    parser.add_argument(
+        "--voc-split", choices=VOC_SPLITS, default="val", help="test has no masks: it writes what the server takes"
     )
     parser.add_argument("--split", choices=("val", "test-dev", "train"), default="val", help="which images")
     parser.add_argument(
@@ -94,19 +106,28 @@ def main(argv=None):
         "--prn-clusters", metavar="FILE.png", help="only draw the poses that the PRN has learned (Fig. 2), from labels"
     )
     parser.add_argument("--clusters", type=positive_int, default=6, help="poses of --prn-clusters")
+    parser.add_argument(
+        "--runtime",
+        metavar="IMAGE",
+        nargs="*",
+        help="only time each stage for 1 to 20 people (Fig. 6), on these images or one that scikit-image ships",
+    )
     options = parser.parse_args(argv)
     options.model = options.model[1:] or options.model  # argparse keeps the default before what is given
     if options.prn_clusters and options.held_out is not None:
         raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
     if options.prn_clusters and (options.curves or options.errors):
         raise UserError("--prn-clusters evaluates no poses: leave out --curves and --errors")
-    if options.prn_clusters:
-        if len(options.model) > 1:
-            raise UserError("--prn-clusters draws the poses of one PRN: give one --model")
-        options.model = options.model[0]
-        draw_prn_clusters(options)
-    else:
-        evaluate(options)
+    # The first that is given looks at the others, and says which cannot go with it.
+    alone = {"voc": evaluate_voc, "runtime": time_stages, "prn_clusters": draw_prn_clusters}
+    for name, command in alone.items():
+        if getattr(options, name) is not None:
+            if len(options.model) > 1:
+                raise UserError(f"--{name.replace('_', '-')} is about one model: give one --model")
+            options.model = options.model[0]
+            command(options)
+            return
+    evaluate(options)
 
 
 if __name__ == "__main__":

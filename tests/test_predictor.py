@@ -15,10 +15,8 @@ from mpn import MultiPoseNet
 from mpn.config import ModelConfig
 from mpn.data.geometry import fit_image
 from mpn.errors import UserError
-from mpn.evaluation.runtime import STAGES, crowd, stage_times
 from mpn.images import write_image
 from mpn.models.multiposenet import Networks
-from mpn.models.summary import parameter_table
 
 CONFIG = ModelConfig(
     backbone="mobilenet_v2",
@@ -212,18 +210,3 @@ def test_unknown_choices_are_named(networks):
         MultiPoseNet(networks, grouping="magic")
     with pytest.raises(UserError, match="image_size"):
         MultiPoseNet(networks, image_size=(8, 8))
-
-
-def test_runtime_has_every_stage(model, tmp_path):
-    write_image(tmp_path / "noise.png", noise(96, 128))
-    times = stage_times(model, (tmp_path / "noise.png").read_bytes(), people=3, repeats=1)
-    assert tuple(times) == STAGES and all(seconds >= 0 for seconds in times.values())
-    parts = ("decode and resize", "network", "peaks, NMS, PRN and grouping")
-    assert times["whole image"] == pytest.approx(sum(times[part] for part in parts), rel=0.5)
-    assert len(crowd(3, (96, 128)).boxes) == 3
-
-
-def test_parameter_table_adds_up(networks):
-    table = parameter_table(CONFIG)
-    assert table.pop("total") == sum(table.values())
-    assert table["pose residual network"] == networks.prn.count_params()
