@@ -260,6 +260,9 @@ def test_the_numbers_of_people_that_the_paper_names_are_timed():
         (["--runtime", "nowhere.jpg"], "nowhere.jpg"),
         (["--runtime", "--prn-clusters", "clusters.png"], "--prn-clusters"),
         (["--runtime", "--voc", "."], "--runtime"),
+        (["--runtime", "--scales", "0.5,1"], "--scales"),
+        (["--runtime", "--mirror"], "--mirror"),
+        (["--runtime", "--crops", "2"], "--crops"),
         (["--runtime", "--model", "nowhere"], "nowhere"),
     ],
 )

@@ -215,11 +215,12 @@ def test_the_threshold_and_the_number_of_images_are_options(evaluated):
 def test_options_reach_the_model(evaluated):
     loaded = {"parts": None}
     seen = ("--square", "--scales", "0.5,1", "--mirror", "--crops", 2)
-    evaluated("--model", "mine", "--image-size", 64, 96, "--precision", "float32", *seen, loaded=loaded)
+    metrics = evaluated("--model", "mine", "--image-size", 64, 96, "--precision", "float32", *seen, loaded=loaded)
     wanted = {"model_dir": "mine", "image_size": (64, 96), "precision": "float32", "square": True}
     wanted |= {"scales": (0.5, 1.0), "mirror": True, "crops": 2}
     # "max" needs no PRN: none is built.
     assert loaded == {**wanted, "parts": ("keypoints",), "grouping": "max"}
+    assert [metrics["settings"][name] for name in ("scales", "mirror", "crops")] == [[0.5, 1], True, 2]
 
 
 def test_test_masks_are_packed_as_the_server_takes_them(evaluated, voc, tmp_path, capsys):
@@ -343,6 +344,7 @@ def test_damaged_files_are_named(broken, tmp_path, capsys, monkeypatch, spoil, w
         (["--voc", ""], "val.txt does not exist"),
         (["--voc", ".", "--grouping", "max"], "leave out --grouping"),
         (["--voc", ".", "--held-out", "0"], "leave out --held-out"),
+        (["--voc", ".", "--oks-threshold", "0.5"], "leave out --oks-threshold"),
         (["--voc", ".", "--errors", "errors"], "leave out --errors"),
         (["--voc", ".", "--prn-clusters", "clusters.png"], "leave out --prn-clusters"),
     ],

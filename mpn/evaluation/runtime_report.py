@@ -26,8 +26,7 @@ def time_stages(options):
     """
     from mpn.inference.predictor import MultiPoseNet
 
-    if options.prn_clusters:
-        raise UserError("--runtime only times a model: leave out --prn-clusters")
+    _check(options)
     images = {path: read_bytes(path, "image") for path in options.runtime} or {"example": _example()}
     for needed in (options.output, pathlib.Path(options.metrics or "metrics").parent):
         make_writable(needed)
@@ -114,6 +113,16 @@ def _draw_panel(axes, people, by_people):
             at = {"textcoords": "offset points", "ha": "center", "color": INK}
             axes.annotate(f"{1000 / time:.3g}", (count, time), (0, 10), **at)
     axes.set(xlabel="people in the image", xticks=people)
+
+
+def _check(options):
+    if options.prn_clusters:
+        raise UserError("--runtime only times a model: leave out --prn-clusters")
+    if options.mirror or options.crops > 1 or tuple(options.scales) != (1.0,):
+        raise UserError(
+            "--runtime times one pass of the network: leave out --scales, --mirror and --crops, whose cost "
+            "`python -m mpn.evaluation.augmentation_runtime` measures"
+        )
 
 
 def device():

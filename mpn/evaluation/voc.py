@@ -28,6 +28,7 @@ _OTHERS = {
     "keypoints": "network",
     "boxes": "network",
     "grouping": "prn",
+    "oks_threshold": None,
     "curves": None,
     "errors": None,
     "prn_clusters": None,
@@ -39,7 +40,7 @@ def evaluate_voc(options):
     """What `evaluate.py --voc` does: measures silhouettes on val, writes the masks of val or test.
 
     Masks go to OUTPUT/results/VOC2012/Segmentation/comp6_SPLIT_cls/, and those of test also into a .tar.gz that the
-    evaluation server takes. Stage 1 alone has to be trained.
+    evaluation server takes. Stage 1 alone has to be trained. The paper's "multi-scale testing" is --scales.
 
     Args:
         options: namespace of `evaluate.py`.
@@ -71,6 +72,9 @@ def evaluate_voc(options):
             "image_size": list(model.config.image_size),
             "precision": model.precision,
             "square": model.square,
+            "scales": list(options.scales),
+            "mirror": options.mirror,
+            "crops": options.crops,
             "silhouette_threshold": options.silhouette_threshold,
         },
     }
