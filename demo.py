@@ -9,7 +9,7 @@ Examples:
 import argparse
 
 import mpn.cli
-from mpn.arguments import ImageSize, natural, numbers, share
+from mpn.arguments import ImageSize, add_view_options, natural, share
 
 
 def main(argv=None):
@@ -94,14 +94,7 @@ def _parser():
         default="auto",
         help="arithmetic of the network (default: %(default)s)",
     )
-    parser.add_argument(
-        "--scales",
-        type=numbers,
-        metavar="S,S,...",
-        default=(1.0,),
-        help="see each image at these scales, such as 0.5,1,2, and average: slower and more accurate (default: 1)",
-    )
-    parser.add_argument("--mirror", action="store_true", help="see each image mirrored too, and average")
+    add_view_options(parser)
     parser.add_argument(
         "--image-size",
         action=ImageSize,

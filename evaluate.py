@@ -10,7 +10,7 @@ from mpn.cli import import_tensorflow, run
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, add_coco_option, natural, numbers, odd, positive_int, share
+    from mpn.arguments import ImageSize, add_coco_option, add_view_options, natural, odd, positive_int, share
     from mpn.config import PRN_ASSIGNMENTS
     from mpn.data.voc import SPLITS as VOC_SPLITS
     from mpn.errors import UserError
@@ -80,17 +80,7 @@ def main(argv=None):
     parser.add_argument(
         "--nms-threshold", type=share, default=NMS_THRESHOLD, help="IoU above which the worse of two boxes is dropped"
     )
-    parser.add_argument(
-        "--scales",
-        type=numbers,
-        metavar="S,S,...",
-        default=(1.0,),
-        help="see each image at these scales of the image size, such as 0.5,1,1.5,2, and average",
-    )
-    parser.add_argument("--mirror", action="store_true", help="see each image mirrored too, and average")
-    parser.add_argument(
-        "--crops", type=positive_int, metavar="N", default=1, help="see N x N crops of each image too, from 2 up"
-    )
+    add_view_options(parser)
     parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
     parser.add_argument(
         "--silhouette-threshold", type=share, default=0.5, help="above which the silhouette channel says person"
@@ -124,7 +114,6 @@ def main(argv=None):
         if getattr(options, name) is not None:
             if len(options.model) > 1:
                 raise UserError(f"--{name.replace('_', '-')} is about one model: give one --model")
-            options.model = options.model[0]
             command(options)
             return
     evaluate(options)

@@ -88,6 +88,21 @@ def add_coco_option(parser):
     )
 
 
+def add_view_options(parser):
+    """Adds test-time augmentation, see `mpn.inference.views.Augmentation`: --scales, --mirror and --crops."""
+    parser.add_argument(
+        "--scales",
+        type=numbers,
+        metavar="S,S,...",
+        default=(1.0,),
+        help="see each image at these scales of the image size, such as 0.5,1,1.5,2, and average (default: 1)",
+    )
+    parser.add_argument("--mirror", action="store_true", help="see each image mirrored too, and average")
+    parser.add_argument(
+        "--crops", type=positive_int, metavar="N", default=1, help="see N x N crops of each image too, from 2 up"
+    )
+
+
 def with_longest_side(shorter):
     """(shorter, longest) side in pixels, in RetinaNet's proportion of 800 to 1333."""
     return shorter, shorter * 5 // 3

@@ -8,6 +8,9 @@ from pycocotools import mask as coco_mask
 
 from mpn.skeleton import KEYPOINTS
 
+# Confidence of a keypoint that no peak supports, at most. OKS counts every labelled joint, so a guess never costs.
+GUESS_CONFIDENCE = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class SilhouetteMap:

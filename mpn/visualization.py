@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from mpn.people import GUESS_CONFIDENCE
 from mpn.skeleton import KEYPOINTS, LIMB_COLOURS, LIMBS, NUM_KEYPOINTS
 
 # RGB of boxes, labels and silhouettes, in an order that keeps similar ones apart; dark letters can be read on each.
@@ -29,8 +30,6 @@ _CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 32, endpoint=False)) for f in (n
 # Keypoints that lie so close together that full-sized joints would hide the face.
 _FACE = frozenset(i for i, name in enumerate(KEYPOINTS) if name.endswith(("nose", "eye", "ear")))
 _REFERENCE_SIDE = 640  # the longer side of a COCO photograph, for which the sizes below are given in pixels
-# As in mpn.inference.grouping, whose import would take the seconds that Keras needs.
-_GUESS_CONFIDENCE = 0.05
 
 
 def draw_people(image, people, threshold=None, colours=None):
@@ -44,7 +43,7 @@ def draw_people(image, people, threshold=None, colours=None):
         image: (H, W, 3) uint8 RGB.
         people: list of Person, in pixels of `image`, best first; may be empty.
         threshold: keypoints less confident than this are not drawn, nor the limbs that end in them; None leaves
-            out guesses alone, keypoints of at most `mpn.inference.grouping.GUESS_CONFIDENCE`.
+            out guesses alone, keypoints of at most `mpn.people.GUESS_CONFIDENCE`.
         colours: list of int from 0 up, the number of each person's colour, so that a person can keep it from frame
             to frame; None numbers them as they come. There are twelve, then they start over.
 
@@ -148,7 +147,7 @@ def _draw_skeleton(canvas, person, threshold):
     width = _limb_width(canvas, person.box)
     keypoints = np.asarray(person.keypoints, np.float32)
     confidence = keypoints[:, 2]
-    sure = confidence > _GUESS_CONFIDENCE if threshold is None else (confidence >= threshold) & (confidence > 0)
+    sure = confidence > GUESS_CONFIDENCE if threshold is None else (confidence >= threshold) & (confidence > 0)
     drawn = np.isfinite(keypoints).all(axis=1) & sure
     keypoints = np.concatenate([keypoints[:, :2].clip(-1e5, 1e5), confidence[:, None].clip(0, 1)], axis=1)
     for (a, b), colour in zip(LIMBS, LIMB_COLOURS, strict=True):

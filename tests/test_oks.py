@@ -9,7 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mpn.inference.oks import SILHOUETTE_SHARE, oks, oks_nms
+from mpn.inference.oks_nms import SILHOUETTE_SHARE, oks_nms
+from mpn.oks import oks
 from mpn.people import Person
 from mpn.skeleton import OKS_SIGMAS
 

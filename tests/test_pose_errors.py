@@ -20,7 +20,7 @@ from mpn.evaluation.pose_errors import (
     diagnose,
     keypoint_errors,
 )
-from mpn.evaluation.similarity import keypoint_similarities
+from mpn.oks import keypoint_similarities
 from mpn.skeleton import KEYPOINTS, OKS_SIGMAS
 
 MPN_COCO = os.environ.get("MPN_COCO")

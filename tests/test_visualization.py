@@ -2,8 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mpn.inference.grouping import GUESS_CONFIDENCE
-from mpn.people import Person, SilhouetteMap
+from mpn.people import GUESS_CONFIDENCE, Person, SilhouetteMap
 from mpn.skeleton import KEYPOINTS
 from mpn.visualization import draw_people
 

@@ -51,7 +51,7 @@ def evaluate(options):
         make_writable(needed)  # before hours of predictions, not after
     image_ids = [record.id for record in records]
     add_boxes = box_source(options.boxes, image_ids)
-    model = load_model(options, _parts(options))
+    model = load_model(options, _parts(options), "max" if options.grouping == "oracle" else None)
     settings = model_settings(model, options)
     poses, boxes, silhouettes = [], [], []
     measured = options.split != "test-dev" and options.keypoints == NETWORK

@@ -12,7 +12,8 @@ import numpy as np
 
 from mpn.data.coco import ImageRecord
 from mpn.errors import UserError
-from mpn.evaluation.similarity import keypoint_similarities
+from mpn.oks import keypoint_similarities
+from mpn.people import GUESS_CONFIDENCE
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 # What can become of a labelled keypoint. The first that applies counts.
@@ -99,7 +100,6 @@ def judge(record, people, margin):
         ValueError: the people do not have the boxes of the labelled people.
     """
     from mpn import roi
-    from mpn.inference.grouping import GUESS_CONFIDENCE
 
     record = record.of(record.labelled)
     results = _paired(record.boxes, people)

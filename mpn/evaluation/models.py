@@ -4,6 +4,7 @@ from mpn.errors import UserError
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble
 from mpn.inference.predictor import MultiPoseNet
 from mpn.inference.views import Augmentation
+from mpn.models.multiposenet import PARTS
 
 
 def check_models(options, network):
@@ -25,12 +26,18 @@ def check_models(options, network):
         )
 
 
-def load_model(options, parts):
-    """The MultiPoseNet or Ensemble of the options; see `MultiPoseNet.load` for parts and errors."""
+def load_model(options, parts=PARTS, grouping=None):
+    """The MultiPoseNet or Ensemble of the options; see `MultiPoseNet.load` for parts and errors.
+
+    Args:
+        options: namespace of `evaluate.py`.
+        parts: of PARTS.
+        grouping: instead of that of the options.
+    """
     shared = {
         "image_size": options.image_size,
         "precision": options.precision,
-        "grouping": "max" if options.grouping == "oracle" else options.grouping,
+        "grouping": grouping or options.grouping,
         "parts": parts,
         "nms_threshold": options.nms_threshold,
         "square": options.square,

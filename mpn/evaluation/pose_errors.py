@@ -27,7 +27,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mpn.evaluation.coco import accumulate
-from mpn.evaluation.similarity import keypoint_similarities
+from mpn.oks import keypoint_similarities
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
 ERRORS = ("good", "jitter", "inversion", "swap", "miss")

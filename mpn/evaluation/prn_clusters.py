@@ -63,7 +63,7 @@ def draw_prn_clusters(options):
         raise UserError("--split test-dev has no keypoints: --prn-clusters needs val, train or --annotations")
     path = pathlib.Path(options.prn_clusters)
     _check_name(path)
-    networks = Networks.load(options.model, ("prn",))
+    networks = Networks.load(options.model[0], ("prn",))
     records = load_annotations(options.annotations or annotation_file(options.coco, options.split), limit=options.limit)
     make_writable(path.parent)
     _, counts = prn_clusters(networks, records, options.clusters, path=path)

@@ -24,22 +24,13 @@ def time_stages(options):
     Raises:
         UserError: what a user can put right, such as an image that does not exist.
     """
-    from mpn.inference.predictor import MultiPoseNet
+    from mpn.evaluation.models import load_model
 
     _check(options)
     images = {path: read_bytes(path, "image") for path in options.runtime} or {"example": _example()}
     for needed in (options.output, pathlib.Path(options.metrics or "metrics").parent):
         make_writable(needed)
-    model = MultiPoseNet.load(
-        options.model,
-        image_size=options.image_size,
-        precision=options.precision,
-        grouping=options.grouping,
-        nms_threshold=options.nms_threshold,
-        square=options.square,
-        window=options.window,
-        assignment=options.assignment,
-    )
+    model = load_model(options)
     times = {model.precision: stage_times(model, images)}
     report(times, options.output)
     if options.metrics:

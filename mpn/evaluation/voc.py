@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from mpn.data.voc import PERSON, VOID, load_voc, read_classes, write_person_mask
 from mpn.errors import UserError
+from mpn.evaluation.models import load_model, model_settings
 from mpn.files import atomic_path, make_writable, write_json
 from mpn.images import read_image
-from mpn.inference.predictor import MultiPoseNet
 
 # "comp6" is VOC's competition for segmentation with training data other than VOC's own: here COCO's.
 COMPETITION = "comp6"
@@ -53,7 +53,9 @@ def evaluate_voc(options):
     folder = masks_folder(options.output, options.voc_split)
     for needed in (folder, pathlib.Path(options.metrics or folder / "metrics").parent):
         make_writable(needed)  # before hours of predictions, not after
-    model = _load_model(options)
+    # Silhouettes come from stage 1. The boxes of an untrained person subnet are not looked at, and "max" groups them
+    # without a PRN.
+    model = load_model(options, ("keypoints",), grouping="max")
     counts = []
     for image in tqdm(images, desc=f"VOC2012 {options.voc_split}", unit="image"):
         pixels = read_image(image.image)
@@ -69,12 +71,7 @@ def evaluate_voc(options):
         "settings": {
             "voc": str(options.voc),
             "split": options.voc_split,
-            "image_size": list(model.config.image_size),
-            "precision": model.precision,
-            "square": model.square,
-            "scales": list(options.scales),
-            "mirror": options.mirror,
-            "crops": options.crops,
+            **model_settings(model, options),
             "silhouette_threshold": options.silhouette_threshold,
         },
     }
@@ -160,19 +157,3 @@ def _check(options):
     if others:
         flag = "--" + others[0].replace("_", "-")
         raise UserError(f"--voc measures the silhouettes of VOC2012 alone: leave out {flag}")
-
-
-def _load_model(options):
-    # Silhouettes come from stage 1. The boxes of an untrained person subnet are not looked at, and "max" groups them
-    # without a PRN.
-    return MultiPoseNet.load(
-        options.model,
-        parts=("keypoints",),
-        grouping="max",
-        image_size=options.image_size,
-        precision=options.precision,
-        square=options.square,
-        scales=options.scales,
-        mirror=options.mirror,
-        crops=options.crops,
-    )

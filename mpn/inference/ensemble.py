@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mpn.errors import UserError
-from mpn.inference.oks import oks_nms
+from mpn.inference.oks_nms import oks_nms
 from mpn.inference.predictor import MultiPoseNet
 from mpn.inference.resampling import interpolation, resample
 from mpn.people import SilhouetteMap

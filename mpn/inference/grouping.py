@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from mpn import roi
 from mpn.config import PRN_ASSIGNMENTS
 from mpn.errors import UserError
-from mpn.people import Person
+from mpn.people import GUESS_CONFIDENCE, Person
 
 # "geometric" is UCR's idea taken as far as it goes: the most likely assignment, given where in a box each joint lies.
 GROUPINGS = ("prn", "prn-argmax", "ucr", "max", "geometric")
@@ -30,9 +30,6 @@ _POSSIBLE = 1e-6
 # A candidate that the PRN believes in less than this is left alone: its own guess is nearer. The baselines take
 # whatever is not impossible, as the paper's do.
 LEAST_SCORE = 0.01
-
-# Confidence of a keypoint that no peak supports, at most. OKS counts every labelled joint, so a guess never costs.
-GUESS_CONFIDENCE = 0.05
 
 
 def for_each_box(positions, scores, count):

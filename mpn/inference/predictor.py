@@ -42,7 +42,7 @@ class MultiPoseNet:
     Args:
         networks: Networks with the weights to use.
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
-        precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor has AMX.
+        precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor multiplies it.
         grouping: "prn", "prn-argmax", "ucr", "max" or "geometric", see `mpn.inference.grouping`.
         nms_threshold: boxes that overlap a better one by a larger IoU are dropped; the paper's 0.3 also drops people
             who stand close together.
