@@ -22,6 +22,8 @@ def main(argv=None):
         "precision": arguments.precision,
         "scales": arguments.scales,
         "mirror": arguments.mirror,
+        "crops": arguments.crops,
+        "refine": arguments.refine,
     }
     if arguments.camera is not None:
         if arguments.inputs or arguments.show or arguments.fields or arguments.rle:
@@ -95,6 +97,9 @@ def _parser():
         help="arithmetic of the network (default: %(default)s)",
     )
     add_view_options(parser)
+    parser.add_argument(
+        "--refine", metavar="DIR", help="look at each person again with the refinement network in this directory"
+    )
     parser.add_argument(
         "--image-size",
         action=ImageSize,

@@ -58,6 +58,9 @@ def main(argv=None):
         help=f"OKS above which two poses are one person; default: {OKS_THRESHOLD} for an ensemble, off for one model",
     )
     parser.add_argument(
+        "--refine", metavar="DIR", help="look at each person again with the refinement network in this directory (§4.2)"
+    )
+    parser.add_argument(
         "--keypoints",
         metavar="SOURCE",
         default="network",
@@ -106,8 +109,8 @@ def main(argv=None):
     options.model = options.model[1:] or options.model  # argparse keeps the default before what is given
     if options.prn_clusters and options.held_out is not None:
         raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
-    if options.prn_clusters and (options.curves or options.errors):
-        raise UserError("--prn-clusters evaluates no poses: leave out --curves and --errors")
+    if options.prn_clusters and (options.curves or options.errors or options.refine):
+        raise UserError("--prn-clusters evaluates no poses: leave out --curves, --errors and --refine")
     # The first that is given looks at the others, and says which cannot go with it.
     alone = {"voc": evaluate_voc, "runtime": time_stages, "prn_clusters": draw_prn_clusters}
     for name, command in alone.items():

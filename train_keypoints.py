@@ -51,6 +51,12 @@ def main(argv=None):
     config.add_argument(
         "--silhouette-weight", type=non_negative, default=SILHOUETTE_WEIGHT, help="of its channel, beside 1 a keypoint"
     )
+    config.add_argument(
+        "--refiner",
+        action="store_true",
+        help="train a refinement network (§4.2) instead, which finds the keypoints of one person at a time: for "
+        "--refine of evaluate.py and demo.py",
+    )
     data = parser.add_argument_group("data")
     data.add_argument(
         "--partial", metavar="DIR", help="more people with some keypoints: images/, annotations.json in COCO's format"
@@ -71,6 +77,9 @@ def main(argv=None):
     augmentation.add_argument("--rotation", type=degrees, default=default.rotation, help="largest, in degrees")
     augmentation.add_argument(
         "--scale", type=positive_float, nargs=2, default=list(default.scale), metavar=("LEAST", "MOST"), help="factor"
+    )
+    augmentation.add_argument(
+        "--shift", type=share, default=default.shift, help="largest move from the middle, of the patch side"
     )
     augmentation.add_argument("--mirror", type=share, default=default.mirror, help="probability")
     augmentation.add_argument("--colour", type=share, default=default.colour, help="strength of random colours")

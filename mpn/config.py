@@ -40,7 +40,9 @@ class ModelConfig:
         prn_window: odd side in cells of the window in which a peak collects the PRN's output (authors' code: 15).
         prn_assignment: "greedy", the best pair of box and peak first, or "optimal", the best sum of scores.
         image_size: shorter and longest side in pixels to which an image is scaled for inference: the largest
-            scale that respects both.
+            scale that respects both. A refinement network has square crops.
+        refiner_share: longer side of a person's box as a share of the crop's, where this is a refinement network
+            (§4.2), which finds the keypoints of one person a crop; None where it is not.
 
     Raises:
         UserError: a value is out of range; the message quotes it.
@@ -66,6 +68,7 @@ class ModelConfig:
     prn_window: int = 15
     prn_assignment: str = "greedy"
     image_size: tuple = (480, 800)
+    refiner_share: float | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
@@ -95,6 +98,7 @@ class ModelConfig:
             f"prn_assignment must be one of {', '.join(PRN_ASSIGNMENTS)}": self.prn_assignment in PRN_ASSIGNMENTS,
             "image_size must be a shorter and a longer side of at least 32 pixels": len(self.image_size) == 2
             and 32 <= self.image_size[0] <= self.image_size[1],
+            "refiner_share must be above 0 and up to 1": self.refiner_share is None or 0 < self.refiner_share <= 1,
         }
         for sentence, holds in checks.items():
             if not holds:

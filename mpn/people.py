@@ -12,6 +12,20 @@ from mpn.skeleton import KEYPOINTS
 GUESS_CONFIDENCE = 0.05
 
 
+def pose_scores(box_scores, confidences):
+    """Confidence in whole poses: box score times the mean confidence of the keypoints that are no guesses.
+
+    Args:
+        box_scores: (N,) float in [0, 1].
+        confidences: (N, 17) float in [0, 1], of the keypoints.
+
+    Returns:
+        (N,) float in [0, 1]; 0 for a pose of guesses alone.
+    """
+    counted = confidences > GUESS_CONFIDENCE
+    return box_scores * (confidences * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class SilhouetteMap:
     """The silhouette channel of one image, shared by its people.

@@ -1,5 +1,6 @@
 """Number formats of a run: which precision, and how each machine does it."""
 
+import contextlib
 import functools
 import pathlib
 
@@ -69,3 +70,32 @@ def resolve_inference_precision(precision):
     if precision == "auto":
         return "bfloat16" if multiplies_bfloat16() and not tf.config.list_physical_devices("GPU") else "float32"
     return precision
+
+
+def rewrites_to_bfloat16(precision):
+    """Whether oneDNN is to rewrite the graphs of networks in this precision: bfloat16 without a GPU.
+
+    Args:
+        precision: "float32" or "bfloat16".
+    """
+    return precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
+
+
+@contextlib.contextmanager
+def network_dtype_policy(precision):
+    """Networks built inside have the dtype policy of an inference precision: half of it on a GPU, float32 elsewhere.
+
+    Args:
+        precision: one of INFERENCE_PRECISIONS.
+
+    Raises:
+        UserError: unknown precision.
+    """
+    precision = resolve_inference_precision(precision)
+    half = precision == "bfloat16" and not rewrites_to_bfloat16(precision)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if half else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

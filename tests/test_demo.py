@@ -284,23 +284,27 @@ def test_command_line_reaches_run_demo(monkeypatch):
     required = ["a.jpg", "b", "--model", "m", "--output", "o"]
     demo.main([])
     demo.main([*required, "--image-size", "800", "--threshold", "0.5", "--show", "--precision", "float32"])
-    demo.main([*required, "--image-size", "320", "640", "--fields", "--rle", "--scales", "0.5,1", "--mirror"])
+    demo.main(
+        [*required, "--image-size", "320", "640", "--fields", "--rle", "--scales", "0.5,1", "--mirror", "--crops", "2"]
+    )
     (plain, first), (args, second), (_, third) = calls
-    network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False}
+    network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False, "crops": 1}
+    network["refine"] = None
     defaults = {"threshold": 0.3, "show": False, "fields": False, "rle": False, **network}
     assert plain == ([], "results", "models/multiposenet") and first == defaults
     assert args == (["a.jpg", "b"], "o", "m")
     changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}
     assert second == {**defaults, **changes}
     changes = {"image_size": (320, 640), "fields": True, "rle": True, "scales": (0.5, 1.0), "mirror": True}
-    assert third == {**defaults, **changes}
+    assert third == {**defaults, **changes, "crops": 2}
 
 
 def test_command_line_reaches_run_camera(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr("mpn.inference.camera.run_camera", lambda *args, **options: calls.append((args, options)))
-    demo.main(["--camera", "0", "--threshold", "0.5", "--mirror"])
-    options = {"threshold": 0.5, "image_size": None, "precision": "auto", "scales": (1.0,), "mirror": True}
+    demo.main(["--camera", "0", "--threshold", "0.5", "--mirror", "--refine", "r"])
+    options = {"threshold": 0.5, "image_size": None, "precision": "auto", "scales": (1.0,), "mirror": True, "crops": 1}
+    options["refine"] = "r"
     assert calls == [((0, "models/multiposenet"), options)]
     for extra in ("a.jpg", "--show", "--fields", "--rle"):
         with pytest.raises(SystemExit) as caught:

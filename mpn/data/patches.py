@@ -9,6 +9,9 @@ from mpn.errors import UserError
 from mpn.heatmaps import SIGMA, encode_targets
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
+# Labelled keypoints of a person on whom a patch is centred, where somebody has so many.
+_ENOUGH_KEYPOINTS = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class PatchAugmentation:
@@ -21,6 +24,7 @@ class PatchAugmentation:
         enlargement: largest factor by which that person is enlarged: one of a few pixels would be nothing but blur.
         rotation: largest rotation in degrees, either way.
         scale: smallest and largest factor on the scale.
+        shift: largest move of that person from the middle along x and y, as a share of the patch side.
         mirror: probability of mirroring left to right (the paper's "vertical flipping").
         colour: strength of random contrast, brightness, saturation and hue, 0 to 1; see `mpn.data.photometry`.
         occlusion: probability of covering parts of the patch.
@@ -32,6 +36,7 @@ class PatchAugmentation:
     enlargement: float = 4.0
     rotation: float = 40.0
     scale: tuple = (0.8, 1.2)
+    shift: float = 0.0
     mirror: float = 0.3
     colour: float = 0.0
     occlusion: float = 0.0
@@ -42,14 +47,14 @@ class PatchAugmentation:
             raise UserError(f"framing must be person or image, not {self.framing!r}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale must be two positive factors, the smaller first, not {self.scale}")
-        for name in ("mirror", "colour", "occlusion", "paste"):
+        for name in ("shift", "mirror", "colour", "occlusion", "paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be in [0, 1], not {getattr(self, name)}")
 
     def without_jitter(self):
         """The same framing with nothing random, for validation."""
-        still = {"rotation": 0.0, "scale": (1.0, 1.0), "mirror": 0.0, "colour": 0.0, "occlusion": 0.0, "paste": 0.0}
-        return dataclasses.replace(self, **still)
+        still = dict.fromkeys(("rotation", "shift", "mirror", "colour", "occlusion", "paste"), 0.0)
+        return dataclasses.replace(self, scale=(1.0, 1.0), **still)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +90,25 @@ class Patch:
         return targets, mask
 
 
+def people_alone(records):
+    """The samples of a refinement network (§4.2): a record for each person worth learning, who is alone in it.
+
+    Everybody else in the image is background then: what the network is to tell from the person in the middle.
+
+    Args:
+        records: list of ImageRecord.
+
+    Returns:
+        list of ImageRecord of one person, with five labelled keypoints or more.
+    """
+    counts = [(record.keypoints[..., 2] > 0).sum(axis=1) * ~record.crowd for record in records]
+    return [
+        record.of([person])
+        for record, count in zip(records, counts, strict=True)
+        for person in np.flatnonzero(count >= _ENOUGH_KEYPOINTS)
+    ]
+
+
 def choose_person(record, turn):
     """Index of the person whom a patch is centred on; people take turns from epoch to epoch.
 
@@ -95,7 +119,7 @@ def choose_person(record, turn):
         turn: the epoch.
     """
     counts = (record.keypoints[..., 2] > 0).sum(axis=1) * ~record.crowd
-    for least in (5, 1, 0):
+    for least in (_ENOUGH_KEYPOINTS, 1, 0):
         candidates = np.flatnonzero(counts >= least)
         if len(candidates):
             break
@@ -129,6 +153,8 @@ def patch_map(record, size, augmentation, turn, rng):
         rng.random() < augmentation.mirror,
     )
     matrix[:, 2] += middle - size / 2
+    if augmentation.shift:
+        matrix[:, 2] += augmentation.shift * size * rng.uniform(-1, 1, 2)
     return matrix
 
 

@@ -3,6 +3,7 @@
 from mpn.errors import UserError
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble
 from mpn.inference.predictor import MultiPoseNet
+from mpn.inference.refiner import Refined, Refiner
 from mpn.inference.views import Augmentation
 from mpn.models.multiposenet import PARTS
 
@@ -24,10 +25,12 @@ def check_models(options, network):
             "several --model, or --oks-threshold, need people whom each model finds by itself: --keypoints and --boxes "
             "must be network"
         )
+    if options.refine and not all(network):
+        raise UserError("--refine improves what the network finds: --keypoints and --boxes must be network")
 
 
 def load_model(options, parts=PARTS, grouping=None):
-    """The MultiPoseNet or Ensemble of the options; see `MultiPoseNet.load` for parts and errors.
+    """The MultiPoseNet or Ensemble of the options, Refined where they say so; see `MultiPoseNet.load` for errors.
 
     Args:
         options: namespace of `evaluate.py`.
@@ -48,9 +51,11 @@ def load_model(options, parts=PARTS, grouping=None):
         "crops": options.crops,
     }
     if not _is_ensemble(options):
-        return MultiPoseNet.load(options.model[0], **shared)
-    threshold = OKS_THRESHOLD if options.oks_threshold is None else options.oks_threshold
-    return Ensemble.load(options.model, threshold, **shared)
+        model = MultiPoseNet.load(options.model[0], **shared)
+    else:
+        threshold = OKS_THRESHOLD if options.oks_threshold is None else options.oks_threshold
+        model = Ensemble.load(options.model, threshold, **shared)
+    return Refined(model, Refiner.load(options.refine, options.precision)) if options.refine else model
 
 
 def model_settings(model, options):
@@ -85,6 +90,7 @@ def model_settings(model, options):
         "mirror": options.mirror,
         "crops": options.crops,
         "oks_threshold": getattr(model, "oks_threshold", None),
+        "refine": options.refine,
     }
 
 

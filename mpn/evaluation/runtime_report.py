@@ -107,8 +107,9 @@ def _draw_panel(axes, people, by_people):
 
 
 def _check(options):
-    if options.prn_clusters:
-        raise UserError("--runtime only times a model: leave out --prn-clusters")
+    for name in ("prn_clusters", "refine"):
+        if getattr(options, name):
+            raise UserError(f"--runtime only times a model: leave out --{name.replace('_', '-')}")
     if options.mirror or options.crops > 1 or tuple(options.scales) != (1.0,):
         raise UserError(
             "--runtime times one pass of the network: leave out --scales, --mirror and --crops, whose cost "

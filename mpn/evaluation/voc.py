@@ -29,6 +29,7 @@ _OTHERS = {
     "boxes": "network",
     "grouping": "prn",
     "oks_threshold": None,
+    "refine": None,
     "curves": None,
     "errors": None,
     "prn_clusters": None,

@@ -26,7 +26,7 @@ def run_camera(number, model, threshold=0.3, open_capture=cv2.VideoCapture, **op
         model: model directory, or anything with a `predict` as MultiPoseNet has it.
         threshold: least pose score of a person that is drawn.
         open_capture: function of the number, giving what cv2.VideoCapture gives: `isOpened`, `read`, `release`.
-        options: image_size, precision, scales and mirror, as for `mpn.inference.demo.run_demo`.
+        options: image_size, precision, scales, mirror, crops and refine, as for `mpn.inference.demo.run_demo`.
 
     Returns:
         int, the exit status 0.

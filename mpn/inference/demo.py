@@ -24,6 +24,8 @@ def run_demo(
     rle=False,
     scales=(1.0,),
     mirror=False,
+    crops=1,
+    refine=None,
 ):
     """Predicts, draws and writes the people of images and videos, one line a file on stderr.
 
@@ -43,7 +45,8 @@ def run_demo(
         precision: "auto", "float32" or "bfloat16". Only for a model directory.
         fields: whether to draw each image's heatmaps on a sheet; not for videos.
         rle: whether to write silhouettes as COCO's compressed RLE too.
-        scales, mirror: test-time augmentation, see `MultiPoseNet`. Only for a model directory.
+        scales, mirror, crops: test-time augmentation, see `MultiPoseNet`. Only for a model directory.
+        refine: directory of a refinement network, or None. Only for a model directory.
 
     Returns:
         int, the exit status: 0, or 1 where files were skipped.
@@ -61,7 +64,8 @@ def run_demo(
         _refuse_videos(paths)
     output = Path(output)
     names = result_names(paths, output)
-    model = load_model(model, image_size=image_size, precision=precision, scales=scales, mirror=mirror)
+    views = {"scales": scales, "mirror": mirror, "crops": crops}
+    model = load_model(model, refine, image_size=image_size, precision=precision, **views)
     _make_folder(output)
     window = _open_window() if show else None
 
@@ -89,14 +93,25 @@ def run_demo(
     return 1 if bad else 0
 
 
-def load_model(model, **options):
-    """The model itself where it can predict, else the MultiPoseNet in the model directory, loaded with the options."""
+def load_model(model, refine=None, **options):
+    """The model itself where it can predict, else the MultiPoseNet in the model directory, loaded with the options.
+
+    Args:
+        model: see `run_demo`.
+        refine: directory of a refinement network that looks at each person again, or None.
+        options: see `MultiPoseNet.load`.
+    """
     if hasattr(model, "predict"):
         return model
     import_tensorflow()
     from mpn import MultiPoseNet  # imports TensorFlow, which takes seconds that a wrong path should not cost
 
-    return MultiPoseNet.load(model, **options)
+    loaded = MultiPoseNet.load(model, **options)
+    if refine is None:
+        return loaded
+    from mpn.inference.refiner import Refined, Refiner
+
+    return Refined(loaded, Refiner.load(refine, options.get("precision", "auto")))
 
 
 def _refuse_videos(paths):

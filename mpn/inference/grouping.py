@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from mpn import roi
 from mpn.config import PRN_ASSIGNMENTS
 from mpn.errors import UserError
-from mpn.people import GUESS_CONFIDENCE, Person
+from mpn.people import GUESS_CONFIDENCE, Person, pose_scores
 
 # "geometric" is UCR's idea taken as far as it goes: the most likely assignment, given where in a box each joint lies.
 GROUPINGS = ("prn", "prn-argmax", "ucr", "max", "geometric")
@@ -152,8 +152,7 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
     """Assigns peaks and makes people, best first.
 
     A keypoint stays where its peak is, at full resolution; where a box has no peak, the guess stands in with a
-    confidence of at most GUESS_CONFIDENCE ("prn-argmax" takes its guesses at full confidence). The pose score is the
-    box score times the mean confidence of the keypoints that are no guesses.
+    confidence of at most GUESS_CONFIDENCE ("prn-argmax" takes its guesses at full confidence).
 
     Args:
         grouping: one of GROUPINGS.
@@ -173,18 +172,16 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
     peak = chosen[box, joint]
     keypoints[box, joint, :2] = detections.peaks[joint, peak]
     keypoints[box, joint, 2] = np.minimum(candidates[box, joint, peak], 1)
-    counted = keypoints[..., 2] > GUESS_CONFIDENCE
-    confidence = (keypoints[..., 2] * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
-    pose_scores = detections.box_scores * confidence
+    scores = pose_scores(detections.box_scores, keypoints[..., 2])
     return [
         Person(
             box=detections.boxes[i],
             box_score=float(detections.box_scores[i]),
             keypoints=keypoints[i],
-            score=float(pose_scores[i]),
+            score=float(scores[i]),
             silhouettes=detections.silhouettes,
         )
-        for i in np.argsort(-pose_scores, kind="stable")
+        for i in np.argsort(-scores, kind="stable")
     ]
 
 

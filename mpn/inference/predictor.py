@@ -2,7 +2,6 @@
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,7 +21,7 @@ from mpn.inference.views import Augmentation
 from mpn.models.multiposenet import PARTS, Networks
 from mpn.models.person import NMS_THRESHOLD, decode_boxes
 from mpn.people import SilhouetteMap
-from mpn.precision import resolve_inference_precision
+from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS
 
 # What a graph takes: a padded image, and the width and height of what is not padding.
@@ -91,14 +90,8 @@ class MultiPoseNet:
         Raises:
             UserError: a file is missing, damaged or does not fit the others; the message says which stage to run.
         """
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        half = resolve_inference_precision(precision) == "bfloat16" and on_gpu
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("mixed_bfloat16" if half else "float32")
-        try:
+        with network_dtype_policy(precision):
             networks = Networks.load(model_dir, parts)
-        finally:
-            keras.config.set_dtype_policy(before)
         return cls(networks, precision=precision, **options)
 
     def save(self, model_dir):
@@ -269,11 +262,7 @@ class MultiPoseNet:
         """The PRN, its weights in bfloat16 where that is the precision: half as many bytes to read for each image."""
         if not self.grouping.startswith("prn"):
             return None
-        return self.networks.prn_in("bfloat16") if self._on_cpu_in_bfloat16 else self.networks.prn
-
-    @property
-    def _on_cpu_in_bfloat16(self):
-        return self.precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
+        return self.networks.prn_in("bfloat16") if rewrites_to_bfloat16(self.precision) else self.networks.prn
 
     def _forward(self, images):
         """Graph of the single forward pass; see `Networks.forward`."""
@@ -316,7 +305,7 @@ class MultiPoseNet:
         if signature == _INPUTS:
             _ = self.networks.forward
         # The PRN has weights of its own in bfloat16; what is around it is exact where the network does not run.
-        rewrites = self._on_cpu_in_bfloat16 and signature == _INPUTS
+        rewrites = rewrites_to_bfloat16(self.precision) and signature == _INPUTS
         return compile_graph(function, signature, rewrites, as_numpy)
 
 

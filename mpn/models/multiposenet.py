@@ -152,6 +152,8 @@ class Networks:
         """
         model_dir = model_folder(model_dir)
         networks = cls(load_config(model_dir))
+        if networks.config.refiner_share is not None and set(parts) != {"keypoints"}:
+            raise UserError(f"{model_dir} is a refinement network, which finds nobody by itself: pass it to --refine")
         for part in PARTS:
             if part in parts:
                 networks.load_part(part, model_dir)

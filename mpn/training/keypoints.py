@@ -10,7 +10,7 @@ from mpn.arguments import with_longest_side
 from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
 from mpn.data.coco import load_partial
 from mpn.data.keypoint_pipeline import keypoint_dataset
-from mpn.data.patches import PatchAugmentation
+from mpn.data.patches import PatchAugmentation, people_alone
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
 from mpn.models.backbone import freeze_batch_normalization, freeze_up_to, load_backbone_weights
@@ -34,11 +34,13 @@ def train_keypoints(options):
     Raises:
         UserError: what a user can put right; see `mpn.training.loop.train` too.
     """
-    if options.image_size % 32:
-        raise UserError(f"--image-size must be a multiple of 32, not {options.image_size}")
+    _check(options)
     check_fresh(options, "keypoints")
     training, validation = training_and_validation(options, keep=lambda record: len(record.boxes) > 0)
     partial = load_partial(options.partial) if options.partial else []
+    if options.refiner:
+        training, validation, partial = (people_alone(records) for records in (training, validation, partial))
+        _check_people(training, validation)
     config = _configuration(options)
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
@@ -93,6 +95,21 @@ def train_keypoints(options):
     )
 
 
+def _check(options):
+    if options.image_size % 32:
+        raise UserError(f"--image-size must be a multiple of 32, not {options.image_size}")
+    if options.refiner and options.framing != "person":
+        raise UserError(f"--refiner sees one person at a time: leave out --framing {options.framing}")
+    if options.refiner and options.inference_size:
+        raise UserError("--refiner works on crops of --image-size: leave out --inference-size")
+
+
+def _check_people(training, validation):
+    for name, people in (("train", training), ("validate", validation)):
+        if not people:
+            raise UserError(f"there is nobody with five labelled keypoints to {name} a refinement network on")
+
+
 def _configuration(options):
     """The model directory's configuration: stored when resuming, else the command line's on top of a PRN's."""
     path = pathlib.Path(options.model) / CONFIG_FILE
@@ -102,6 +119,9 @@ def _configuration(options):
     names = {field.name for field in dataclasses.fields(ModelConfig)} - {"image_size"}
     given = {key: value for key, value in vars(options).items() if key in names}
     given["folded"] = options.batch_normalization == "folded"
+    if options.refiner:
+        square = (options.image_size, options.image_size)
+        return base.replace(**given, image_size=square, refiner_share=options.person_share)
     return base.replace(**given, image_size=options.inference_size or with_longest_side(options.image_size))
 
 

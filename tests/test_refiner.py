@@ -1,0 +1,226 @@
+"""The refinement network: its samples, its crops and coordinates, and the options that train and use it."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from runs import assert_one_sentence, call, exit_of, keypoint_arguments
+
+import demo
+import evaluate
+import train_keypoints
+from mpn import MultiPoseNet
+from mpn.config import ModelConfig, load_config
+from mpn.data.coco import load_coco
+from mpn.data.patches import PatchAugmentation, patch_map, people_alone
+from mpn.errors import UserError
+from mpn.inference.refiner import Refined, Refiner
+from mpn.people import Person
+
+SIDE, SHARE = 96, 0.75
+
+
+class BrightSpots:
+    """Stands in for Networks: every keypoint's heatmap is the image's red channel, in 0-1."""
+
+    config = ModelConfig(image_size=(SIDE, SIDE), refiner_share=SHARE)
+
+    def keypoint_model(self, supervised):
+        assert not supervised
+        images = keras.Input((None, None, 3))
+        red = keras.layers.Conv2D(18, 1, use_bias=False, name="heatmaps")
+        outputs = {"heatmaps": red(keras.layers.AveragePooling2D(4)(images))}
+        kernel = np.zeros((1, 1, 3, 18), np.float32)
+        kernel[0, 0, 0] = 1 / 255
+        red.set_weights([kernel])
+        return keras.Model(images, outputs)
+
+
+def spot(image, x, y, sigma, height=255):
+    """Draws a Gaussian at continuous pixel coordinates."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+    value = height * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
+    image[..., 0] = np.maximum(image[..., 0], value.astype(np.uint8))
+
+
+def person(box, box_score=0.8, confidence=0.5):
+    centre = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, confidence]
+    return Person(np.float32(box), box_score, np.float32([centre] * 17), box_score * confidence)
+
+
+@pytest.mark.parametrize("box", [(40, 30, 100, 190), (300, 220, 420, 280), (10, 10, 34, 42)])
+def test_keypoints_come_back_to_the_image(box):
+    """A spot in the box is found where it is: to a quarter of a cell of the crop."""
+    image = np.zeros((300, 500, 3), np.uint8)
+    scale = SHARE * SIDE / max(box[2] - box[0], box[3] - box[1])
+    x, y = box[0] + 0.3 * (box[2] - box[0]), box[1] + 0.6 * (box[3] - box[1])
+    spot(image, x, y, 7 / scale)
+    found = Refiner(BrightSpots(), "float32").keypoints(image, np.float32([box]))
+    assert found.shape == (1, 17, 3) and found.dtype == np.float32
+    np.testing.assert_allclose(found[0, :, :2] * scale, np.tile([x * scale, y * scale], (17, 1)), atol=1)
+    assert (found[..., 2] > 0.8).all()
+
+
+def test_everybody_is_found_however_many_there_are():
+    image = np.zeros((80, 2000, 3), np.uint8)
+    boxes = np.float32([[50 * i + 5, 10, 50 * i + 45, 70] for i in range(35)])
+    for i in range(35):
+        spot(image, 50 * i + 15 + i % 20, 40, 4)
+    found = Refiner(BrightSpots(), "float32").keypoints(image, boxes)
+    np.testing.assert_allclose(found[:, 0, 0], [50 * i + 15 + i % 20 for i in range(35)], atol=1)
+
+
+def test_refined_people_are_in_order_of_their_new_scores():
+    image = np.zeros((200, 800, 3), np.uint8)
+    spot(image, 60, 100, 10, height=100)
+    spot(image, 260, 100, 10, height=250)
+    first, second = person((20, 40, 100, 160), 0.9), person((220, 40, 300, 160), 0.8)
+    nobody = person((620, 40, 690, 160), 0.7, confidence=0.04)
+    people = Refiner(BrightSpots(), "float32").refine(image, [first, second, nobody])
+    assert [p.box_score for p in people] == [0.8, 0.9, 0.7]
+    for found, x in zip(people[:2], (260, 60), strict=True):
+        np.testing.assert_allclose(found.keypoints[:, :2], np.tile([x, 100], (17, 1)), atol=1)
+        assert found.score == pytest.approx(found.box_score * found.keypoints[:, 2].mean(), abs=1e-6)
+    assert people[2].score == 0
+    np.testing.assert_array_equal(people[2].keypoints, nobody.keypoints)
+    assert Refiner(BrightSpots(), "float32").refine(image, []) == []
+
+
+def test_crops_are_those_of_training(make_record):
+    record = make_record({"box": (40, 30, 100, 130), "keypoints": {i: (50, 60, 2) for i in range(5)}})
+    augmentation = PatchAugmentation(person_share=SHARE).without_jitter()
+    trained = patch_map(record, SIDE, augmentation, 0, np.random.default_rng(0))
+    np.testing.assert_allclose(Refiner(BrightSpots())._crop(record.boxes[0]), trained, atol=1e-5)
+
+
+def test_shift_moves_people_from_the_middle(make_record):
+    record = make_record({"box": (40, 30, 100, 130), "keypoints": {i: (50, 60, 2) for i in range(5)}})
+    rng = np.random.default_rng(0)
+    shifted = PatchAugmentation(rotation=0, scale=(1, 1), mirror=0, shift=0.1)
+    moves = []
+    for _ in range(200):
+        matrix = patch_map(record, SIDE, shifted, 0, rng)
+        moves.append(matrix[:, :2] @ (70, 80) + matrix[:, 2] - SIDE / 2)
+    moves = np.array(moves)
+    assert np.abs(moves).max() <= 0.1 * SIDE and (np.abs(moves).max(axis=0) > 0.09 * SIDE).all()
+    assert (moves.min(axis=0) < -0.09 * SIDE).all()
+    with pytest.raises(UserError, match="shift must be in"):
+        PatchAugmentation(shift=1.5)
+
+
+def test_samples_are_of_one_person_each(make_record):
+    points = {i: (50 + i, 60, 2) for i in range(5)}
+    record = make_record(
+        {"box": (40, 30, 100, 130), "keypoints": points},
+        {"box": (0, 0, 20, 20), "keypoints": {0: (5, 5, 2)}},
+        {"box": (20, 0, 120, 120), "keypoints": points, "crowd": True},
+        {"box": (60, 30, 150, 140), "keypoints": points},
+    )
+    alone = people_alone([record, make_record(), record])
+    assert [one.boxes.tolist() for one in alone] == [[[40, 30, 100, 130]], [[60, 30, 150, 140]]] * 2
+    assert all(one.width == record.width and len(one.keypoints) == 1 for one in alone)
+
+
+@pytest.fixture(scope="module")
+def refiner(tiny_coco, tmp_path_factory):
+    """A refinement network after two steps of training; tests must not change it."""
+    model = tmp_path_factory.mktemp("refiner") / "model"
+    more = ("--refiner", "--person-share", 0.7, "--shift", 0.05, "--epochs", 1)
+    call(train_keypoints, keypoint_arguments(tiny_coco, model, *more))
+    return model
+
+
+def test_training_leaves_a_refinement_network(refiner, tiny_coco):
+    config = load_config(refiner)
+    assert config.refiner_share == 0.7 and config.image_size == (64, 64)
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    keypoints = Refiner.load(refiner).keypoints(image, np.float32([[10, 10, 60, 90], [0, 0, 128, 96]]))
+    assert keypoints.shape == (2, 17, 3) and np.isfinite(keypoints).all()
+    with pytest.raises(UserError, match="is a refinement network"):
+        MultiPoseNet.load(refiner)
+    people = sum(len(people_alone([record])) for record in load_coco(tiny_coco, "train"))
+    assert people > 0  # else the run above has refused
+
+
+def test_other_models_are_no_refinement_networks(stage_1, tmp_path):
+    with pytest.raises(UserError, match=r"train_keypoints.py --refiner") as error:
+        Refiner.load(stage_1)
+    assert str(stage_1) in str(error.value)
+    with pytest.raises(UserError, match="missing"):
+        Refiner.load(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--refiner", "--framing", "image"), "--framing image"),
+        (("--refiner", "--inference-size", 64), "--inference-size"),
+    ],
+)
+def test_what_no_refinement_network_takes(tiny_coco, tmp_path, capsys, more, words):
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, tmp_path / "model", *more), capsys)
+    assert code == 1 and words in error
+    assert_one_sentence(error)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture
+def whole_model(monkeypatch, refiner):
+    """Makes `MultiPoseNet.load` give a model that finds one person in every image; gives what it loads from."""
+
+    class FindsOne:
+        precision, nms_threshold, square, assignment = "float32", 0.3, False, "greedy"
+        config = ModelConfig(image_size=(64, 96))
+
+        def predict(self, image, with_silhouettes=False):
+            from mpn.people import SilhouetteMap
+
+            people = [person((10, 10, 60, 80))]
+            return (people, SilhouetteMap(np.zeros((24, 32)), image.shape[:2])) if with_silhouettes else people
+
+    monkeypatch.setattr(MultiPoseNet, "load", lambda *_, **__: FindsOne())
+    return "mine"
+
+
+def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch):
+    moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
+    monkeypatch.setattr(Refiner, "keypoints", lambda self, image, boxes: moved)
+    output = tmp_path / "out"
+    arguments = ["--coco", tiny_coco, "--model", whole_model, "--refine", refiner, "--output", output]
+    evaluate.main([str(word) for word in [*arguments, "--metrics", tmp_path / "m.json"]])
+    results = json.loads((output / "person_keypoints_val2017_mpn_results.json").read_text())
+    assert results and all(result["keypoints"][:2] == [19.5, 29.5] for result in results)
+    assert json.loads((tmp_path / "m.json").read_text())["settings"]["refine"] == str(refiner)
+
+
+def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
+    moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
+    monkeypatch.setattr(Refiner, "keypoints", lambda self, image, boxes: moved)
+    assert demo.main(["--model", whole_model, "--refine", str(refiner), "--output", str(tmp_path)]) == 0
+    (people,) = (json.loads(path.read_text())["people"] for path in tmp_path.glob("*.json"))
+    assert [(p["x"], p["y"]) for p in people[0]["keypoints"]] == [(20, 30)] * 17
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--boxes", "ground-truth"), "--boxes must be network"),
+        (("--runtime",), "leave out --refine"),
+        (("--prn-clusters", "x.png"), "leave out --curves, --errors and --refine"),
+        (("--voc", "x"), "leave out --refine"),
+    ],
+)
+def test_what_is_not_refined(refiner, tiny_coco, tmp_path, capsys, more, words):
+    arguments = ["--coco", tiny_coco, "--model", refiner, "--refine", refiner, "--output", tmp_path / "out", *more]
+    code, error = exit_of(evaluate, arguments, capsys)
+    assert code == 1 and words in error
+    assert_one_sentence(error)
+
+
+def test_a_refined_model_is_like_the_model():
+    model = type("Model", (), {"precision": "float32", "oks_threshold": 0.5})()
+    refined = Refined(model, None)
+    assert refined.precision == "float32" and refined.oks_threshold == 0.5
+    with pytest.raises(AttributeError):
+        _ = refined.nothing_of_the_kind
