@@ -36,6 +36,12 @@ def main(argv=None):
     )
     config.add_argument("--backbone-weights", default="imagenet", help="imagenet (downloads), none, or a local .h5")
     config.add_argument(
+        "--initial-model",
+        metavar="DIR",
+        help="start from the backbone and keypoint subnet of this model directory, or of a model that comes with the "
+        "package, and take its architecture too, instead of --backbone-weights and the options above",
+    )
+    config.add_argument(
         "--batch-normalization",
         choices=("auto", "train", "frozen", "folded"),
         default="auto",

@@ -15,6 +15,7 @@ from runs import (
     assert_same_log,
     assert_same_training,
     call,
+    datasets_of,
     exit_of,
     keypoint_arguments,
     log_of,
@@ -167,3 +168,28 @@ def test_stage_1_trains_on_two_devices_as_on_one(tiny_coco, stage_1, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_log(stage_1, tmp_path / "model", "keypoints")
     Networks.load(tmp_path / "model", ("keypoints",))
+
+
+def test_a_run_can_start_from_another_model(tiny_coco, stage_1, tmp_path, monkeypatch):
+    """Its weights and its architecture, whatever the options say; the image size is the run's own."""
+    stages = []
+    monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: stages.append(stage))
+    model = tmp_path / "model"
+    more = ("--initial-model", stage_1, "--image-size", 96, "--refiner", "--keypoint-channels", 99)
+    call(train_keypoints, keypoint_arguments(tiny_coco, model, *more))
+    (stage,) = stages
+    stage.save_best()
+    config = load_config(model)
+    assert (config.width, config.keypoint_channels) == (0.35, 16)
+    assert (config.image_size, config.refiner_share) == ((96, 96), 0.6)
+    before, after = (datasets_of(weights_file(folder, "keypoints")) for folder in (stage_1, model))
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
+
+
+def test_a_model_to_start_from_must_exist(tiny_coco, tmp_path, capsys):
+    arguments = keypoint_arguments(tiny_coco, tmp_path / "model", "--initial-model", tmp_path / "missing")
+    code, error = exit_of(train_keypoints, arguments, capsys)
+    assert code == 1 and "missing" in error
+    assert_one_sentence(error)

@@ -7,7 +7,7 @@ import pathlib
 import keras
 
 from mpn.arguments import with_longest_side
-from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
+from mpn.config import CONFIG_FILE, ModelConfig, load_config, model_folder, save_section
 from mpn.data.coco import load_partial
 from mpn.data.keypoint_pipeline import keypoint_dataset
 from mpn.data.patches import PatchAugmentation, people_alone
@@ -46,7 +46,9 @@ def train_keypoints(options):
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
     with strategy_scope():
         networks = Networks(config)
-        if not options.resume:
+        if options.initial_model and not options.resume:
+            networks.load_part("keypoints", model_folder(options.initial_model))
+        elif not options.resume:
             load_backbone_weights(networks.backbone, options.backbone_weights, config.width)
         if _frozen_normalization(options):
             freeze_batch_normalization(networks.backbone)
@@ -111,18 +113,25 @@ def _check_people(training, validation):
 
 
 def _configuration(options):
-    """The model directory's configuration: stored when resuming, else the command line's on top of a PRN's."""
+    """The model directory's configuration.
+
+    The stored one when resuming; else what the command line says, or the model to start from, and the PRN of the
+    model directory where stage 3 came first.
+    """
     path = pathlib.Path(options.model) / CONFIG_FILE
     if options.resume:
         return load_config(options.model)
     base = load_config(options.model) if path.exists() else ModelConfig()
-    names = {field.name for field in dataclasses.fields(ModelConfig)} - {"image_size"}
-    given = {key: value for key, value in vars(options).items() if key in names}
-    given["folded"] = options.batch_normalization == "folded"
+    given = {"image_size": options.inference_size or with_longest_side(options.image_size), "refiner_share": None}
     if options.refiner:
-        square = (options.image_size, options.image_size)
-        return base.replace(**given, image_size=square, refiner_share=options.person_share)
-    return base.replace(**given, image_size=options.inference_size or with_longest_side(options.image_size))
+        given |= {"image_size": (options.image_size, options.image_size), "refiner_share": options.person_share}
+    if options.initial_model:
+        architecture = dataclasses.asdict(load_config(options.initial_model))
+        names = {name for name in architecture if not name.startswith("prn_")} - set(given)
+        return base.replace(**given, **{name: architecture[name] for name in names})
+    names = {field.name for field in dataclasses.fields(ModelConfig)} - set(given)
+    given |= {key: value for key, value in vars(options).items() if key in names}
+    return base.replace(**given, folded=options.batch_normalization == "folded")
 
 
 def _frozen_normalization(options):
