@@ -11,6 +11,9 @@ import argparse
 import mpn.cli
 from mpn.arguments import ImageSize, add_view_options, natural, share
 
+# Least pose score of a person that is drawn and written.
+THRESHOLD = 0.3
+
 
 def main(argv=None):
     """Parses the command line and runs the demo; returns the exit status, 1 where a file was skipped."""
@@ -64,7 +67,7 @@ def _parser():
     parser.add_argument(
         "--model",
         metavar="DIR",
-        default="models/multiposenet",
+        default="small",
         help="model directory, or the name of a model that comes with the package (default: %(default)s)",
     )
     parser.add_argument(
@@ -86,7 +89,7 @@ def _parser():
     parser.add_argument(
         "--threshold",
         type=share,
-        default=0.3,
+        default=THRESHOLD,
         metavar="SCORE",
         help="least pose score of a person that is drawn and written, 0 to 1 (default: %(default)s)",
     )

@@ -291,7 +291,7 @@ def test_command_line_reaches_run_demo(monkeypatch):
     network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False, "crops": 1}
     network["refine"] = None
     defaults = {"threshold": 0.3, "show": False, "fields": False, "rle": False, **network}
-    assert plain == ([], "results", "models/multiposenet") and first == defaults
+    assert plain == ([], "results", "small") and first == defaults
     assert args == (["a.jpg", "b"], "o", "m")
     changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}
     assert second == {**defaults, **changes}
@@ -305,7 +305,7 @@ def test_command_line_reaches_run_camera(monkeypatch, capsys):
     demo.main(["--camera", "0", "--threshold", "0.5", "--mirror", "--refine", "r"])
     options = {"threshold": 0.5, "image_size": None, "precision": "auto", "scales": (1.0,), "mirror": True, "crops": 1}
     options["refine"] = "r"
-    assert calls == [((0, "models/multiposenet"), options)]
+    assert calls == [((0, "small"), options)]
     for extra in ("a.jpg", "--show", "--fields", "--rle"):
         with pytest.raises(SystemExit) as caught:
             demo.main(["--camera", "1", extra])
