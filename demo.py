@@ -12,7 +12,7 @@ import mpn.cli
 from mpn.arguments import ImageSize, add_view_options, natural, share
 
 # Least pose score of a person that is drawn and written.
-THRESHOLD = 0.3
+THRESHOLD = 0.2
 
 
 def main(argv=None):

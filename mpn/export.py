@@ -1,4 +1,4 @@
-"""Makes a small model directory for inference: `python -m mpn.export models/r50 small/r50`.
+"""Makes a small model directory for inference: `python -m mpn.export models/r50 compact/r50`.
 
 It holds the parts that the source has, without what only training needs; in float16 half as large.
 """

@@ -290,7 +290,7 @@ def test_command_line_reaches_run_demo(monkeypatch):
     (plain, first), (args, second), (_, third) = calls
     network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False, "crops": 1}
     network["refine"] = None
-    defaults = {"threshold": 0.3, "show": False, "fields": False, "rle": False, **network}
+    defaults = {"threshold": demo.THRESHOLD, "show": False, "fields": False, "rle": False, **network}
     assert plain == ([], "results", "small") and first == defaults
     assert args == (["a.jpg", "b"], "o", "m")
     changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}

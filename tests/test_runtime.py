@@ -263,6 +263,7 @@ def test_the_numbers_of_people_that_the_paper_names_are_timed():
         (["--runtime", "--scales", "0.5,1"], "--scales"),
         (["--runtime", "--mirror"], "--mirror"),
         (["--runtime", "--crops", "2"], "--crops"),
+        (["--runtime", "--oks-threshold", "0.5"], "--oks-threshold"),
         (["--runtime", "--model", "nowhere"], "nowhere"),
     ],
 )

@@ -110,6 +110,8 @@ def _check(options):
     for name in ("prn_clusters", "refine"):
         if getattr(options, name):
             raise UserError(f"--runtime only times a model: leave out --{name.replace('_', '-')}")
+    if options.oks_threshold is not None:
+        raise UserError("--runtime times a model without OKS-NMS: leave out --oks-threshold")
     if options.mirror or options.crops > 1 or tuple(options.scales) != (1.0,):
         raise UserError(
             "--runtime times one pass of the network: leave out --scales, --mirror and --crops, whose cost "

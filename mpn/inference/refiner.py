@@ -130,6 +130,8 @@ class Refined:
         self.refiner = refiner
 
     def __getattr__(self, name):
+        if name == "model":  # not there yet in a copy that is being made
+            raise AttributeError(name)
         return getattr(self.model, name)
 
     def predict(self, image, with_silhouettes=False):

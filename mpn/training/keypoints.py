@@ -104,6 +104,8 @@ def _check(options):
         raise UserError(f"--refiner sees one person at a time: leave out --framing {options.framing}")
     if options.refiner and options.inference_size:
         raise UserError("--refiner works on crops of --image-size: leave out --inference-size")
+    if options.refiner and options.paste:
+        raise UserError("--refiner learns to find one person a crop, and --paste adds another: leave it out")
 
 
 def _check_people(training, validation):
@@ -120,7 +122,11 @@ def _configuration(options):
     """
     path = pathlib.Path(options.model) / CONFIG_FILE
     if options.resume:
-        return load_config(options.model)
+        stored = load_config(options.model)
+        if (stored.refiner_share is not None) != options.refiner:
+            kind, mend = ("a refinement network", "add") if stored.refiner_share else ("no refinement network", "drop")
+            raise UserError(f"{options.model} is {kind}: {mend} --refiner to resume it")
+        return stored
     base = load_config(options.model) if path.exists() else ModelConfig()
     given = {"image_size": options.inference_size or with_longest_side(options.image_size), "refiner_share": None}
     if options.refiner:

@@ -1,0 +1,58 @@
+"""The model that comes with the package: its size, what it finds on a photograph, and its AP on COCO images."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import skimage.data
+
+import demo
+import evaluate
+from mpn import MultiPoseNet
+from mpn.config import PRETRAINED
+from mpn.skeleton import KEYPOINTS
+
+MPN_COCO = os.environ.get("MPN_COCO")
+
+# Marked by hand on the photograph of 512 x 512 pixels, and how far off a keypoint may be found.
+ASTRONAUT = {
+    "nose": (224, 121, 15),
+    # The eyes are at (247, 103) and (203, 101). In float32 a second box around the head takes them.
+    "left_ear": (272, 127, 20),
+    "right_ear": (176, 119, 20),
+    "left_shoulder": (320, 265, 75),
+    "right_shoulder": (89, 250, 75),
+}
+
+
+def test_weights_are_small():
+    assert sum(path.stat().st_size for path in (PRETRAINED / "small").iterdir()) <= 20e6
+
+
+def test_astronaut():
+    """One person, whose face and shoulders are where a person sees them."""
+    people = MultiPoseNet.load("small", precision="float32").predict(skimage.data.astronaut())
+    found = [person for person in people if person.score >= demo.THRESHOLD]
+    assert len(found) == 1
+    for name, (x, y, distance) in ASTRONAUT.items():
+        place = found[0].keypoints[KEYPOINTS.index(name)]
+        assert np.hypot(place[0] - x, place[1] - y) <= distance, (name, place)
+    x1, y1, x2, y2 = found[0].box
+    assert x1 < 89 and x2 > 320 and y1 < 60 and y2 > 400
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
+def test_average_precision(tmp_path):
+    """On 200 photographs of val2017, none of which were trained on or chosen by."""
+    metrics = tmp_path / "metrics.json"
+    arguments = ["--coco", MPN_COCO, "--model", "small", "--precision", "float32"]
+    arguments += ["--output", tmp_path, "--metrics", metrics]
+    evaluate.main([str(word) for word in arguments])
+    figures = json.loads(metrics.read_text())
+    if figures["settings"]["images"] != 200:
+        pytest.skip("MPN_COCO has another val split, whose images may have been trained on")
+    assert figures["keypoints"]["AP"] >= 0.105
+    assert figures["boxes"]["AP"] >= 0.15
+    assert figures["silhouettes"]["IoU"] >= 0.55
