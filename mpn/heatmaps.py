@@ -100,18 +100,19 @@ def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
     offsets = ops.cast(3 * (rows[:, None] % 3) + columns[None, :] % 3, "float32") * _TIE_BREAK
     values = heatmaps + offsets[None, :, :, None]
     is_peak = ops.logical_and(values >= ops.max_pool(values, 3, 1, "same"), heatmaps > threshold)
-    flat = ops.reshape(ops.transpose(heatmaps, (0, 3, 1, 2)), (batch, channels, h * w))
     candidates = ops.where(is_peak, heatmaps, 0.0)
     candidates = ops.reshape(ops.transpose(candidates, (0, 3, 1, 2)), (batch, channels, h * w))
     scores, index = ops.top_k(candidates, max_peaks)
     x, y = index % w, index // w
+    flat = ops.reshape(heatmaps, (-1,))
+    first = ops.arange(batch)[:, None, None] * (h * w * channels) + ops.arange(channels)[None, :, None]
 
     def refined(step, coordinate, size):
         """Place of the maximum along one axis, inside the peak's cell."""
         # At the border the parabola goes through the three outermost cells.
         middle = ops.minimum(ops.maximum(coordinate, 1), size - 2)
         low, centre, high = (
-            ops.log(ops.maximum(ops.take_along_axis(flat, index + (middle - coordinate + side) * step, axis=2), 1e-3))
+            ops.log(ops.maximum(ops.take(flat, first + (index + (middle - coordinate + side) * step) * channels), 1e-3))
             for side in (-1, 0, 1)
         )
         shift = (high - low) / (2 * ops.maximum(2 * centre - low - high, 1e-6))

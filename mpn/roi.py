@@ -3,6 +3,9 @@
 A box is first enlarged by a margin on each side, since COCO boxes come from silhouettes and many keypoints lie outside
 them; it is then stretched onto the grid. Cell (r, c) has its centre at (c + 1/2, r + 1/2) in grid units. Symbols: N
 boxes, K = 17, M candidates a keypoint. All functions take and return Keras tensors and accept numpy arrays.
+
+The PRN is trained on RoIs, (N, 56, 36, K), keypoints last. Grouping keeps each keypoint's map in one piece instead,
+(N, K, 56, 36), which spares it four transpositions an image.
 """
 
 from keras import ops
@@ -51,8 +54,8 @@ def to_grid(positions, boxes):
     return shares * ops.convert_to_tensor([ROI_WIDTH, ROI_HEIGHT], "float32"), inside
 
 
-def encode_rois(positions, scores, boxes, sigma=INPUT_SIGMA):
-    """Grids with a Gaussian on every candidate inside the box: the PRN's input X.
+def encode_maps(positions, scores, boxes, sigma=INPUT_SIGMA):
+    """Grids with a Gaussian on every candidate inside the box: the PRN's input X, keypoints first.
 
     Args:
         positions: (N, K, M, 2) float, x and y in pixels.
@@ -61,15 +64,19 @@ def encode_rois(positions, scores, boxes, sigma=INPUT_SIGMA):
         sigma: standard deviation in cells.
 
     Returns:
-        (N, 56, 36, K) float32 in [0, 1]: sums of Gaussians, cut at 1.
+        (N, K, 56, 36) float32 in [0, 1]: sums of Gaussians, cut at 1.
     """
     grid, inside = to_grid(positions, boxes)
     heights = ops.where(inside, ops.cast(scores, "float32"), 0.0)
     # A sum of separable Gaussians is a matrix product over the candidates.
     across = _gaussian(ROI_WIDTH, grid[..., 0], sigma)
     down = _gaussian(ROI_HEIGHT, grid[..., 1], sigma) * heights[..., None]
-    rois = ops.matmul(ops.transpose(down, (0, 1, 3, 2)), across)
-    return ops.minimum(ops.transpose(rois, (0, 2, 3, 1)), 1.0)
+    return ops.minimum(ops.matmul(ops.transpose(down, (0, 1, 3, 2)), across), 1.0)
+
+
+def encode_rois(positions, scores, boxes, sigma=INPUT_SIGMA):
+    """`encode_maps` as the PRN is trained on it: (N, 56, 36, K) float32."""
+    return ops.transpose(encode_maps(positions, scores, boxes, sigma), (0, 2, 3, 1))
 
 
 def encode_labels(positions, labelled, boxes):
@@ -88,11 +95,11 @@ def encode_labels(positions, labelled, boxes):
     return ops.where(total > 0, labels / ops.maximum(total, 1e-6), 0.0)
 
 
-def window_sums(poses, positions, boxes, window):
+def window_sums(maps, positions, boxes, window):
     """Mass of a PRN output in a square window around each candidate's cell.
 
     Args:
-        poses: (N, 56, 36, K) float, the PRN's output Y.
+        maps: (N, K, 56, 36) float32, the PRN's output Y.
         positions: (N, K, M, 2) float, x and y in pixels.
         boxes: (N, 4) float, the enlarged boxes.
         window: odd side of the window in cells.
@@ -103,23 +110,22 @@ def window_sums(poses, positions, boxes, window):
     grid, inside = to_grid(positions, boxes)
     across = _window(ROI_WIDTH, grid[..., 0], window)
     down = _window(ROI_HEIGHT, grid[..., 1], window)
-    maps = ops.transpose(ops.cast(poses, "float32"), (0, 3, 1, 2))
     sums = ops.sum(ops.matmul(down, maps) * across, axis=-1)
     return ops.where(inside, sums, 0.0)
 
 
-def highest_cells(poses, boxes):
+def highest_cells(maps, boxes):
     """The most probable cell of each keypoint, as a place in the image (§3.5, "only one keypoint selected").
 
     Args:
-        poses: (N, 56, 36, K) float, the PRN's output Y.
+        maps: (N, K, 56, 36) float32, the PRN's output Y.
         boxes: (N, 4) float, the enlarged boxes.
 
     Returns:
         positions: (N, K, 2) float32, centre of that cell in pixels.
         values: (N, K) float32, its value.
     """
-    flat = ops.reshape(ops.transpose(poses, (0, 3, 1, 2)), (-1, poses.shape[-1], ROI_HEIGHT * ROI_WIDTH))
+    flat = ops.reshape(maps, (-1, maps.shape[1], ROI_HEIGHT * ROI_WIDTH))
     values, index = (result[..., 0] for result in ops.top_k(flat, 1))  # faster than `argmax`
     cells = ops.stack([index % ROI_WIDTH, index // ROI_WIDTH], axis=-1)
     shares = (ops.cast(cells, "float32") + 0.5) / ops.convert_to_tensor([ROI_WIDTH, ROI_HEIGHT], "float32")

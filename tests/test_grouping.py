@@ -142,11 +142,11 @@ class Scene:
     def candidates(self):
         return for_each_box(self.peaks, self.scores, len(self.boxes))
 
-    def prn(self, rois):
+    def prn(self, maps):
         """Stands in for the network: each box's output is concentrated around its own person."""
-        assert rois.shape == (2, 56, 36, 17)
+        assert maps.shape == (2, 17, 56, 36)
         boxes = roi.enlarge_boxes(self.boxes, MARGIN)
-        return roi.encode_labels(self.own, np.ones((2, 17)), boxes)
+        return ops.moveaxis(roi.encode_labels(self.own, np.ones((2, 17)), boxes), 3, 1)
 
     def people(self, grouping, prior=None):
         outputs = score_candidates(grouping, self.prn, prior, *self.candidates, self.boxes, MARGIN, WINDOW)
@@ -181,9 +181,9 @@ def test_prn_sees_all_peaks_of_the_enlarged_box():
     scene = Scene()
     seen = []
 
-    def prn(rois):
-        seen.append(ops.convert_to_numpy(rois))
-        return rois
+    def prn(maps):
+        seen.append(ops.convert_to_numpy(maps))
+        return maps
 
     # The first person's nose lies 0.2 of the box's width to the left of it; another's far away.
     scene.peaks[0, 1] = -16, 84
@@ -191,9 +191,9 @@ def test_prn_sees_all_peaks_of_the_enlarged_box():
     score_candidates("prn", prn, None, *scene.candidates, scene.boxes, MARGIN, WINDOW)
     # Box and margin span 113.6 x 238.56 pixels from (-16.8, -35.28).
     column, row = int((-16 + 16.8) / 113.6 * 36), int((84 + 35.28) / 238.56 * 56)
-    assert seen[0][0, row, column, 0] > 0.5
-    assert seen[0][0, :, :4, 1].max() < 0.01
-    assert seen[0][0, :, 30:, 1].max() > 0.5  # and the other's peak at its full height
+    assert seen[0][0, 0, row, column] > 0.5
+    assert seen[0][0, 1, :, :4].max() < 0.01
+    assert seen[0][0, 1, :, 30:].max() > 0.5  # and the other's peak at its full height
 
 
 def test_argmax_takes_the_guesses():

@@ -151,15 +151,6 @@ def test_the_first_gain_makes_a_peak_stand_out():
     np.testing.assert_allclose(gained, np.e**5 / (np.e**5 + 2015), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("pool", "gain"), [(4, True), (1, False)])
-def test_in_bfloat16_the_prn_says_nearly_the_same(pool, gain):
-    networks = Networks(ModelConfig(prn_nodes=16, prn_pool=pool, prn_residual_gain=gain))
-    exact, rounded = (model.predict_on_batch(rois()) for model in (networks.prn, networks.prn_in("bfloat16")))
-    assert rounded.dtype == np.float32
-    np.testing.assert_allclose(rounded, exact, rtol=0.1)
-    np.testing.assert_allclose(rounded.sum(axis=(1, 2)), 1, rtol=1e-4)
-
-
 def test_a_saved_prn_is_the_same_and_knows_its_design(tmp_path):
     config = ModelConfig(prn_nodes=4, prn_pool=4, prn_residual_gain=True)
     networks = Networks(config)

@@ -38,10 +38,10 @@ def test_to_grid_by_hand():
 def test_highest_cells_returns_the_centre_of_the_cell():
     rng = np.random.default_rng(0)
     rows, columns = rng.integers(0, 56, (3, 17)), rng.integers(0, 36, (3, 17))
-    poses = np.full((3, 56, 36, 17), 0.1, np.float32)
+    maps = np.full((3, 17, 56, 36), 0.1, np.float32)
     n, k = np.indices((3, 17))
-    poses[n, rows, columns, k] = 0.5 + k / 100
-    positions, values = numpy_of(roi.highest_cells(poses, RNG_BOXES))
+    maps[n, k, rows, columns] = 0.5 + k / 100
+    positions, values = numpy_of(roi.highest_cells(maps, RNG_BOXES))
     np.testing.assert_allclose(values, 0.5 + k / 100, rtol=1e-6)
     corner, size = RNG_BOXES[:, None, :2], (RNG_BOXES[:, 2:] - RNG_BOXES[:, :2])[:, None]
     centres = corner + (np.stack([columns, rows], axis=-1) + 0.5) / (36, 56) * size
@@ -52,8 +52,8 @@ def test_round_trip_is_within_half_a_cell():
     rng = np.random.default_rng(1)
     corner, size = RNG_BOXES[:, None, None, :2], (RNG_BOXES[:, 2:] - RNG_BOXES[:, :2])[:, None, None]
     positions = (corner + rng.uniform(0, 1, (3, 17, 1, 2)) * size).astype(np.float32)
-    rois = ops.convert_to_numpy(roi.encode_rois(positions, np.ones((3, 17, 1)), RNG_BOXES))
-    found, _ = numpy_of(roi.highest_cells(rois, RNG_BOXES))
+    maps = roi.encode_maps(positions, np.ones((3, 17, 1)), RNG_BOXES)
+    found, _ = numpy_of(roi.highest_cells(maps, RNG_BOXES))
     cells = np.abs(found - positions[:, :, 0]) / size[:, :, 0] * (36, 56)
     assert cells.max() <= 0.5 + 1e-3
     assert cells.max() > 0.4  # a grid is no finer than that
@@ -86,7 +86,7 @@ def test_candidates_add_up_to_at_most_1():
 def test_candidates_outside_are_left_out(point):
     positions, scores = one_candidate(*point)
     assert ops.convert_to_numpy(roi.encode_rois(positions, scores, BOX)).max() == 0
-    assert ops.convert_to_numpy(roi.window_sums(np.ones((1, 56, 36, 17)), positions, BOX, 15)).max() == 0
+    assert ops.convert_to_numpy(roi.window_sums(np.ones((1, 17, 56, 36), np.float32), positions, BOX, 15)).max() == 0
     assert ops.convert_to_numpy(roi.encode_labels(positions[:, :, 0], scores[:, :, 0], BOX)).max() == 0
 
 
@@ -117,7 +117,7 @@ def test_labels_are_distributions():
 @pytest.mark.parametrize("window", [1, 7, 15])
 def test_window_sums_equal_brute_force(window):
     rng = np.random.default_rng(3)
-    poses = rng.uniform(0, 1, (3, 56, 36, 17)).astype(np.float32)
+    maps = rng.uniform(0, 1, (3, 17, 56, 36)).astype(np.float32)
     size = (RNG_BOXES[:, 2:] - RNG_BOXES[:, :2])[:, None, None]
     rows, columns = rng.integers(0, 56, (3, 17, 8)), rng.integers(0, 36, (3, 17, 8))
     rows[..., 0], columns[..., 1] = 0, 0
@@ -125,11 +125,11 @@ def test_window_sums_equal_brute_force(window):
     rows[..., 4], columns[..., 4] = 55, 35
     grid = np.stack([columns, rows], axis=-1) + rng.uniform(0.05, 0.95, (3, 17, 8, 2))
     positions = (RNG_BOXES[:, None, None, :2] + grid / (36, 56) * size).astype(np.float32)
-    sums = ops.convert_to_numpy(roi.window_sums(poses, positions, RNG_BOXES, window))
+    sums = ops.convert_to_numpy(roi.window_sums(maps, positions, RNG_BOXES, window))
     half = window // 2
     for n, k, m in np.ndindex(3, 17, 8):
         r, c = rows[n, k, m], columns[n, k, m]
-        patch = poses[n, max(r - half, 0) : r + half + 1, max(c - half, 0) : c + half + 1, k]
+        patch = maps[n, k, max(r - half, 0) : r + half + 1, max(c - half, 0) : c + half + 1]
         assert sums[n, k, m] == pytest.approx(patch.sum(), rel=1e-4)
 
 
@@ -138,9 +138,10 @@ def test_no_boxes():
     assert roi.enlarge_boxes(boxes, 0.2).shape == (0, 4)
     assert roi.encode_rois(positions, scores, boxes).shape == (0, 56, 36, 17)
     assert roi.encode_labels(positions[:, :, 0], scores[:, :, 0], boxes).shape == (0, 56, 36, 17)
-    poses = np.zeros((0, 56, 36, 17), np.float32)
-    assert roi.window_sums(poses, positions, boxes, 15).shape == (0, 17, 4)
-    found, values = roi.highest_cells(poses, boxes)
+    maps = np.zeros((0, 17, 56, 36), np.float32)
+    assert roi.encode_maps(positions, scores, boxes).shape == maps.shape
+    assert roi.window_sums(maps, positions, boxes, 15).shape == (0, 17, 4)
+    found, values = roi.highest_cells(maps, boxes)
     assert found.shape == (0, 17, 2) and values.shape == (0, 17)
 
 
@@ -149,10 +150,10 @@ def test_boxes_without_area_give_finite_values():
     boxes = roi.enlarge_boxes(boxes, 0.21)
     positions = np.tile(np.array([[50, 60], [1300, 700]], np.float32), (2, 17, 1, 1))
     scores = np.ones((2, 17, 2), np.float32)
-    rois = ops.convert_to_numpy(roi.encode_rois(positions, scores, boxes))
+    maps = ops.convert_to_numpy(roi.encode_maps(positions, scores, boxes))
     labels = ops.convert_to_numpy(roi.encode_labels(positions[:, :, 0], scores[:, :, 0], boxes))
-    sums = ops.convert_to_numpy(roi.window_sums(rois, positions, boxes, 15))
-    found, values = numpy_of(roi.highest_cells(rois, boxes))
-    for array in (rois, labels, sums, found, values):
+    sums = ops.convert_to_numpy(roi.window_sums(maps, positions, boxes, 15))
+    found, values = numpy_of(roi.highest_cells(maps, boxes))
+    for array in (maps, labels, sums, found, values):
         assert np.isfinite(array).all()
     assert (sums[..., 1] == 0).all()

@@ -124,7 +124,7 @@ def prn_poses(model, people):
         rois = encode_rois(positions, scores, enlarge_boxes(boxes, model.config.prn_margin))
         # The grid itself as the box, so that cells are the unit.
         grids = np.tile(np.array([0, 0, ROI_WIDTH, ROI_HEIGHT], np.float32), (len(boxes), 1))
-        cells, values = highest_cells(model.prn(rois, training=False), grids)
+        cells, values = highest_cells(np.moveaxis(model.prn(rois, training=False), 3, 1), grids)
         poses[rows], weights[rows] = cells, np.asarray(values) >= SURE
     return poses, weights, people.boxes[targets]
 

@@ -53,7 +53,7 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
 
     Args:
         grouping: one of GROUPINGS.
-        prn: keras.Model, used by "prn" and "prn-argmax".
+        prn: function of the PRN on (N, 17, 56, 36) maps, see `mpn.inference.prn`; used by "prn" and "prn-argmax".
         position_prior: (56, 36, 17) float32, used by "ucr" and "geometric".
         positions: (N, K, M, 2) float32, the peaks of each box's image in pixels.
         scores: (N, K, M) float32 in [0, 1], 0 where there is no peak.
@@ -76,17 +76,17 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
         prior = ops.convert_to_tensor(position_prior)
         # Relative to the keypoint's most likely cell, so that scores of keypoints can be compared.
         prior = prior / ops.maximum(ops.max(prior, axis=(0, 1)), 1e-12)
-        prior = ops.ones_like(boxes[:, :1, None, None]) * prior[None]
+        prior = ops.ones_like(boxes[:, :1, None, None]) * ops.transpose(prior, (2, 0, 1))[None]
         likelihood = roi.window_sums(prior, positions, boxes, 1)
         if grouping == "geometric":
             # The largest sum of logarithms is the largest product; a place this unlikely counts as impossible.
             likelihood = ops.maximum(1 + ops.log(ops.maximum(likelihood, _UNLIKELY)) / -math.log(_UNLIKELY), 0.0)
         return scores * likelihood, *roi.highest_cells(prior, boxes)
-    poses = prn(roi.encode_rois(positions, scores, boxes))
-    guesses, guess_scores = roi.highest_cells(poses, boxes)
+    maps = prn(roi.encode_maps(positions, scores, boxes))
+    guesses, guess_scores = roi.highest_cells(maps, boxes)
     if grouping == "prn-argmax":
         return ops.zeros_like(scores), guesses, guess_scores
-    return scores * roi.window_sums(poses, positions, boxes, window), guesses, guess_scores
+    return scores * roi.window_sums(maps, positions, boxes, window), guesses, guess_scores
 
 
 def assignment_of(grouping, prn_assignment):

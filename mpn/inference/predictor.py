@@ -17,6 +17,7 @@ from mpn.inference.grouping import (
     for_each_box,
     score_candidates,
 )
+from mpn.inference.prn import GroupingPRN
 from mpn.inference.views import Augmentation
 from mpn.models.multiposenet import PARTS, Networks
 from mpn.models.person import NMS_THRESHOLD, decode_boxes
@@ -262,7 +263,8 @@ class MultiPoseNet:
         """The PRN, its weights in bfloat16 where that is the precision: half as many bytes to read for each image."""
         if not self.grouping.startswith("prn"):
             return None
-        return self.networks.prn_in("bfloat16") if rewrites_to_bfloat16(self.precision) else self.networks.prn
+        dtype = "bfloat16" if rewrites_to_bfloat16(self.precision) else "float32"
+        return GroupingPRN(self.networks.prn, self.config.prn_pool, dtype)
 
     def _forward(self, images):
         """Graph of the single forward pass; see `Networks.forward`."""

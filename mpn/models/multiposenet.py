@@ -69,17 +69,6 @@ class Networks:
         """keras.Model, RoIs to poses; see `build_prn`."""
         return self._build_prn()
 
-    def prn_in(self, dtype):
-        """A copy of the PRN whose weights are stored and multiplied in another dtype, "bfloat16" say."""
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(dtype)
-        try:
-            copy = self._build_prn()
-        finally:
-            keras.config.set_dtype_policy(before)
-        copy.set_weights(self.prn.get_weights())
-        return copy
-
     def _build_prn(self):
         config = self.config
         return build_prn(

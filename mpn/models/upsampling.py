@@ -24,7 +24,7 @@ class BilinearUpsampling(layers.Layer):
         batch, height, width, channels = (
             dynamic if static is None else static for dynamic, static in zip(ops.shape(maps), maps.shape, strict=True)
         )
-        rows, columns = (self._weights(side, maps.dtype) for side in (height, width))
+        rows, columns = (bilinear_weights(side, self.factor, maps.dtype) for side in (height, width))
         tall = ops.matmul(rows, ops.reshape(maps, (batch, height, width * channels)))
         tall = ops.reshape(tall, (batch * height * self.factor, width, channels))
         shape = (batch, height * self.factor, width * self.factor, channels)
@@ -37,9 +37,14 @@ class BilinearUpsampling(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
 
-    def _weights(self, size, dtype):
-        """(factor size, size): what each input cell contributes to each output cell along one axis."""
-        cells = ops.cast(ops.arange(size), "float32")
-        centres = (ops.cast(ops.arange(size * self.factor), "float32") + 0.5) / self.factor - 0.5
-        centres = ops.clip(centres, 0.0, ops.cast(size - 1, "float32"))
-        return ops.cast(ops.maximum(1 - ops.abs(centres[:, None] - cells), 0.0), dtype)
+
+def bilinear_weights(size, factor, dtype="float32"):
+    """What each of `size` cells contributes to each of `factor` times as many along one axis, see above.
+
+    Returns:
+        (factor size, size) tensor; rows sum to 1.
+    """
+    cells = ops.cast(ops.arange(size), "float32")
+    centres = (ops.cast(ops.arange(size * factor), "float32") + 0.5) / factor - 0.5
+    centres = ops.clip(centres, 0.0, ops.cast(size - 1, "float32"))
+    return ops.cast(ops.maximum(1 - ops.abs(centres[:, None] - cells), 0.0), dtype)
