@@ -9,10 +9,7 @@ Examples:
 import argparse
 
 import mpn.cli
-from mpn.arguments import ImageSize, add_view_options, natural, share
-
-# Least pose score of a person that is drawn and written.
-THRESHOLD = 0.2
+from mpn.arguments import LEAST_POSE_SCORE, ImageSize, add_view_options, natural, share
 
 
 def main(argv=None):
@@ -89,7 +86,7 @@ def _parser():
     parser.add_argument(
         "--threshold",
         type=share,
-        default=THRESHOLD,
+        default=LEAST_POSE_SCORE,
         metavar="SCORE",
         help="least pose score of a person that is drawn and written, 0 to 1 (default: %(default)s)",
     )

@@ -3,6 +3,9 @@
 import argparse
 import os
 
+# Least pose score of a person that the demo draws and writes.
+LEAST_POSE_SCORE = 0.2
+
 
 def positive_int(text):
     """argparse type: an integer of 1 or more."""

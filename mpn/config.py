@@ -43,6 +43,7 @@ class ModelConfig:
             scale that respects both. A refinement network has square crops.
         refiner_share: longer side of a person's box as a share of the crop's, where this is a refinement network
             (§4.2), which finds the keypoints of one person a crop; None where it is not.
+        refiner_enlargement: largest factor by which a refinement network's crops enlarge the image.
 
     Raises:
         UserError: a value is out of range; the message quotes it.
@@ -69,6 +70,7 @@ class ModelConfig:
     prn_assignment: str = "greedy"
     image_size: tuple = (480, 800)
     refiner_share: float | None = None
+    refiner_enlargement: float = 4.0
 
     def __post_init__(self):
         object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
@@ -99,6 +101,9 @@ class ModelConfig:
             "image_size must be a shorter and a longer side of at least 32 pixels": len(self.image_size) == 2
             and 32 <= self.image_size[0] <= self.image_size[1],
             "refiner_share must be above 0 and up to 1": self.refiner_share is None or 0 < self.refiner_share <= 1,
+            "refiner_enlargement must be positive": self.refiner_enlargement > 0,
+            "a refinement network's image_size must be a square of a multiple of 32": self.refiner_share is None
+            or (self.image_size[0] == self.image_size[1] and self.image_size[0] % 32 == 0),
         }
         for sentence, holds in checks.items():
             if not holds:
@@ -126,19 +131,21 @@ class ModelConfig:
 
 
 def model_folder(name_or_path):
-    """Path of a model directory: that folder where it exists, or else the shipped model of that name.
+    """Path of a model directory: that folder where it holds a model, or else the shipped model of that name.
 
     Args:
-        name_or_path: a path, or the name of a folder in `mpn/pretrained`.
+        name_or_path: a path, or the name of a folder in `mpn/pretrained`. A folder of such a name that holds no
+            config.json does not hide the shipped model.
 
     Raises:
         UserError: there is neither; the message says which models are shipped.
     """
-    if pathlib.Path(name_or_path).is_dir():
-        return pathlib.Path(name_or_path)
+    folder = pathlib.Path(name_or_path)
     shipped = {path.parent.name: path.parent for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
-    if str(name_or_path) in shipped:
+    if str(name_or_path) in shipped and not (folder / CONFIG_FILE).exists():
         return shipped[str(name_or_path)]
+    if folder.is_dir():
+        return folder
     raise UserError(
         f"{name_or_path} is neither a folder nor a model that comes with this package "
         f"({', '.join(shipped) or 'there is none'}): check the name, or run train_keypoints.py --model {name_or_path}"

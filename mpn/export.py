@@ -38,7 +38,7 @@ def export_model(source, target, storage="float16", overwrite=False):
     if not parts:
         raise UserError(f"{source} holds no weights to export: run train_keypoints.py or train_prn.py --model {source}")
     # The fingerprint in the person weights is that of the backbone, which "keypoints" brings.
-    networks = Networks.load(source, (*parts, "keypoints") if "person" in parts else parts)
+    networks = Networks.load(source, (*parts, "keypoints") if "person" in parts else parts, refiner=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".tmp-{os.getpid()}-{target.name}")
     old = target.with_name(f".old-{os.getpid()}-{target.name}")

@@ -14,7 +14,6 @@ INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16")
 
 _ONEDNN_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 
-
 # Linux' names of the instructions that multiply bfloat16 numbers: Intel's AMX, and AVX-512's, which AMD has, too.
 _BFLOAT16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 

@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 from skimage import data
 
 import demo
+from mpn.arguments import LEAST_POSE_SCORE
 from mpn.errors import UserError
 from mpn.images import read_image, write_image
 from mpn.inference.demo import run_demo
@@ -290,7 +291,7 @@ def test_command_line_reaches_run_demo(monkeypatch):
     (plain, first), (args, second), (_, third) = calls
     network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False, "crops": 1}
     network["refine"] = None
-    defaults = {"threshold": demo.THRESHOLD, "show": False, "fields": False, "rle": False, **network}
+    defaults = {"threshold": LEAST_POSE_SCORE, "show": False, "fields": False, "rle": False, **network}
     assert plain == ([], "results", "small") and first == defaults
     assert args == (["a.jpg", "b"], "o", "m")
     changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}

@@ -256,6 +256,8 @@ def test_a_folder_wins_over_a_shipped_model(shipped, tmp_path):
     config_module.save_config(TINY.replace(prn_nodes=3), tmp_path / "here" / "one")
     assert load_config("one").prn_nodes == 3
     assert load_config(shipped / "one").prn_nodes == 16
+    (tmp_path / "here" / "two").mkdir()  # but not one that holds no model
+    assert model_folder("two") == shipped / "two"
 
 
 @pytest.mark.parametrize("name", ["three", "../pretrained/one", "models/one", "*"])

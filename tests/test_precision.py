@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from mpn.precision import multiplies_bfloat16
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -32,3 +34,19 @@ def test_pipelines_stay_in_float32_where_models_do_not():
     assert pipeline < 1e-6
     if multiplies_bfloat16():  # elsewhere oneDNN may leave matrices as they are
         assert graph > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("flags", "multiplies"),
+    [
+        ("fpu avx512f avx512_bf16 avx512_vnni", True),
+        ("fpu amx_bf16 amx_tile amx_int8", True),
+        ("fpu avx512f amx_tile amx_int8", False),
+        ("fpu avx2 avx512_bf16x", False),
+        (None, False),
+    ],
+)
+def test_which_processors_multiply_bfloat16(monkeypatch, flags, multiplies):
+    monkeypatch.setattr(pathlib.Path, "exists", lambda path: flags is not None)
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda path: f"model name : any\nflags\t\t: {flags}\n")
+    assert multiplies_bfloat16.__wrapped__() is multiplies

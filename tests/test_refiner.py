@@ -10,6 +10,8 @@ from runs import assert_one_sentence, call, exit_of, keypoint_arguments
 import demo
 import evaluate
 import train_keypoints
+import train_person
+import train_prn
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig, load_config
 from mpn.data.patches import PatchAugmentation, patch_map, people_alone
@@ -86,8 +88,9 @@ def test_refined_people_are_in_order_of_their_new_scores():
     assert Refiner(BrightSpots(), "float32").refine(image, []) == []
 
 
-def test_crops_are_those_of_training(make_record):
-    record = make_record({"box": (40, 30, 100, 130), "keypoints": {i: (50, 60, 2) for i in range(5)}})
+@pytest.mark.parametrize("box", [(40, 30, 100, 130), (40, 30, 52, 44)])  # the second is enlarged no more than training
+def test_crops_are_those_of_training(make_record, box):
+    record = make_record({"box": box, "keypoints": {i: (45, 35, 2) for i in range(5)}})
     augmentation = PatchAugmentation(person_share=SHARE).without_jitter()
     trained = patch_map(record, SIDE, augmentation, 0, np.random.default_rng(0))
     np.testing.assert_allclose(Refiner(BrightSpots())._crop(record.boxes[0]), trained, atol=1e-5)
@@ -154,6 +157,8 @@ def test_other_models_are_no_refinement_networks(stage_1, tmp_path):
         (("--refiner", "--framing", "image"), "--framing image"),
         (("--refiner", "--inference-size", 64), "--inference-size"),
         (("--refiner", "--paste", 0.5), "--paste"),
+        (("--refiner", "--person-share", 1.5), "--person-share"),
+        (("--initial-model", "nowhere"), "nowhere"),
     ],
 )
 def test_what_no_refinement_network_takes(tiny_coco, tmp_path, capsys, more, words):
@@ -161,6 +166,33 @@ def test_what_no_refinement_network_takes(tiny_coco, tmp_path, capsys, more, wor
     assert code == 1 and words in error
     assert_one_sentence(error)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_refinement_network_is_no_model_of_whole_images(refiner, tiny_coco, tmp_path, capsys):
+    shared = ["--coco", tiny_coco, "--model", refiner, "--epochs", 1, "--steps-per-epoch", 1]
+    for script in (train_person, train_prn):
+        code, error = exit_of(script, shared, capsys)
+        assert code == 1 and str(refiner) in error and "refinement network" in error
+        assert_one_sentence(error)
+    assert sorted(path.name for path in refiner.iterdir()) == ["config.json", "keypoints.weights.h5", "training"]
+    whole = tmp_path / "model"
+    whole.mkdir()
+    (whole / "prn.weights.h5").touch()
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, whole, "--refiner"), capsys)
+    assert code == 1 and str(whole / "prn.weights.h5") in error
+    assert_one_sentence(error)
+
+
+def test_crops_are_squares_that_the_network_can_take():
+    for size in ((64, 96), (80, 80)):
+        with pytest.raises(UserError, match="square of a multiple of 32"):
+            ModelConfig(image_size=size, refiner_share=0.5)
+
+
+def test_what_is_no_image_is_refused():
+    for image in (np.zeros((50, 50), np.uint8), np.zeros((50, 50, 3))):
+        with pytest.raises(ValueError, match="uint8 RGB"):
+            Refiner(BrightSpots()).keypoints(image, np.zeros((0, 4)))
 
 
 def test_runs_of_another_kind_are_not_resumed(refiner, stage_1, tiny_coco, capsys):
@@ -185,15 +217,21 @@ def whole_model(monkeypatch, refiner):
             people = [person((10, 10, 60, 80))]
             return (people, SilhouetteMap(np.zeros((24, 32)), image.shape[:2])) if with_silhouettes else people
 
-    monkeypatch.setattr(MultiPoseNet, "load", lambda *_, **__: FindsOne())
-    return "mine"
+    given = {}
+
+    def load(model_dir, **options):
+        given.update(options, model_dir=model_dir)
+        return FindsOne()
+
+    monkeypatch.setattr(MultiPoseNet, "load", load)
+    return given
 
 
 def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
     monkeypatch.setattr(Refiner, "keypoints", lambda self, image, boxes: moved)
     output = tmp_path / "out"
-    arguments = ["--coco", tiny_coco, "--model", whole_model, "--refine", refiner, "--output", output]
+    arguments = ["--coco", tiny_coco, "--model", "mine", "--refine", refiner, "--output", output]
     evaluate.main([str(word) for word in [*arguments, "--metrics", tmp_path / "m.json"]])
     results = json.loads((output / "person_keypoints_val2017_mpn_results.json").read_text())
     assert results and all(result["keypoints"][:2] == [19.5, 29.5] for result in results)
@@ -203,7 +241,21 @@ def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch
 def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
     monkeypatch.setattr(Refiner, "keypoints", lambda self, image, boxes: moved)
-    assert demo.main(["--model", whole_model, "--refine", str(refiner), "--output", str(tmp_path)]) == 0
+    loaded = []
+    load = Refiner.load
+    monkeypatch.setattr(Refiner, "load", lambda *given: loaded.append(given) or load(*given))
+    arguments = ["--model", "mine", "--refine", str(refiner), "--output", str(tmp_path), "--precision", "float32"]
+    views = ["--scales", "0.5,1", "--mirror", "--crops", "2", "--image-size", "64", "96"]
+    assert demo.main([*arguments, *views]) == 0
+    assert loaded == [(str(refiner), "float32")]
+    assert whole_model == {
+        "model_dir": "mine",
+        "image_size": (64, 96),
+        "precision": "float32",
+        "scales": (0.5, 1.0),
+        "mirror": True,
+        "crops": 2,
+    }
     (people,) = (json.loads(path.read_text())["people"] for path in tmp_path.glob("*.json"))
     assert [(p["x"], p["y"]) for p in people[0]["keypoints"]] == [(20, 30)] * 17
 

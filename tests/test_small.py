@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-import demo
 import evaluate
 from mpn import MultiPoseNet
+from mpn.arguments import LEAST_POSE_SCORE
 from mpn.config import PRETRAINED
 from mpn.skeleton import KEYPOINTS
 
@@ -33,7 +33,7 @@ def test_weights_are_small():
 def test_astronaut():
     """One person, whose face and shoulders are where a person sees them."""
     people = MultiPoseNet.load("small", precision="float32").predict(skimage.data.astronaut())
-    found = [person for person in people if person.score >= demo.THRESHOLD]
+    found = [person for person in people if person.score >= LEAST_POSE_SCORE]
     assert len(found) == 1
     for name, (x, y, distance) in ASTRONAUT.items():
         place = found[0].keypoints[KEYPOINTS.index(name)]

@@ -188,6 +188,13 @@ def test_a_run_can_start_from_another_model(tiny_coco, stage_1, tmp_path, monkey
         np.testing.assert_array_equal(after[name], value)
 
 
+def test_normalisation_is_not_folded_into_a_model_to_start_from(tiny_coco, stage_1, tmp_path, capsys):
+    more = ("--initial-model", stage_1, "--batch-normalization", "folded")
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, tmp_path / "model", *more), capsys)
+    assert code == 1 and "--batch-normalization folded" in error and str(stage_1) in error
+    assert_one_sentence(error)
+
+
 def test_a_model_to_start_from_must_exist(tiny_coco, tmp_path, capsys):
     arguments = keypoint_arguments(tiny_coco, tmp_path / "model", "--initial-model", tmp_path / "missing")
     code, error = exit_of(train_keypoints, arguments, capsys)

@@ -254,6 +254,7 @@ def test_stage_1_alone_is_needed(voc, tmp_path):
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert 0 <= metrics["voc"]["person_IoU"] < 1
     assert metrics["settings"]["image_size"] == [64, 96]
+    assert not {"nms_threshold", "window", "assignment", "oks_threshold"} & set(metrics["settings"])
     model = MultiPoseNet.load(tmp_path / "model", parts=("keypoints",), precision="float32")
     counts = []
     for image in load_voc(voc, "val"):

@@ -3,7 +3,7 @@
 from mpn.errors import UserError
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble
 from mpn.inference.predictor import MultiPoseNet
-from mpn.inference.refiner import Refined, Refiner
+from mpn.inference.refiner import refined
 from mpn.inference.views import Augmentation
 from mpn.models.multiposenet import PARTS
 
@@ -55,7 +55,7 @@ def load_model(options, parts=PARTS, grouping=None):
     else:
         threshold = OKS_THRESHOLD if options.oks_threshold is None else options.oks_threshold
         model = Ensemble.load(options.model, threshold, **shared)
-    return Refined(model, Refiner.load(options.refine, options.precision)) if options.refine else model
+    return refined(model, options.refine, options.precision)
 
 
 def model_settings(model, options):

@@ -36,6 +36,9 @@ _OTHERS = {
     "runtime": None,
 }
 
+# Settings of a model that say how boxes and peaks become people, which silhouettes do not depend on.
+_NOT_SILHOUETTES = ("nms_threshold", "window", "assignment", "oks_threshold", "refine")
+
 
 def evaluate_voc(options):
     """What `evaluate.py --voc` does: measures silhouettes on val, writes the masks of val or test.
@@ -72,7 +75,7 @@ def evaluate_voc(options):
         "settings": {
             "voc": str(options.voc),
             "split": options.voc_split,
-            **model_settings(model, options),
+            **{name: value for name, value in model_settings(model, options).items() if name not in _NOT_SILHOUETTES},
             "silhouette_threshold": options.silhouette_threshold,
         },
     }

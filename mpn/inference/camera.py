@@ -6,6 +6,7 @@ import time
 
 import cv2
 
+from mpn.arguments import LEAST_POSE_SCORE
 from mpn.errors import UserError
 from mpn.inference.demo import load_model
 from mpn.inference.steady_colours import SteadyColours
@@ -16,7 +17,7 @@ _TITLE = "people: q to end"
 _RATE_OVER = 20  # images whose time is averaged for the rate in the title
 
 
-def run_camera(number, model, threshold=0.3, open_capture=cv2.VideoCapture, **options):
+def run_camera(number, model, threshold=LEAST_POSE_SCORE, open_capture=cv2.VideoCapture, **options):
     """Shows what a camera sees with the people drawn in, until q or Esc is pressed or the window is closed.
 
     The window's title says how many images a second are shown; nothing is written but a summary on stderr.

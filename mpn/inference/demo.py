@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from mpn.arguments import LEAST_POSE_SCORE
 from mpn.cli import import_tensorflow
 from mpn.errors import UserError
 from mpn.images import read_image
@@ -16,7 +17,7 @@ def run_demo(
     inputs,
     output,
     model,
-    threshold=0.3,
+    threshold=LEAST_POSE_SCORE,
     show=False,
     image_size=None,
     precision="auto",
@@ -105,13 +106,9 @@ def load_model(model, refine=None, **options):
         return model
     import_tensorflow()
     from mpn import MultiPoseNet  # imports TensorFlow, which takes seconds that a wrong path should not cost
+    from mpn.inference.refiner import refined
 
-    loaded = MultiPoseNet.load(model, **options)
-    if refine is None:
-        return loaded
-    from mpn.inference.refiner import Refined, Refiner
-
-    return Refined(loaded, Refiner.load(refine, options.get("precision", "auto")))
+    return refined(MultiPoseNet.load(model, **options), refine, options.get("precision", "auto"))
 
 
 def _refuse_videos(paths):

@@ -190,7 +190,7 @@ class MultiPoseNet:
             inputs: what the graphs take: (1, h, w, 3) uint8, and (2,) float32, width and height without padding.
             scale: (2,) float32, input pixels an image pixel along x and y.
         """
-        _check_image(image)
+        check_image(image)
         scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
         height, width = scaled.shape[:2]
         padded = [pad_to_multiple(side) for side in (height, width)]
@@ -202,7 +202,7 @@ class MultiPoseNet:
 
     def _merged(self, image):
         """What all views of an image show together; see `merge_views`."""
-        _check_image(image)
+        check_image(image)
         return merge_views(self.augmentation.views(image, self.prepare), self._view_graph)
 
     def _detections(self, raw, scale, image_size):
@@ -311,7 +311,8 @@ class MultiPoseNet:
         return compile_graph(function, signature, rewrites, as_numpy)
 
 
-def _check_image(image):
+def check_image(image):
+    """Raises ValueError where `image` is not a (H, W, 3) uint8 array."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
         raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
 

@@ -10,6 +10,7 @@ from mpn.data.geometry import affine, transform_points, warp_image
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE, find_peaks
 from mpn.inference.graphs import compile_graph, run_with_constant_weights
+from mpn.inference.predictor import check_image
 from mpn.models.multiposenet import Networks
 from mpn.people import pose_scores
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
@@ -45,7 +46,7 @@ class Refiner:
             UserError: a file is missing or damaged, or the directory holds another kind of network.
         """
         with network_dtype_policy(precision):
-            networks = Networks.load(model_dir, ("keypoints",))
+            networks = Networks.load(model_dir, ("keypoints",), refiner=True)
         try:
             return cls(networks, precision)
         except UserError as error:
@@ -60,7 +61,11 @@ class Refiner:
 
         Returns:
             (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 where a heatmap has no peak.
+
+        Raises:
+            ValueError: `image` has another shape or dtype.
         """
+        check_image(image)
         side = self.config.image_size[0]
         found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
         for start in range(0, len(boxes), CROPS_AT_A_TIME):
@@ -84,6 +89,9 @@ class Refiner:
 
         Returns:
             list of Person.
+
+        Raises:
+            ValueError: `image` has another shape or dtype.
         """
         if not people:
             return []
@@ -101,7 +109,7 @@ class Refiner:
         side = self.config.image_size[0]
         x1, y1, x2, y2 = np.asarray(box, np.float64)
         scale = self.config.refiner_share * side / max(x2 - x1, y2 - y1, 1.0)
-        return affine(((x1 + x2) / 2, (y1 + y2) / 2), (side, side), scale)
+        return affine(((x1 + x2) / 2, (y1 + y2) / 2), (side, side), min(scale, self.config.refiner_enlargement))
 
     @functools.cached_property
     def _graph(self):
@@ -139,3 +147,14 @@ class Refined:
         people, silhouettes = self.model.predict(image, with_silhouettes=True)
         people = self.refiner.refine(image, people)
         return (people, silhouettes) if with_silhouettes else people
+
+
+def refined(model, refiner_dir, precision="auto"):
+    """The model itself, or Refined by the refinement network in a directory.
+
+    Args:
+        model: MultiPoseNet or Ensemble.
+        refiner_dir: see `Refiner.load`, or None.
+        precision: of the refinement network.
+    """
+    return model if refiner_dir is None else Refined(model, Refiner.load(refiner_dir, precision))

@@ -129,19 +129,20 @@ class Networks:
                 np.save(temporary, _stored_prior(self.position_prior, storage))
 
     @classmethod
-    def load(cls, model_dir, parts=PARTS):
+    def load(cls, model_dir, parts=PARTS, refiner=False):
         """Builds the networks of a model directory and loads some of its parts.
 
         Args:
             model_dir: folder with config.json and weights, or the name of a shipped model, see `model_folder`.
             parts: of PARTS. "person" also loads the backbone, with "keypoints".
+            refiner: whether the directory may hold a refinement network (§4.2), which is none for whole images.
 
         Raises:
             UserError: something is missing or does not fit; the message says which stage to run.
         """
         model_dir = model_folder(model_dir)
         networks = cls(load_config(model_dir))
-        if networks.config.refiner_share is not None and set(parts) != {"keypoints"}:
+        if networks.config.refiner_share is not None and not refiner:
             raise UserError(f"{model_dir} is a refinement network, which finds nobody by itself: pass it to --refine")
         for part in PARTS:
             if part in parts:

@@ -14,7 +14,7 @@ from mpn.data.patches import PatchAugmentation, people_alone
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
 from mpn.models.backbone import freeze_batch_normalization, freeze_up_to, load_backbone_weights
-from mpn.models.multiposenet import Networks
+from mpn.models.multiposenet import Networks, weights_file
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
@@ -40,7 +40,7 @@ def train_keypoints(options):
     partial = load_partial(options.partial) if options.partial else []
     if options.refiner:
         training, validation, partial = (people_alone(records) for records in (training, validation, partial))
-        _check_people(training, validation)
+        _check_people(training, validation, partial if options.partial else None)
     config = _configuration(options)
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
@@ -100,17 +100,34 @@ def train_keypoints(options):
 def _check(options):
     if options.image_size % 32:
         raise UserError(f"--image-size must be a multiple of 32, not {options.image_size}")
-    if options.refiner and options.framing != "person":
+    if options.initial_model and not options.resume:
+        initial = load_config(options.initial_model)
+        if options.batch_normalization == "folded" and not initial.folded:
+            raise UserError(
+                f"--batch-normalization folded is decided where training begins, and {options.initial_model} has "
+                "normalisation of its own: leave it out"
+            )
+    if options.refiner:
+        _check_refiner(options)
+
+
+def _check_refiner(options):
+    if not 0 < options.person_share <= 1:
+        raise UserError(f"--person-share of --refiner must be above 0 and up to 1, not {options.person_share}")
+    for part in ("person", "prn"):
+        if (path := weights_file(options.model, part)).exists():
+            raise UserError(f"{path} belongs to a model of whole images: train --refiner in another --model directory")
+    if options.framing != "person":
         raise UserError(f"--refiner sees one person at a time: leave out --framing {options.framing}")
-    if options.refiner and options.inference_size:
+    if options.inference_size:
         raise UserError("--refiner works on crops of --image-size: leave out --inference-size")
-    if options.refiner and options.paste:
+    if options.paste:
         raise UserError("--refiner learns to find one person a crop, and --paste adds another: leave it out")
 
 
-def _check_people(training, validation):
-    for name, people in (("train", training), ("validate", validation)):
-        if not people:
+def _check_people(training, validation, partial):
+    for name, people in (("train", training), ("validate", validation), ("train with --partial", partial)):
+        if people is not None and not people:
             raise UserError(f"there is nobody with five labelled keypoints to {name} a refinement network on")
 
 
@@ -131,6 +148,7 @@ def _configuration(options):
     given = {"image_size": options.inference_size or with_longest_side(options.image_size), "refiner_share": None}
     if options.refiner:
         given |= {"image_size": (options.image_size, options.image_size), "refiner_share": options.person_share}
+        given |= {"refiner_enlargement": options.enlargement}
     if options.initial_model:
         architecture = dataclasses.asdict(load_config(options.initial_model))
         names = {name for name in architecture if not name.startswith("prn_")} - set(given)

@@ -22,6 +22,8 @@ _VALIDATION_SETTINGS = (
     "image_size",
     "framing",
     "person_share",
+    "enlargement",
+    "refiner",
     "sigma",
     "foreground",
     "silhouette_weight",

@@ -10,6 +10,7 @@ from mpn import roi
 from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
 from mpn.data.imperfect import Imperfections
 from mpn.data.prn_pipeline import collect_people, gather_people, prn_dataset
+from mpn.errors import UserError
 from mpn.models.multiposenet import Networks
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
@@ -109,6 +110,8 @@ def _configuration(options):
     """The directory's configuration with the command line's PRN; a resumed run keeps the stored one."""
     path = pathlib.Path(options.model) / CONFIG_FILE
     config = load_config(options.model) if path.exists() or options.resume else ModelConfig()
+    if config.refiner_share is not None:
+        raise UserError(f"{options.model} is a refinement network, which has no PRN: name another --model directory")
     if options.resume:
         return config
     return config.replace(
