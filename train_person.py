@@ -13,6 +13,12 @@ def main(argv=None):
     parser.add_argument(
         "--image-size", action=ImageSize, metavar="SIDE", default=(800, 1333), help="SHORTER [LONGEST] side of images"
     )
+    parser.add_argument(
+        "--initial-model",
+        metavar="DIR",
+        help="start from the person subnet of this model directory, or of a model that comes with the package, which "
+        "may have been trained on another backbone of the same architecture",
+    )
     parser.add_argument("--mirror", type=share, default=0.5, help="probability of mirroring left to right")
     parser.add_argument(
         "--scale", type=positive_float, nargs=2, default=[1.0, 1.0], metavar=("LEAST", "MOST"), help="on --image-size"

@@ -68,3 +68,29 @@ def test_stage_2_after_stage_3_alone_is_refused(tiny_coco, stage_3, capsys):
     code, error = exit_of(train_person, person_arguments(tiny_coco, stage_3), capsys)
     assert code == 1 and "train_keypoints.py" in error
     assert_one_sentence(error)
+
+
+def test_stage_2_can_start_from_another_models_person_subnet(tiny_coco, stage_1, after_stage_1, tmp_path, monkeypatch):
+    """The other model's backbone has other weights: its person subnet could not be loaded beside this one."""
+    networks = Networks.load(stage_1, ("keypoints",))
+    backbone = networks.backbone.trainable_variables[0]
+    backbone.assign(backbone + 1)
+    networks.save_part("keypoints", after_stage_1)
+    networks.save_part("person", after_stage_1)
+    model = shutil.copytree(stage_1, tmp_path / "new")
+    stages = []
+    monkeypatch.setattr("mpn.training.person.train", lambda stage, options: stages.append(stage))
+    call(train_person, person_arguments(tiny_coco, model, "--initial-model", after_stage_1))
+    stages[0].save_best()
+    first, after = (datasets_of(weights_file(folder, "person")) for folder in (after_stage_1, model))
+    assert first.keys() == after.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(after[name], value)
+    Networks.load(model, ("keypoints", "person"))  # and it belongs to this backbone now
+
+
+def test_a_model_to_start_stage_2_from_needs_a_person_subnet(tiny_coco, stage_1, tmp_path, capsys):
+    model = shutil.copytree(stage_1, tmp_path / "new")
+    code, error = exit_of(train_person, person_arguments(tiny_coco, model, "--initial-model", stage_1), capsys)
+    assert code == 1 and str(weights_file(stage_1, "person")) in error
+    assert_one_sentence(error)

@@ -149,13 +149,20 @@ class Networks:
                 networks.load_part(part, model_dir)
         return networks
 
-    def load_part(self, part, model_dir):
-        """Loads the weights of one part of a model directory; see `load`."""
+    def load_part(self, part, model_dir, any_backbone=False):
+        """Loads the weights of one part of a model directory; see `load`.
+
+        Args:
+            part: of PARTS.
+            model_dir: folder.
+            any_backbone: take a person subnet that was trained on other backbone weights, to train it on.
+        """
         path = weights_file(model_dir, part)
         if not path.exists():
             raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
         notes = load_weights(self._weights_of(part), path, _plain(self.config.section(part)))
-        if part == "person" and notes.get("backbone_fingerprint") != fingerprint(self.backbone):
+        fits = any_backbone or part != "person" or notes.get("backbone_fingerprint") == fingerprint(self.backbone)
+        if not fits:
             raise UserError(
                 f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
                 f"run train_person.py --model {model_dir} again"

@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from mpn.config import model_folder
 from mpn.data.person_pipeline import person_dataset, valid_boxes
 from mpn.models.multiposenet import Networks
 from mpn.models.weights import fingerprint
@@ -32,6 +33,8 @@ def train_person(options):
     with strategy_scope():
         networks = Networks.load(options.model, parts=("keypoints",))
         detector = networks.person_detector
+        if options.initial_model and not options.resume:
+            networks.load_part("person", model_folder(options.initial_model), any_backbone=True)
         networks.backbone.trainable = False
     check_fresh(options, "person")
     training, validation = training_and_validation(options, keep=lambda record: len(valid_boxes(record)[0]) > 0)
