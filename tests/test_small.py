@@ -11,6 +11,7 @@ import evaluate
 from mpn import MultiPoseNet
 from mpn.arguments import LEAST_POSE_SCORE
 from mpn.config import PRETRAINED
+from mpn.inference.refiner import Refiner
 from mpn.skeleton import KEYPOINTS
 
 MPN_COCO = os.environ.get("MPN_COCO")
@@ -28,12 +29,14 @@ ASTRONAUT = {
 
 
 def test_weights_are_small():
-    assert sum(path.stat().st_size for path in (PRETRAINED / "small").iterdir()) <= 20e6
+    files = (path for name in ("small", "small-refiner") for path in (PRETRAINED / name).iterdir())
+    assert sum(path.stat().st_size for path in files) <= 20e6
 
 
 def test_astronaut():
     """One person, whose face and shoulders are where a person sees them."""
-    people = MultiPoseNet.load("small", precision="float32").predict(skimage.data.astronaut())
+    image = skimage.data.astronaut()
+    people = MultiPoseNet.load("small", precision="float32").predict(image)
     found = [person for person in people if person.score >= LEAST_POSE_SCORE]
     assert len(found) == 1
     for name, (x, y, distance) in ASTRONAUT.items():
@@ -41,6 +44,11 @@ def test_astronaut():
         assert np.hypot(place[0] - x, place[1] - y) <= distance, (name, place)
     x1, y1, x2, y2 = found[0].box
     assert x1 < 89 and x2 > 320 and y1 < 60 and y2 > 400
+    (refined,) = Refiner.load("small-refiner", "float32").refine(image, found)
+    for name, (x, y, distance) in ASTRONAUT.items():
+        if "shoulder" not in name:
+            place = refined.keypoints[KEYPOINTS.index(name)]
+            assert np.hypot(place[0] - x, place[1] - y) <= distance, (name, place)
 
 
 @pytest.mark.slow
