@@ -62,6 +62,6 @@ def test_average_precision(tmp_path):
     figures = json.loads(metrics.read_text())
     if figures["settings"]["images"] != 200:
         pytest.skip("MPN_COCO has another val split, whose images may have been trained on")
-    assert figures["keypoints"]["AP"] >= 0.105
-    assert figures["boxes"]["AP"] >= 0.15
-    assert figures["silhouettes"]["IoU"] >= 0.55
+    assert figures["keypoints"]["AP"] >= 0.16
+    assert figures["boxes"]["AP"] >= 0.17
+    assert figures["silhouettes"]["IoU"] >= 0.56
