@@ -263,6 +263,14 @@ def test_boxes_are_clipped_to_the_image():
     np.testing.assert_allclose(decoded, np.tile([0, 0, width, height], (len(anchors), 1)))
 
 
+def test_chosen_anchors_are_decoded_as_among_all():
+    regression = np.random.default_rng(4).normal(0, 0.5, (2, len(anchors_for_shape((64, 96))), 4)).astype(np.float32)
+    everything = decode_boxes(regression, 64, 96).numpy()
+    for chosen in ([7, 0, 41], []):
+        few = decode_boxes(regression, 64, 96, np.array(chosen, np.int64)).numpy()
+        np.testing.assert_array_equal(few, everything[:, chosen].reshape(2, len(chosen), 4))
+
+
 @pytest.mark.parametrize("size", SIZES[:4])
 def test_dilated_person_subnet_has_the_same_anchors(resnets, size):
     for backbone in resnets.values():

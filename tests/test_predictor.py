@@ -15,6 +15,7 @@ from mpn import MultiPoseNet
 from mpn.config import ModelConfig
 from mpn.data.geometry import fit_image
 from mpn.errors import UserError
+from mpn.heatmaps import find_peaks
 from mpn.images import write_image
 from mpn.models.multiposenet import Networks
 
@@ -119,6 +120,22 @@ def test_detections_are_those_of_the_separate_networks(model, networks):
     assert count == len(found.boxes)
     np.testing.assert_allclose(found.boxes, np.asarray(boxes[0])[:count], atol=1e-2)
     np.testing.assert_allclose(found.box_scores, np.asarray(scores[0])[:count], atol=1e-4)
+
+
+def test_peaks_are_those_of_the_heatmaps_without_empty_places(model):
+    image = noise(96, 128, seed=2)
+    found = model.detect(image)
+    positions, scores = (np.asarray(value)[0] for value in find_peaks(model.heatmaps(image)[None, ..., :17]))
+    most = (scores > 0).sum(axis=1).max()
+    assert found.peaks.shape == (17, most, 2) and 0 < most < scores.shape[1]
+    np.testing.assert_allclose(found.peaks, positions[:, :most] * 4, atol=1e-2)
+    np.testing.assert_allclose(found.peak_scores, scores[:, :most], atol=1e-4)
+
+
+def test_no_peak_anywhere_leaves_one_empty_place(networks, monkeypatch):
+    monkeypatch.setattr("mpn.inference.predictor.find_peaks", lambda heatmaps: find_peaks(heatmaps, threshold=1e9))
+    found = MultiPoseNet(networks, precision="float32").detect(noise(64, 64))
+    assert found.peaks.shape == (17, 1, 2) and not found.peak_scores.any()
 
 
 def test_coordinates_do_not_depend_on_the_size_of_the_image(model):

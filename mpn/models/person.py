@@ -138,17 +138,20 @@ def build_anchors(height, width):
     return tf.concat(anchors, axis=0)
 
 
-def decode_boxes(regression, height, width):
+def decode_boxes(regression, height, width, chosen=None):
     """Applies regression values to the anchors and clips to the image.
 
     Args:
         regression: (B, A, 4) float32 of `PersonDetector.call`.
         height, width: size of the network's input in pixels.
+        chosen: (C,) int, the anchors that are of interest; None is all of them.
 
     Returns:
-        (B, A, 4) float32, [x1, y1, x2, y2] in input pixels.
+        (B, A, 4) float32, [x1, y1, x2, y2] in input pixels; (B, C, 4) of the chosen ones.
     """
     anchors = build_anchors(height, width)
+    if chosen is not None:
+        anchors, regression = tf.gather(anchors, chosen), tf.gather(regression, chosen, axis=1)
     anchors = tf.repeat(anchors[None], tf.shape(regression)[0], axis=0)
     boxes = retinanet_layers.RegressBoxes()([anchors, regression])
     limits = tf.cast(tf.stack([width, height, width, height]), tf.float32)
