@@ -200,6 +200,14 @@ def test_the_chart_stacks_the_stages():
     assert [text.get_text() for text in figure.legends[0].get_texts()][:5] == list(STAGES)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_chart_has_room_for_its_legend(count):
+    figure = runtime_report.draw_times(dict(list(TIMES.items())[:count]))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert figure.bbox.containsx(legend.get_window_extent().x0) and figure.bbox.containsx(legend.get_window_extent().x1)
+
+
 def test_one_number_of_people_makes_a_chart_too():
     figure = runtime_report.draw_times({"float32": {3: TIMES["float32"][5]}})
     assert figure.axes[0].collections[0].get_paths()[0].vertices[:, 0].min() == 2.5

@@ -81,7 +81,7 @@ def draw_times(times):
         axes.set_title(f"{precision}, {device()}", color=INK, fontsize="medium")
     panels[0].set_ylabel("milliseconds an image")
     panels[0].set_ylim(0, 1.12 * max(axes.dataLim.ymax for axes in panels))
-    legend = {"loc": "outside lower center", "ncols": 3, "frameon": False, "labelcolor": INK}
+    legend = {"loc": "outside lower center", "ncols": 1 + len(times), "frameon": False, "labelcolor": INK}
     figure.legend(*panels[0].get_legend_handles_labels(), **legend)
     return figure
 
