@@ -100,7 +100,11 @@ def add_view_options(parser):
         default=(1.0,),
         help="see each image at these scales of the image size, such as 0.5,1,1.5,2, and average (default: 1)",
     )
-    parser.add_argument("--mirror", action="store_true", help="see each image mirrored too, and average")
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="see each image mirrored too, and average; each person, too, with --refine",
+    )
     parser.add_argument(
         "--crops", type=positive_int, metavar="N", default=1, help="see N x N crops of each image too, from 2 up"
     )

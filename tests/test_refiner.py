@@ -18,14 +18,18 @@ from mpn.data.patches import PatchAugmentation, patch_map, people_alone
 from mpn.errors import UserError
 from mpn.inference.refiner import Refined, Refiner
 from mpn.people import Person
+from mpn.skeleton import KEYPOINTS
 
 SIDE, SHARE = 96, 0.75
 
 
 class BrightSpots:
-    """Stands in for Networks: every keypoint's heatmap is the image's red channel, in 0-1."""
+    """Stands in for Networks: heatmaps are the image's red channel, in 0-1, times a factor a keypoint."""
 
     config = ModelConfig(image_size=(SIDE, SIDE), refiner_share=SHARE)
+
+    def __init__(self, factors=1):
+        self.factors = factors
 
     def keypoint_model(self, supervised):
         assert not supervised
@@ -34,6 +38,7 @@ class BrightSpots:
         outputs = {"heatmaps": red(keras.layers.AveragePooling2D(4)(images))}
         kernel = np.zeros((1, 1, 3, 18), np.float32)
         kernel[0, 0, 0] = 1 / 255
+        kernel[..., :17] *= self.factors
         red.set_weights([kernel])
         return keras.Model(images, outputs)
 
@@ -61,6 +66,20 @@ def test_keypoints_come_back_to_the_image(box):
     assert found.shape == (1, 17, 3) and found.dtype == np.float32
     np.testing.assert_allclose(found[0, :, :2] * scale, np.tile([x * scale, y * scale], (17, 1)), atol=1)
     assert (found[..., 2] > 0.8).all()
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_mirrored_look_is_averaged_with_the_crop(mirror):
+    """A network that finds left sides half as well: mirrored, they take the place of right ones."""
+    image = np.zeros((200, 200, 3), np.uint8)
+    spot(image, 70, 90, 10)
+    left = np.array([name.startswith("left_") for name in KEYPOINTS])
+    middle = np.array([name == "nose" for name in KEYPOINTS])
+    refiner = Refiner(BrightSpots(np.where(left, 0.5, 1)), "float32", mirror)
+    found = refiner.keypoints(image, np.float32([[40, 50, 120, 170]] * 18))  # more than share a batch
+    expected = np.select([middle, [mirror] * 17, left], [1, 0.75, 0.5], 1)
+    np.testing.assert_allclose(found[..., 2] / found[:, :1, 2], np.tile(expected, (18, 1)), atol=1e-3)
+    np.testing.assert_allclose(found[..., :2], np.tile([70, 90], (18, 17, 1)), atol=1)
 
 
 def test_everybody_is_found_however_many_there_are():
@@ -227,11 +246,17 @@ def whole_model(monkeypatch, refiner):
     return given
 
 
-def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch):
+@pytest.mark.parametrize("views", [(), ("--mirror",)])
+def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch, views):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
-    monkeypatch.setattr(Refiner, "keypoints", lambda self, image, boxes: moved)
+
+    def keypoints(self, image, boxes):
+        assert self.mirror == bool(views)
+        return moved
+
+    monkeypatch.setattr(Refiner, "keypoints", keypoints)
     output = tmp_path / "out"
-    arguments = ["--coco", tiny_coco, "--model", "mine", "--refine", refiner, "--output", output]
+    arguments = ["--coco", tiny_coco, "--model", "mine", "--refine", refiner, "--output", output, *views]
     evaluate.main([str(word) for word in [*arguments, "--metrics", tmp_path / "m.json"]])
     results = json.loads((output / "person_keypoints_val2017_mpn_results.json").read_text())
     assert results and all(result["keypoints"][:2] == [19.5, 29.5] for result in results)
@@ -247,7 +272,7 @@ def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
     arguments = ["--model", "mine", "--refine", str(refiner), "--output", str(tmp_path), "--precision", "float32"]
     views = ["--scales", "0.5,1", "--mirror", "--crops", "2", "--image-size", "64", "96"]
     assert demo.main([*arguments, *views]) == 0
-    assert loaded == [(str(refiner), "float32")]
+    assert loaded == [(str(refiner), "float32", True)]
     assert whole_model == {
         "model_dir": "mine",
         "image_size": (64, 96),

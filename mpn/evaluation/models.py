@@ -55,7 +55,7 @@ def load_model(options, parts=PARTS, grouping=None):
     else:
         threshold = OKS_THRESHOLD if options.oks_threshold is None else options.oks_threshold
         model = Ensemble.load(options.model, threshold, **shared)
-    return refined(model, options.refine, options.precision)
+    return refined(model, options.refine, options.precision, options.mirror)
 
 
 def model_settings(model, options):

@@ -108,7 +108,8 @@ def load_model(model, refine=None, **options):
     from mpn import MultiPoseNet  # imports TensorFlow, which takes seconds that a wrong path should not cost
     from mpn.inference.refiner import refined
 
-    return refined(MultiPoseNet.load(model, **options), refine, options.get("precision", "auto"))
+    network = MultiPoseNet.load(model, **options)
+    return refined(network, refine, options.get("precision", "auto"), options.get("mirror", False))
 
 
 def _refuse_videos(paths):

@@ -14,7 +14,7 @@ from mpn.inference.predictor import check_image
 from mpn.models.multiposenet import Networks
 from mpn.people import pose_scores
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
-from mpn.skeleton import NUM_KEYPOINTS
+from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
 # Crops that share a batch: an image rarely has more people, and a graph for any number needs no more memory.
 CROPS_AT_A_TIME = 16
@@ -26,21 +26,23 @@ class Refiner:
     Args:
         networks: Networks of a refinement network, see `train_keypoints.py --refiner`.
         precision: "auto", "float32" or "bfloat16", see MultiPoseNet.
+        mirror: see each crop mirrored too, and average the heatmaps of both: twice the time.
 
     Raises:
         UserError: the networks are those of whole images, or an unknown precision.
     """
 
-    def __init__(self, networks, precision="auto"):
+    def __init__(self, networks, precision="auto", mirror=False):
         self.config = networks.config
+        self.mirror = mirror
         if self.config.refiner_share is None:
             raise UserError("this model is not a refinement network: train one with train_keypoints.py --refiner")
         self.precision = resolve_inference_precision(precision)
         self._network = networks.keypoint_model(supervised=False)
 
     @classmethod
-    def load(cls, model_dir, precision="auto"):
-        """Loads the model directory of a refinement network.
+    def load(cls, model_dir, precision="auto", mirror=False):
+        """Loads the model directory of a refinement network; see the class for the other arguments.
 
         Raises:
             UserError: a file is missing or damaged, or the directory holds another kind of network.
@@ -48,7 +50,7 @@ class Refiner:
         with network_dtype_policy(precision):
             networks = Networks.load(model_dir, ("keypoints",), refiner=True)
         try:
-            return cls(networks, precision)
+            return cls(networks, precision, mirror)
         except UserError as error:
             raise UserError(f"{model_dir}: {error}") from error
 
@@ -116,8 +118,13 @@ class Refiner:
         """Function of (N, S, S, 3) uint8 crops, giving the best peak of each keypoint in crop pixels."""
 
         def find(crops):
-            heatmaps = run_with_constant_weights(self._network, crops)["heatmaps"]
-            positions, scores = find_peaks(heatmaps[..., :NUM_KEYPOINTS], max_peaks=1)
+            if self.mirror:
+                crops = tf.concat([crops, crops[:, :, ::-1]], axis=0)
+            heatmaps = run_with_constant_weights(self._network, crops)["heatmaps"][..., :NUM_KEYPOINTS]
+            if self.mirror:
+                heatmaps, mirrored = tf.split(heatmaps, 2)
+                heatmaps = (heatmaps + tf.gather(mirrored[:, :, ::-1], MIRROR, axis=-1)) / 2
+            positions, scores = find_peaks(heatmaps, max_peaks=1)
             return {"positions": positions[:, :, 0] * STRIDE, "scores": scores[:, :, 0]}
 
         side = self.config.image_size[0]
@@ -149,12 +156,12 @@ class Refined:
         return (people, silhouettes) if with_silhouettes else people
 
 
-def refined(model, refiner_dir, precision="auto"):
+def refined(model, refiner_dir, precision="auto", mirror=False):
     """The model itself, or Refined by the refinement network in a directory.
 
     Args:
         model: MultiPoseNet or Ensemble.
         refiner_dir: see `Refiner.load`, or None.
-        precision: of the refinement network.
+        precision, mirror: of the refinement network, see Refiner.
     """
-    return model if refiner_dir is None else Refined(model, Refiner.load(refiner_dir, precision))
+    return model if refiner_dir is None else Refined(model, Refiner.load(refiner_dir, precision, mirror))
