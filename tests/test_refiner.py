@@ -24,7 +24,7 @@ SIDE, SHARE = 96, 0.75
 
 
 class BrightSpots:
-    """Stands in for Networks: heatmaps are the image's red channel, in 0-1, times a factor a keypoint."""
+    """Stands in for Networks: heatmaps are the image's red, in 0-1, times a factor a keypoint, and green."""
 
     config = ModelConfig(image_size=(SIDE, SIDE), refiner_share=SHARE)
 
@@ -37,8 +37,8 @@ class BrightSpots:
         red = keras.layers.Conv2D(18, 1, use_bias=False, name="heatmaps")
         outputs = {"heatmaps": red(keras.layers.AveragePooling2D(4)(images))}
         kernel = np.zeros((1, 1, 3, 18), np.float32)
-        kernel[0, 0, 0] = 1 / 255
-        kernel[..., :17] *= self.factors
+        kernel[0, 0, 0, :17] = self.factors / np.float32(255)
+        kernel[0, 0, 1, 17] = 1 / 255
         red.set_weights([kernel])
         return keras.Model(images, outputs)
 
@@ -62,7 +62,7 @@ def test_keypoints_come_back_to_the_image(box):
     scale = SHARE * SIDE / max(box[2] - box[0], box[3] - box[1])
     x, y = box[0] + 0.3 * (box[2] - box[0]), box[1] + 0.6 * (box[3] - box[1])
     spot(image, x, y, 7 / scale)
-    found = Refiner(BrightSpots(), "float32").keypoints(image, np.float32([box]))
+    found = Refiner(BrightSpots(), "float32").find(image, np.float32([box]))[0]
     assert found.shape == (1, 17, 3) and found.dtype == np.float32
     np.testing.assert_allclose(found[0, :, :2] * scale, np.tile([x * scale, y * scale], (17, 1)), atol=1)
     assert (found[..., 2] > 0.8).all()
@@ -76,10 +76,30 @@ def test_a_mirrored_look_is_averaged_with_the_crop(mirror):
     left = np.array([name.startswith("left_") for name in KEYPOINTS])
     middle = np.array([name == "nose" for name in KEYPOINTS])
     refiner = Refiner(BrightSpots(np.where(left, 0.5, 1)), "float32", mirror)
-    found = refiner.keypoints(image, np.float32([[40, 50, 120, 170]] * 18))  # more than share a batch
+    found, _ = refiner.find(image, np.float32([[40, 50, 120, 170]] * 18))  # more than share a batch
     expected = np.select([middle, [mirror] * 17, left], [1, 0.75, 0.5], 1)
     np.testing.assert_allclose(found[..., 2] / found[:, :1, 2], np.tile(expected, (18, 1)), atol=1e-3)
     np.testing.assert_allclose(found[..., :2], np.tile([70, 90], (18, 17, 1)), atol=1)
+
+
+def test_everybody_is_looked_at_again_in_a_better_box(monkeypatch):
+    """The silhouette lies aside of the box; both looks see a spot at the same place of the image."""
+    image = np.zeros((300, 300, 3), np.uint8)
+    image[80:240, 100:180, 1] = 255
+    spot(image, 137, 121, 12)
+    refiner, looks = Refiner(BrightSpots(), "float32"), []
+    look = refiner._look
+    monkeypatch.setattr(refiner, "_look", lambda image, boxes: looks.append(boxes) or look(image, boxes))
+    keypoints, boxes = refiner.find(image, np.float32([[120, 100, 200, 250]]))
+    # The crop's scale is 0.48, so a cell has 8.3 pixels.
+    expected = 0.7 * np.array([100, 80, 180, 240]) + 0.3 * np.array([120, 100, 200, 250])
+    np.testing.assert_allclose(boxes, [expected], atol=6)
+    np.testing.assert_array_equal(looks, [[[120, 100, 200, 250]], boxes])
+    np.testing.assert_allclose(keypoints[0, :, :2], np.tile([137, 121], (17, 1)), atol=1)
+    assert (keypoints[..., 2] > 0.7).all()
+    (found,) = refiner.refine(image, [person((120, 100, 200, 250))])
+    np.testing.assert_array_equal(found.box, boxes[0])
+    np.testing.assert_array_equal(found.keypoints, keypoints[0])
 
 
 def test_everybody_is_found_however_many_there_are():
@@ -87,7 +107,7 @@ def test_everybody_is_found_however_many_there_are():
     boxes = np.float32([[50 * i + 5, 10, 50 * i + 45, 70] for i in range(35)])
     for i in range(35):
         spot(image, 50 * i + 15 + i % 20, 40, 4)
-    found = Refiner(BrightSpots(), "float32").keypoints(image, boxes)
+    found = Refiner(BrightSpots(), "float32").find(image, boxes)[0]
     np.testing.assert_allclose(found[:, 0, 0], [50 * i + 15 + i % 20 for i in range(35)], atol=1)
 
 
@@ -156,8 +176,9 @@ def test_training_leaves_a_refinement_network(refiner):
     config = load_config(refiner)
     assert config.refiner_share == 0.7 and config.image_size == (64, 64)
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
-    keypoints = Refiner.load(refiner).keypoints(image, np.float32([[10, 10, 60, 90], [0, 0, 128, 96]]))
+    keypoints, boxes = Refiner.load(refiner).find(image, np.float32([[10, 10, 60, 90], [0, 0, 128, 96]]))
     assert keypoints.shape == (2, 17, 3) and np.isfinite(keypoints).all()
+    assert boxes.shape == (2, 4) and np.isfinite(boxes).all()
     with pytest.raises(UserError, match="is a refinement network"):
         MultiPoseNet.load(refiner)
 
@@ -211,7 +232,7 @@ def test_crops_are_squares_that_the_network_can_take():
 def test_what_is_no_image_is_refused():
     for image in (np.zeros((50, 50), np.uint8), np.zeros((50, 50, 3))):
         with pytest.raises(ValueError, match="uint8 RGB"):
-            Refiner(BrightSpots()).keypoints(image, np.zeros((0, 4)))
+            Refiner(BrightSpots()).find(image, np.zeros((0, 4)))
 
 
 def test_runs_of_another_kind_are_not_resumed(refiner, stage_1, tiny_coco, capsys):
@@ -250,11 +271,11 @@ def whole_model(monkeypatch, refiner):
 def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch, views):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
 
-    def keypoints(self, image, boxes):
+    def find(self, image, boxes):
         assert self.mirror == bool(views)
-        return moved
+        return moved, np.float32([[12, 14, 52, 74]])
 
-    monkeypatch.setattr(Refiner, "keypoints", keypoints)
+    monkeypatch.setattr(Refiner, "find", find)
     output = tmp_path / "out"
     arguments = ["--coco", tiny_coco, "--model", "mine", "--refine", refiner, "--output", output, *views]
     evaluate.main([str(word) for word in [*arguments, "--metrics", tmp_path / "m.json"]])
@@ -265,7 +286,7 @@ def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch
 
 def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
-    monkeypatch.setattr(Refiner, "keypoints", lambda self, image, boxes: moved)
+    monkeypatch.setattr(Refiner, "find", lambda self, image, boxes: (moved, np.float32([[12, 14, 52, 74]])))
     loaded = []
     load = Refiner.load
     monkeypatch.setattr(Refiner, "load", lambda *given: loaded.append(given) or load(*given))

@@ -9,12 +9,15 @@ import tensorflow as tf
 from mpn.data.geometry import affine, transform_points, warp_image
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE, find_peaks
+from mpn.inference.augmentation import MIRRORED_CHANNELS
 from mpn.inference.graphs import compile_graph, run_with_constant_weights
 from mpn.inference.predictor import check_image
+from mpn.inference.resampling import interpolation, resample
+from mpn.inference.tightening import tighten_boxes
 from mpn.models.multiposenet import Networks
 from mpn.people import pose_scores
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
-from mpn.skeleton import MIRROR, NUM_KEYPOINTS
+from mpn.skeleton import NUM_KEYPOINTS
 
 # Crops that share a batch: an image rarely has more people, and a graph for any number needs no more memory.
 CROPS_AT_A_TIME = 16
@@ -54,34 +57,38 @@ class Refiner:
         except UserError as error:
             raise UserError(f"{model_dir}: {error}") from error
 
-    def keypoints(self, image, boxes):
-        """The keypoints of some people.
+    def find(self, image, boxes):
+        """The keypoints of some people, and boxes that fit them better.
+
+        Everybody is looked at twice: first in the crop of the given box, then in that of the box that the silhouette
+        seen there suggests, see `mpn.inference.tightening`. The heatmaps of both looks are averaged.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             boxes: (N, 4) float, [x1, y1, x2, y2] in image pixels.
 
         Returns:
-            (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 where a heatmap has no peak.
+            keypoints: (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 where the average has no
+                peak.
+            boxes: (N, 4) float32, [x1, y1, x2, y2] in image pixels.
 
         Raises:
             ValueError: `image` has another shape or dtype.
         """
         check_image(image)
-        side = self.config.image_size[0]
         found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
+        tightened = np.zeros((len(boxes), 4), np.float32)
         for start in range(0, len(boxes), CROPS_AT_A_TIME):
-            maps = [self._crop(box) for box in boxes[start : start + CROPS_AT_A_TIME]]
-            crops = np.stack([warp_image(matrix, image, (side, side)) for matrix in maps])
-            peaks = self._graph(crops)
-            for row, matrix in enumerate(maps):
-                back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
-                found[start + row, :, :2] = transform_points(back, peaks["positions"][row])
-            found[start : start + len(maps), :, 2] = peaks["scores"]
-        return found
+            some = slice(start, start + CROPS_AT_A_TIME)
+            crops, first = self._look(image, boxes[some])
+            tightened[some] = tighten_boxes(boxes[some], first[..., NUM_KEYPOINTS], crops, image.shape[:2])
+            closer, second = self._look(image, tightened[some])
+            first = np.stack([_moved(*one) for one in zip(first, crops, closer, strict=True)])
+            found[some] = self._peaks((first + second)[..., :NUM_KEYPOINTS] / 2, closer)
+        return found, tightened
 
     def refine(self, image, people):
-        """People with the keypoints that this network finds in their boxes, and scores to match, best first.
+        """People with the keypoints and boxes that this network finds for them, and scores to match, best first.
 
         A keypoint that this network does not find stays where it was.
 
@@ -98,13 +105,27 @@ class Refiner:
         if not people:
             return []
         before = np.stack([person.keypoints for person in people])
-        found = self.keypoints(image, np.stack([person.box for person in people]))
+        found, boxes = self.find(image, np.stack([person.box for person in people]))
         keypoints = np.where(found[..., 2:] > 0, found, before)
         scores = pose_scores(np.array([person.box_score for person in people]), keypoints[..., 2])
         return [
-            dataclasses.replace(people[i], keypoints=keypoints[i], score=float(scores[i]))
+            dataclasses.replace(people[i], box=boxes[i], keypoints=keypoints[i], score=float(scores[i]))
             for i in np.argsort(-scores, kind="stable")
         ]
+
+    def _look(self, image, boxes):
+        """What the network sees of some people: list of N (2, 3) maps from the image to their crops, and heatmaps."""
+        side = self.config.image_size[0]
+        crops = [self._crop(box) for box in boxes]
+        seen = np.stack([warp_image(crop, image, (side, side)) for crop in crops])
+        return crops, self._network_graph(seen)["heatmaps"]
+
+    def _peaks(self, heatmaps, crops):
+        """The best peak of each keypoint: (N, 17, 3) float32, x, y in image pixels and confidence."""
+        peaks = self._peaks_graph(heatmaps)
+        backs = np.linalg.inv([np.vstack([crop, (0, 0, 1)]) for crop in crops])[:, :2]
+        places = [transform_points(back, STRIDE * one) for back, one in zip(backs, peaks["positions"], strict=True)]
+        return np.concatenate([places, peaks["scores"][..., None]], axis=-1)
 
     def _crop(self, box):
         """The map from the image to a box's crop, as training has it: (2, 3) float64."""
@@ -114,22 +135,45 @@ class Refiner:
         return affine(((x1 + x2) / 2, (y1 + y2) / 2), (side, side), min(scale, self.config.refiner_enlargement))
 
     @functools.cached_property
-    def _graph(self):
-        """Function of (N, S, S, 3) uint8 crops, giving the best peak of each keypoint in crop pixels."""
+    def _network_graph(self):
+        """Function of (N, S, S, 3) uint8 crops, giving their (N, S/4, S/4, 18) heatmaps."""
 
-        def find(crops):
+        def look(crops):
             if self.mirror:
                 crops = tf.concat([crops, crops[:, :, ::-1]], axis=0)
-            heatmaps = run_with_constant_weights(self._network, crops)["heatmaps"][..., :NUM_KEYPOINTS]
+            heatmaps = run_with_constant_weights(self._network, crops)["heatmaps"]
             if self.mirror:
                 heatmaps, mirrored = tf.split(heatmaps, 2)
-                heatmaps = (heatmaps + tf.gather(mirrored[:, :, ::-1], MIRROR, axis=-1)) / 2
-            positions, scores = find_peaks(heatmaps, max_peaks=1)
-            return {"positions": positions[:, :, 0] * STRIDE, "scores": scores[:, :, 0]}
+                heatmaps = (heatmaps + tf.gather(mirrored[:, :, ::-1], MIRRORED_CHANNELS, axis=-1)) / 2
+            return {"heatmaps": heatmaps}
 
         side = self.config.image_size[0]
         signature = (tf.TensorSpec((None, side, side, 3), tf.uint8),)
-        return compile_graph(find, signature, rewrites_to_bfloat16(self.precision))
+        return compile_graph(look, signature, rewrites_to_bfloat16(self.precision))
+
+    @functools.cached_property
+    def _peaks_graph(self):
+        """Function of (N, h, w, 17) float32 heatmaps, giving the best peak of each, in cells."""
+
+        def find(heatmaps):
+            positions, scores = find_peaks(heatmaps, max_peaks=1)
+            return {"positions": positions[:, :, 0], "scores": scores[:, :, 0]}
+
+        cells = self.config.image_size[0] // STRIDE
+        return compile_graph(find, (tf.TensorSpec((None, cells, cells, NUM_KEYPOINTS), tf.float32),))
+
+
+def _moved(heatmaps, crop, other):
+    """Heatmaps of one crop, (h, w, C), on the cells of another, 0 outside the former; neither crop is rotated."""
+    height, width, _ = heatmaps.shape
+    rows, columns = (_moved_cells(axis, count, crop, other) for axis, count in ((1, height), (0, width)))
+    return resample(heatmaps, rows, columns).numpy()
+
+
+def _moved_cells(axis, count, crop, other):
+    """The weights of `interpolation` along x (axis 0) or y (axis 1)."""
+    in_image = (STRIDE * (np.arange(count) + 0.5) - other[axis, 2]) / other[axis, axis]
+    return interpolation((in_image * crop[axis, axis] + crop[axis, 2]) / STRIDE, count)
 
 
 class Refined:
