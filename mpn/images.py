@@ -18,6 +18,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION_TAG = 0x0112
+_LONGEST_JPEG_SIDE = 65500
 
 # What OpenCV would log about a bad file, the UserError says in one sentence.
 if "OPENCV_LOG_LEVEL" not in os.environ:
@@ -77,7 +78,7 @@ def write_image(path, image):
         image: (H, W, 3) uint8 RGB.
 
     Raises:
-        UserError: the suffix names no image format that can be written.
+        UserError: the suffix names no image format that can be written, or the image is too large for it.
         ValueError: `image` is not (H, W, 3) uint8.
         OSError: the file cannot be written; carries the filename.
     """
@@ -88,6 +89,8 @@ def write_image(path, image):
     except cv2.error:
         done = False
     if not done:
+        if max(image.shape) > _LONGEST_JPEG_SIDE:
+            raise UserError(f"cannot write '{path}': scale the image to at most {_LONGEST_JPEG_SIDE} pixels a side")
         raise UserError(f"cannot write '{path}' as an image: end its name with .jpg or .png")
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded)

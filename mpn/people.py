@@ -8,7 +8,8 @@ from pycocotools import mask as coco_mask
 
 from mpn.skeleton import KEYPOINTS
 
-# Confidence of a keypoint that no peak supports, at most. OKS counts every labelled joint, so a guess never costs.
+# Confidence of a guess, a keypoint that no peak supports, at most; the same or less is a peak that is hardly believed.
+# OKS counts every labelled joint, so neither costs.
 GUESS_CONFIDENCE = 0.05
 
 
@@ -104,7 +105,7 @@ class Person:
                 silhouette: only with `rle`: {"size": [H, W], "counts": str}, COCO's compressed RLE of the mask of the
                     whole image, which `pycocotools.mask.decode` takes; or None where the network made none.
                 keypoints: 17 of {"name", "x", "y", "confidence"} in COCO order, image pixels rounded to 0.01 and 0 to
-                    1; a confidence of at most 0.05 marks a guess that no peak supports.
+                    1; a confidence of at most 0.05 marks a guess, or a peak that is hardly believed.
         """
         mask = self.silhouette()
         silhouette = {"silhouette": None if mask is None else _to_rle(mask)} if rle else {}

@@ -106,6 +106,8 @@ def test_a_folder_means_its_images(tmp_path):
     assert [path.name for path in find_inputs([tmp_path])] == ["a.png", "b.JPG", "old.png"]
     again = find_inputs([tmp_path / "old.png", tmp_path, tmp_path / "sub" / ".." / "a.png"])
     assert [path.name for path in again] == ["old.png", "a.png", "b.JPG"]
+    with pytest.raises(UserError, match="an input is empty"):
+        find_inputs([tmp_path, ""])
 
 
 def test_folder_without_images_and_nothing_at_all(tmp_path):

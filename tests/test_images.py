@@ -236,6 +236,8 @@ def test_write_image_names_what_it_cannot_write(tmp_path):
     for name in ("a.xyz", "a"):
         with pytest.raises(UserError, match="as an image"):
             write_image(tmp_path / name, picture())
+    with pytest.raises(UserError, match="at most 65500 pixels a side"):
+        write_image(tmp_path / "a.jpg", np.zeros((2, 65501, 3), np.uint8))
     for image in (picture()[..., 0], picture().astype(np.float32), picture()[:0]):
         with pytest.raises(ValueError, match="uint8"):
             write_image(tmp_path / "a.png", image)

@@ -173,10 +173,13 @@ def test_nobody_is_an_empty_list(networks, grouping):
 def test_other_arrays_are_refused(model, image):
     with pytest.raises(ValueError, match="uint8 RGB"):
         model.predict(image)
+    with pytest.raises(ValueError, match=r"not \(4, 6, 3\) float32"):
+        model.predict(np.zeros((4, 6, 3), np.float32))
 
 
 def test_heatmaps_leave_the_graph_when_asked_for(model):
     assert model.heatmaps(noise(96, 128)).shape == (24, 32, 18)
+    assert model.heatmaps(noise(98, 98)).shape == (24, 24, 18)  # 98 x float32(96 / 98) is a little over 96
 
 
 def test_save_and_load_predict_the_same(model, tmp_path):

@@ -102,6 +102,20 @@ def test_everybody_is_looked_at_again_in_a_better_box(monkeypatch):
     np.testing.assert_array_equal(found.keypoints, keypoints[0])
 
 
+def test_what_only_the_second_look_sees_counts_in_full():
+    """The silhouette goes on below the first crop, where the second finds a spot."""
+    image = np.zeros((400, 300, 3), np.uint8)
+    image[100:400, 100:160, 1] = 255
+    spot(image, 130, 225, 12)
+    refiner, box = Refiner(BrightSpots(), "float32"), np.float32([[90, 90, 170, 200]])
+    (first,) = (refiner._crop(one) for one in box)
+    assert first[1, 1] * 225 + first[1, 2] > SIDE  # below the first crop
+    keypoints, (tightened,) = refiner.find(image, box)
+    assert tightened[3] > 210
+    np.testing.assert_allclose(keypoints[0, :, :2], np.tile([130, 225], (17, 1)), atol=1.5)
+    assert (keypoints[..., 2] > 0.8).all()
+
+
 def test_everybody_is_found_however_many_there_are():
     image = np.zeros((80, 2000, 3), np.uint8)
     boxes = np.float32([[50 * i + 5, 10, 50 * i + 45, 70] for i in range(35)])
@@ -125,6 +139,21 @@ def test_refined_people_are_in_order_of_their_new_scores():
     assert people[2].score == 0
     np.testing.assert_array_equal(people[2].keypoints, nobody.keypoints)
     assert Refiner(BrightSpots(), "float32").refine(image, []) == []
+
+
+def test_nobody_is_looked_at_whose_score_cannot_suffice():
+    """The model finds two people; the refinement network sees the one whose box scores enough."""
+
+    class FindsTwo:
+        def predict(self, image, with_silhouettes):
+            return [person((20, 40, 100, 160), 0.6), person((220, 40, 300, 160), 0.3)], None
+
+    image = np.zeros((200, 400, 3), np.uint8)
+    for x in (60, 260):
+        spot(image, x, 100, 10)
+    for least_score, boxes in ((0, [0.6, 0.3]), (0.3, [0.6, 0.3]), (0.31, [0.6]), (0.7, [])):
+        found = Refined(FindsTwo(), Refiner(BrightSpots(), "float32"), least_score).predict(image)
+        assert [one.box_score for one in found] == boxes
 
 
 @pytest.mark.parametrize("box", [(40, 30, 100, 130), (40, 30, 52, 44)])  # the second is enlarged no more than training
@@ -241,6 +270,30 @@ def test_runs_of_another_kind_are_not_resumed(refiner, stage_1, tiny_coco, capsy
         code, error = exit_of(train_keypoints, arguments, capsys)
         assert code == 1 and "--refiner to resume it" in error
         assert_one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (("--image-size", 96), "--image-size 64"),
+        (("--person-share", 0.5), "--person-share 0.7"),
+        (("--enlargement", 2), "--enlargement 4.0"),
+    ],
+)
+def test_crops_stay_what_they_were(refiner, tiny_coco, capsys, changed, words):
+    same = ("--refiner", "--person-share", 0.7, "--resume", "--epochs", 9)
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, refiner, *same, *changed), capsys)
+    assert code == 1 and words in error and str(refiner) in error
+    assert_one_sentence(error)
+
+
+def test_a_model_keeps_its_inference_size(stage_1, tiny_coco, capsys):
+    same = ("--resume", "--epochs", 9)
+    arguments = keypoint_arguments(tiny_coco, stage_1, *same, "--inference-size", 480, 800)
+    code, error = exit_of(train_keypoints, arguments, capsys)
+    before = " ".join(map(str, load_config(stage_1).image_size))
+    assert code == 1 and f"--inference-size {before}" in error
+    assert_one_sentence(error)
 
 
 @pytest.fixture

@@ -120,6 +120,23 @@ def test_the_rate_is_kept(tmp_path, rate):
     np.testing.assert_allclose(times, np.arange(9) / rate, atol=1e-3)
 
 
+@pytest.mark.parametrize("rate", [0.1, 23.976023976, 65.537, 66.666667, 119.877, 240.001, 1000])
+def test_rates_that_the_format_cannot_say_are_rounded(tmp_path, rate):
+    with VideoWriter(tmp_path / "a.mp4", (48, 64), rate) as film:
+        for _ in range(3):
+            film.write(np.full((48, 64, 3), 90, np.uint8))
+    assert abs(decode(tmp_path / "a.mp4")[2] - rate) < 0.01
+
+
+def test_where_no_film_can_be_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter("clip:1.mp4", (48, 64), 25) as film:  # a protocol to FFmpeg
+        film.write(np.zeros((48, 64, 3), np.uint8))
+    assert len(decode(tmp_path / "clip:1.mp4")[0]) == 1
+    with pytest.raises(FileNotFoundError, match="missing"):
+        VideoWriter(tmp_path / "missing" / "a.mp4", (48, 64), 25)
+
+
 def test_a_rate_that_no_camera_has_becomes_a_usual_one(tmp_path):
     path = save_video(tmp_path / "a.mp4", 5, 9000)
     assert decode(path)[2] == 9000
@@ -276,6 +293,7 @@ def test_odd_sizes_lose_one_line(tmp_path):
 def test_a_size_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="9000 x 16"):
         VideoWriter(tmp_path / "a.mp4", (16, 9000), 25)
+    assert not list(tmp_path.iterdir())
 
 
 def test_people_keep_their_colours():

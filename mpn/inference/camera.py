@@ -42,7 +42,8 @@ def run_camera(number, model, threshold=LEAST_POSE_SCORE, open_capture=cv2.Video
     try:
         if not capture.isOpened():
             raise UserError(f"camera {number} cannot be opened: check that it is connected, free and permitted")
-        shown, seconds = _show_live(capture, window, load_model(model, **options), threshold)
+        model = load_model(model, threshold=threshold, **options)
+        shown, seconds = _show_live(capture, window, model, threshold)
     finally:
         capture.release()
         window.close()

@@ -66,7 +66,7 @@ def run_demo(
     output = Path(output)
     names = result_names(paths, output)
     views = {"scales": scales, "mirror": mirror, "crops": crops}
-    model = load_model(model, refine, image_size=image_size, precision=precision, **views)
+    model = load_model(model, refine, threshold, image_size=image_size, precision=precision, **views)
     _make_folder(output)
     window = _open_window() if show else None
 
@@ -94,12 +94,13 @@ def run_demo(
     return 1 if bad else 0
 
 
-def load_model(model, refine=None, **options):
+def load_model(model, refine=None, threshold=0.0, **options):
     """The model itself where it can predict, else the MultiPoseNet in the model directory, loaded with the options.
 
     Args:
         model: see `run_demo`.
         refine: directory of a refinement network that looks at each person again, or None.
+        threshold: least pose score of people who are wanted: nobody who cannot reach it is looked at again.
         options: see `MultiPoseNet.load`.
     """
     if hasattr(model, "predict"):
@@ -109,7 +110,7 @@ def load_model(model, refine=None, **options):
     from mpn.inference.refiner import refined
 
     network = MultiPoseNet.load(model, **options)
-    return refined(network, refine, options.get("precision", "auto"), options.get("mirror", False))
+    return refined(network, refine, options.get("precision", "auto"), options.get("mirror", False), threshold)
 
 
 def _refuse_videos(paths):

@@ -52,6 +52,8 @@ def find_inputs(inputs):
 
 def _files_of(item):
     """The files that one input means: list of Path."""
+    if not item:  # the current folder to pathlib, and an unset variable to whoever typed it
+        raise UserError("an input is empty: name an image, a video, a folder or a pattern")
     path = Path(item)
     kinds = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
     if path.is_dir():

@@ -175,7 +175,8 @@ class MultiPoseNet:
         if not self.augmentation.is_single:
             return self._merged(image).heatmaps.numpy()
         inputs, scale = self.prepare(image)
-        height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE).astype(int)
+        # A size is a whole number but for rounding, which must not add a cell of padding.
+        height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE - 1e-3).astype(int)
         return self.forward_graph(*inputs)["heatmaps"][0, :height, :width]
 
     def prepare(self, image, factor=1.0, mirrored=False):
@@ -315,7 +316,8 @@ class MultiPoseNet:
 def check_image(image):
     """Raises ValueError where `image` is not a (H, W, 3) uint8 array."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
-        raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {getattr(image, 'shape', type(image))}")
+        given = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image)
+        raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {given}")
 
 
 def _found(heatmaps):

@@ -61,7 +61,7 @@ class Refiner:
         """The keypoints of some people, and boxes that fit them better.
 
         Everybody is looked at twice: first in the crop of the given box, then in that of the box that the silhouette
-        seen there suggests, see `mpn.inference.tightening`. The heatmaps of both looks are averaged.
+        seen there suggests, see `mpn.inference.tightening`. The heatmaps of both looks are averaged where both see.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -83,8 +83,8 @@ class Refiner:
             crops, first = self._look(image, boxes[some])
             tightened[some] = tighten_boxes(boxes[some], first[..., NUM_KEYPOINTS], crops, image.shape[:2])
             closer, second = self._look(image, tightened[some])
-            first = np.stack([_moved(*one) for one in zip(first, crops, closer, strict=True)])
-            found[some] = self._peaks((first + second)[..., :NUM_KEYPOINTS] / 2, closer)
+            both = [_average(*looks) for looks in zip(first, crops, second, closer, strict=True)]
+            found[some] = self._peaks(np.stack(both)[..., :NUM_KEYPOINTS], closer)
         return found, tightened
 
     def refine(self, image, people):
@@ -163,16 +163,20 @@ class Refiner:
         return compile_graph(find, (tf.TensorSpec((None, cells, cells, NUM_KEYPOINTS), tf.float32),))
 
 
-def _moved(heatmaps, crop, other):
-    """Heatmaps of one crop, (h, w, C), on the cells of another, 0 outside the former; neither crop is rotated."""
-    height, width, _ = heatmaps.shape
-    rows, columns = (_moved_cells(axis, count, crop, other) for axis, count in ((1, height), (0, width)))
-    return resample(heatmaps, rows, columns).numpy()
+def _average(first, crop, second, closer):
+    """Heatmaps (h, w, C) of two looks, averaged on the cells of the second where the first sees, else the second's.
+
+    The looks' maps from the image to their crops are not rotated.
+    """
+    height, width, _ = second.shape
+    rows, columns = (_cells_of_other(axis, count, crop, closer) for axis, count in ((1, height), (0, width)))
+    seen = np.outer(rows.sum(axis=1), columns.sum(axis=1))[..., None]  # 1 where the first look sees, else 0
+    return (resample(first, rows, columns).numpy() + second) / (1 + seen)
 
 
-def _moved_cells(axis, count, crop, other):
-    """The weights of `interpolation` along x (axis 0) or y (axis 1)."""
-    in_image = (STRIDE * (np.arange(count) + 0.5) - other[axis, 2]) / other[axis, axis]
+def _cells_of_other(axis, count, crop, closer):
+    """Weights of a crop's rows (axis 1) or columns (axis 0) that make those of a closer one; see `interpolation`."""
+    in_image = (STRIDE * (np.arange(count) + 0.5) - closer[axis, 2]) / closer[axis, axis]
     return interpolation((in_image * crop[axis, axis] + crop[axis, 2]) / STRIDE, count)
 
 
@@ -182,11 +186,13 @@ class Refined:
     Args:
         model: MultiPoseNet or Ensemble, or anything with their `predict`.
         refiner: Refiner.
+        least_score: people whose box scores less are left out, not looked at: a pose never scores more than its box.
     """
 
-    def __init__(self, model, refiner):
+    def __init__(self, model, refiner, least_score=0.0):
         self.model = model
         self.refiner = refiner
+        self.least_score = least_score
 
     def __getattr__(self, name):
         if name == "model":  # not there yet in a copy that is being made
@@ -196,16 +202,19 @@ class Refined:
     def predict(self, image, with_silhouettes=False):
         """Finds the people in one image; see `MultiPoseNet.predict`."""
         people, silhouettes = self.model.predict(image, with_silhouettes=True)
-        people = self.refiner.refine(image, people)
+        people = self.refiner.refine(image, [person for person in people if person.box_score >= self.least_score])
         return (people, silhouettes) if with_silhouettes else people
 
 
-def refined(model, refiner_dir, precision="auto", mirror=False):
+def refined(model, refiner_dir, precision="auto", mirror=False, least_score=0.0):
     """The model itself, or Refined by the refinement network in a directory.
 
     Args:
         model: MultiPoseNet or Ensemble.
         refiner_dir: see `Refiner.load`, or None.
         precision, mirror: of the refinement network, see Refiner.
+        least_score: see Refined.
     """
-    return model if refiner_dir is None else Refined(model, Refiner.load(refiner_dir, precision, mirror))
+    if refiner_dir is None:
+        return model
+    return Refined(model, Refiner.load(refiner_dir, precision, mirror), least_score)

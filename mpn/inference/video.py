@@ -1,6 +1,7 @@
 """Video files: frames in and out, one at a time, so that memory does not grow with the film's length."""
 
 import errno
+import math
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 # Frames a second of a video that does not say, or says what no camera does.
 _USUAL_RATE = 25.0
 _LEAST_RATE, _HIGHEST_RATE = 0.1, 1000.0
+_MOST_TICKS = 65535
 
 # What FFmpeg would print about a bad file, the UserError says in one sentence; read when the first file is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -80,19 +82,24 @@ class VideoWriter:
     Args:
         path: the file to make; must end with `.mp4`.
         size: (H, W) of the frames in pixels.
-        rate: frames a second.
+        rate: frames a second, up to 1000; rounded to what the format can say, to a hundredth above 65.
 
     Raises:
         UserError: no video of that size can be written.
-        OSError: on leaving the context, where not all frames have arrived in the file: OpenCV itself does not notice a
-            full disk.
+        OSError: the file cannot be made, or, on leaving the context, not all frames have arrived in it: OpenCV itself
+            does not notice a full disk.
     """
 
     def __init__(self, path, size, rate):
-        self._path, self._size, self._written = str(path), tuple(size), 0
+        # Absolute, as in VideoReader. OpenCV says only that it failed: here the folder's own error comes first.
+        self._path, self._size, self._written = os.path.abspath(path), tuple(size), 0
+        open(self._path, "wb").close()
         height, width = size
+        # MPEG-4 counts at most 65,535 ticks a second, and OpenCV takes a tenth, hundredth or thousandth frame for one.
+        rate = round(rate, math.floor(math.log10(_MOST_TICKS / rate)))
         self._writer = cv2.VideoWriter(self._path, cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
         if not self._writer.isOpened():
+            os.unlink(self._path)
             raise UserError(f"a video of {width} x {height} pixels cannot be written as .mp4: scale it to 2 to 8192")
 
     def write(self, frame):

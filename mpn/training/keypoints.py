@@ -125,6 +125,21 @@ def _check_refiner(options):
         raise UserError("--refiner learns to find one person a crop, and --paste adds another: leave it out")
 
 
+def _check_resumed(options, stored):
+    """What the configuration says stays as it was: a refinement network's crops must be those that it learns from."""
+    now = {"--inference-size": (tuple(options.inference_size or stored.image_size), stored.image_size)}
+    if options.refiner:
+        now = {
+            "--image-size": (options.image_size, stored.image_size[0]),
+            "--person-share": (options.person_share, stored.refiner_share),
+            "--enlargement": (options.enlargement, stored.refiner_enlargement),
+        }
+    for option, (given, before) in now.items():
+        if given != before:
+            before = " ".join(map(str, before)) if isinstance(before, tuple) else before
+            raise UserError(f"{options.model} was trained with {option} {before}: pass that to resume it")
+
+
 def _check_people(training, validation, partial):
     for name, people in (("train", training), ("validate", validation), ("train with --partial", partial)):
         if people is not None and not people:
@@ -143,6 +158,7 @@ def _configuration(options):
         if (stored.refiner_share is not None) != options.refiner:
             kind, mend = ("a refinement network", "add") if stored.refiner_share else ("no refinement network", "drop")
             raise UserError(f"{options.model} is {kind}: {mend} --refiner to resume it")
+        _check_resumed(options, stored)
         return stored
     base = load_config(options.model) if path.exists() else ModelConfig()
     given = {"image_size": options.inference_size or with_longest_side(options.image_size), "refiner_share": None}
