@@ -11,6 +11,9 @@ import argparse
 import mpn.cli
 from mpn.arguments import LEAST_POSE_SCORE, ImageSize, add_view_options, natural, share
 
+# Models that come with the package.
+_MODEL, _REFINER = "small", "small-refiner"
+
 
 def main(argv=None):
     """Parses the command line and runs the demo; returns the exit status, 1 where a file was skipped."""
@@ -25,6 +28,8 @@ def main(argv=None):
         "crops": arguments.crops,
         "refine": arguments.refine,
     }
+    if arguments.refine and arguments.no_refine:
+        parser.error("--refine and --no-refine exclude each other")
     if arguments.camera is not None:
         if arguments.inputs or arguments.show or arguments.fields or arguments.rle:
             parser.error("--camera writes no files: it takes neither inputs nor --show, --fields or --rle")
@@ -36,6 +41,9 @@ def main(argv=None):
         return run_camera(arguments.camera, arguments.model, **shared)
     from mpn.inference.demo import run_demo
 
+    # Time counts in a film, and in a photograph limbs do.
+    if not arguments.refine and not arguments.no_refine and arguments.model == _MODEL:
+        shared |= {"refine": _REFINER, "refine_videos": False}
     return run_demo(
         arguments.inputs,
         arguments.output,
@@ -64,7 +72,7 @@ def _parser():
     parser.add_argument(
         "--model",
         metavar="DIR",
-        default="small",
+        default=_MODEL,
         help="model directory, or the name of a model that comes with the package (default: %(default)s)",
     )
     parser.add_argument(
@@ -98,8 +106,12 @@ def _parser():
     )
     add_view_options(parser)
     parser.add_argument(
-        "--refine", metavar="DIR", help="look at each person again with the refinement network in this directory"
+        "--refine",
+        metavar="DIR",
+        help="look at each person again with the refinement network in this directory (default: "
+        f"{_REFINER} on images, not videos and cameras, where --model is {_MODEL})",
     )
+    parser.add_argument("--no-refine", action="store_true", help="don't look again: faster, and less exact")
     parser.add_argument(
         "--image-size",
         action=ImageSize,

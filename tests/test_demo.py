@@ -290,11 +290,16 @@ def test_command_line_reaches_run_demo(monkeypatch):
     demo.main(
         [*required, "--image-size", "320", "640", "--fields", "--rle", "--scales", "0.5,1", "--mirror", "--crops", "2"]
     )
-    (plain, first), (args, second), (_, third) = calls
+    for more in (["--no-refine"], ["--refine", "r"], ["--model", "small"], ["--model", "m"]):
+        demo.main(more)
+    (plain, first), (args, second), (_, third), *others = calls
     network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False, "crops": 1}
     network["refine"] = None
     defaults = {"threshold": LEAST_POSE_SCORE, "show": False, "fields": False, "rle": False, **network}
-    assert plain == ([], "results", "small") and first == defaults
+    assert plain == ([], "results", "small")
+    small = {**defaults, "refine": "small-refiner", "refine_videos": False}
+    assert first == small
+    assert [options for _, options in others] == [defaults, {**defaults, "refine": "r"}, small, defaults]
     assert args == (["a.jpg", "b"], "o", "m")
     changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}
     assert second == {**defaults, **changes}
@@ -305,6 +310,8 @@ def test_command_line_reaches_run_demo(monkeypatch):
 def test_command_line_reaches_run_camera(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr("mpn.inference.camera.run_camera", lambda *args, **options: calls.append((args, options)))
+    demo.main(["--camera", "0"])
+    assert calls.pop()[1]["refine"] is None
     demo.main(["--camera", "0", "--threshold", "0.5", "--mirror", "--refine", "r"])
     options = {"threshold": 0.5, "image_size": None, "precision": "auto", "scales": (1.0,), "mirror": True, "crops": 1}
     options["refine"] = "r"
@@ -320,6 +327,7 @@ def test_command_line_reaches_run_camera(monkeypatch, capsys):
     "options",
     [
         ["--threshold", "1.5"],
+        ["--refine", "small-refiner", "--no-refine"],
         ["--threshold", "nan"],
         ["--image-size", "0"],
         ["--image-size", "800", "600"],

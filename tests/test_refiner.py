@@ -16,7 +16,10 @@ from mpn import MultiPoseNet
 from mpn.config import ModelConfig, load_config
 from mpn.data.patches import PatchAugmentation, patch_map, people_alone
 from mpn.errors import UserError
+from mpn.images import write_image
+from mpn.inference.demo import run_demo
 from mpn.inference.refiner import Refined, Refiner
+from mpn.inference.video import VideoWriter
 from mpn.people import Person
 from mpn.skeleton import KEYPOINTS
 
@@ -381,3 +384,18 @@ def test_a_refined_model_is_like_the_model():
     assert refined.precision == "float32" and refined.oks_threshold == 0.5
     with pytest.raises(AttributeError):
         _ = refined.nothing_of_the_kind
+
+
+@pytest.mark.parametrize("refine_videos", [False, True])
+def test_videos_are_refined_where_they_should_be(whole_model, refiner, tmp_path, monkeypatch, refine_videos):
+    moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
+    monkeypatch.setattr(Refiner, "find", lambda self, image, boxes: (moved, np.float32([[12, 14, 52, 74]])))
+    image = np.zeros((96, 128, 3), np.uint8)
+    write_image(tmp_path / "photo.png", image)
+    with VideoWriter(tmp_path / "film.mp4", image.shape[:2], 25) as film:
+        film.write(image)
+    more = {"refine": str(refiner), "refine_videos": refine_videos, "precision": "float32"}
+    assert run_demo([tmp_path], tmp_path / "out", "mine", **more) == 0
+    photograph = json.loads((tmp_path / "out" / "photo_poses.json").read_text())
+    frame = json.loads((tmp_path / "out" / "film_poses.jsonl").read_text())
+    assert [of["people"][0]["box"][0] for of in (photograph, frame)] == [12, 12 if refine_videos else 10]

@@ -8,7 +8,7 @@ import cv2
 
 from mpn.arguments import LEAST_POSE_SCORE
 from mpn.errors import UserError
-from mpn.inference.demo import load_model
+from mpn.inference.demo import load_model, load_refined
 from mpn.inference.steady_colours import SteadyColours
 from mpn.inference.window import open_window
 from mpn.visualization import draw_people
@@ -17,7 +17,7 @@ _TITLE = "people: q to end"
 _RATE_OVER = 20  # images whose time is averaged for the rate in the title
 
 
-def run_camera(number, model, threshold=LEAST_POSE_SCORE, open_capture=cv2.VideoCapture, **options):
+def run_camera(number, model, threshold=LEAST_POSE_SCORE, refine=None, open_capture=cv2.VideoCapture, **options):
     """Shows what a camera sees with the people drawn in, until q or Esc is pressed or the window is closed.
 
     The window's title says how many images a second are shown; nothing is written but a summary on stderr.
@@ -26,8 +26,9 @@ def run_camera(number, model, threshold=LEAST_POSE_SCORE, open_capture=cv2.Video
         number: int, the camera; the first is 0.
         model: model directory, or anything with a `predict` as MultiPoseNet has it.
         threshold: least pose score of a person that is drawn.
+        refine: directory of a refinement network that looks at each person again, or None.
         open_capture: function of the number, giving what cv2.VideoCapture gives: `isOpened`, `read`, `release`.
-        options: image_size, precision, scales, mirror, crops and refine, as for `mpn.inference.demo.run_demo`.
+        options: image_size, precision, scales, mirror and crops, as for `mpn.inference.demo.run_demo`.
 
     Returns:
         int, the exit status 0.
@@ -42,7 +43,8 @@ def run_camera(number, model, threshold=LEAST_POSE_SCORE, open_capture=cv2.Video
     try:
         if not capture.isOpened():
             raise UserError(f"camera {number} cannot be opened: check that it is connected, free and permitted")
-        model = load_model(model, threshold=threshold, **options)
+        model = load_model(model, **options)
+        model = load_refined(model, refine, threshold, options.get("precision", "auto"), options.get("mirror", False))
         shown, seconds = _show_live(capture, window, model, threshold)
     finally:
         capture.release()

@@ -27,6 +27,7 @@ def run_demo(
     mirror=False,
     crops=1,
     refine=None,
+    refine_videos=True,
 ):
     """Predicts, draws and writes the people of images and videos, one line a file on stderr.
 
@@ -47,7 +48,8 @@ def run_demo(
         fields: whether to draw each image's heatmaps on a sheet; not for videos.
         rle: whether to write silhouettes as COCO's compressed RLE too.
         scales, mirror, crops: test-time augmentation, see `MultiPoseNet`. Only for a model directory.
-        refine: directory of a refinement network, or None. Only for a model directory.
+        refine: directory of a refinement network that looks at each person again, or None.
+        refine_videos: whether it looks at videos too, frame by frame.
 
     Returns:
         int, the exit status: 0, or 1 where files were skipped.
@@ -66,22 +68,27 @@ def run_demo(
     output = Path(output)
     names = result_names(paths, output)
     views = {"scales": scales, "mirror": mirror, "crops": crops}
-    model = load_model(model, refine, threshold, image_size=image_size, precision=precision, **views)
+    model = load_model(model, image_size=image_size, precision=precision, **views)
+    finer = load_refined(model, refine, threshold, precision, mirror)
     _make_folder(output)
     window = _open_window() if show else None
 
-    def find_people(image):
-        return [person for person in model.predict(image) if person.score >= threshold]
+    def find_in_frame(image):
+        predictor = finer if refine_videos else model
+        return [person for person in predictor.predict(image) if person.score >= threshold]
+
+    def find_in_photograph(image):
+        return [person for person in finer.predict(image) if person.score >= threshold]
 
     bad = 0
     for number, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
         title, base, drawing = f"[{number}/{len(paths)}]", output / name, None
         try:
             if is_video(path):
-                report = annotate_video(path, base, find_people, rle, window, f"{title} {path.name}")
+                report = annotate_video(path, base, find_in_frame, rle, window, f"{title} {path.name}")
             else:
                 heatmaps = model.heatmaps if fields else None
-                drawing, report = annotate_image(read(path), path.name, base, find_people, heatmaps, rle)
+                drawing, report = annotate_image(read(path), path.name, base, find_in_photograph, heatmaps, rle)
         except UserError as error:
             print(f"{title} skipped: {error}", file=sys.stderr)
             bad += 1
@@ -94,23 +101,35 @@ def run_demo(
     return 1 if bad else 0
 
 
-def load_model(model, refine=None, threshold=0.0, **options):
+def load_model(model, **options):
     """The model itself where it can predict, else the MultiPoseNet in the model directory, loaded with the options.
 
     Args:
         model: see `run_demo`.
-        refine: directory of a refinement network that looks at each person again, or None.
-        threshold: least pose score of people who are wanted: nobody who cannot reach it is looked at again.
         options: see `MultiPoseNet.load`.
     """
     if hasattr(model, "predict"):
         return model
     import_tensorflow()
     from mpn import MultiPoseNet  # imports TensorFlow, which takes seconds that a wrong path should not cost
-    from mpn.inference.refiner import refined
 
-    network = MultiPoseNet.load(model, **options)
-    return refined(network, refine, options.get("precision", "auto"), options.get("mirror", False), threshold)
+    return MultiPoseNet.load(model, **options)
+
+
+def load_refined(model, refine, threshold, precision="auto", mirror=False):
+    """The model itself, or with a refinement network that looks again at everybody whose pose can reach a score.
+
+    Args:
+        model: anything with a `predict` as MultiPoseNet has it.
+        refine: directory of the refinement network, or None.
+        threshold: least pose score of people who are wanted.
+        precision, mirror: see `mpn.inference.refiner.Refiner`.
+    """
+    if refine is None:
+        return model
+    from mpn.inference.refiner import refined  # imports TensorFlow
+
+    return refined(model, refine, precision, mirror, threshold)
 
 
 def _refuse_videos(paths):
