@@ -96,7 +96,8 @@ def _parser():
         type=share,
         default=LEAST_POSE_SCORE,
         metavar="SCORE",
-        help="least pose score of a person that is drawn and written, 0 to 1 (default: %(default)s)",
+        help="least pose score of a person that is drawn and written, 0 to 1, and before --refine looks again, too "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--precision",

@@ -144,8 +144,8 @@ def test_refined_people_are_in_order_of_their_new_scores():
     assert Refiner(BrightSpots(), "float32").refine(image, []) == []
 
 
-def test_nobody_is_looked_at_whose_score_cannot_suffice():
-    """The model finds two people; the refinement network sees the one whose box scores enough."""
+def test_nobody_is_looked_at_again_whose_pose_scores_too_little():
+    """The model finds two people; the refinement network sees the one whose pose scores enough, half of the box."""
 
     class FindsTwo:
         def predict(self, image, with_silhouettes):
@@ -154,7 +154,7 @@ def test_nobody_is_looked_at_whose_score_cannot_suffice():
     image = np.zeros((200, 400, 3), np.uint8)
     for x in (60, 260):
         spot(image, x, 100, 10)
-    for least_score, boxes in ((0, [0.6, 0.3]), (0.3, [0.6, 0.3]), (0.31, [0.6]), (0.7, [])):
+    for least_score, boxes in ((0, [0.6, 0.3]), (0.15, [0.6, 0.3]), (0.16, [0.6]), (0.31, [])):
         found = Refined(FindsTwo(), Refiner(BrightSpots(), "float32"), least_score).predict(image)
         assert [one.box_score for one in found] == boxes
 

@@ -117,12 +117,12 @@ def load_model(model, **options):
 
 
 def load_refined(model, refine, threshold, precision="auto", mirror=False):
-    """The model itself, or with a refinement network that looks again at everybody whose pose can reach a score.
+    """The model itself, or with a refinement network that looks again at everybody whose pose scores enough.
 
     Args:
         model: anything with a `predict` as MultiPoseNet has it.
         refine: directory of the refinement network, or None.
-        threshold: least pose score of people who are wanted.
+        threshold: least pose score of people who are looked at again; others are left out.
         precision, mirror: see `mpn.inference.refiner.Refiner`.
     """
     if refine is None:

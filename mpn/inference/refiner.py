@@ -186,7 +186,8 @@ class Refined:
     Args:
         model: MultiPoseNet or Ensemble, or anything with their `predict`.
         refiner: Refiner.
-        least_score: people whose box scores less are left out, not looked at: a pose never scores more than its box.
+        least_score: people whose poses score less, before they are looked at again, are left out. Those on whom model
+            and refinement network agree are people more often than those whom one of them believes in.
     """
 
     def __init__(self, model, refiner, least_score=0.0):
@@ -202,7 +203,7 @@ class Refined:
     def predict(self, image, with_silhouettes=False):
         """Finds the people in one image; see `MultiPoseNet.predict`."""
         people, silhouettes = self.model.predict(image, with_silhouettes=True)
-        people = self.refiner.refine(image, [person for person in people if person.box_score >= self.least_score])
+        people = self.refiner.refine(image, [person for person in people if person.score >= self.least_score])
         return (people, silhouettes) if with_silhouettes else people
 
 
