@@ -43,7 +43,8 @@ def test_in_bfloat16_it_says_nearly_the_same(design):
     prn, x = trained_like(**design), np.moveaxis(rois(), 3, 1)
     exact, rounded = (GroupingPRN(prn, design.get("pool", 1), dtype)(x).numpy() for dtype in ("float32", "bfloat16"))
     assert rounded.dtype == np.float32 and not np.array_equal(exact, rounded)
-    np.testing.assert_allclose(np.log(rounded), np.log(exact), atol=0.3)
+    # Logits are rounded by up to 2^-8 of themselves, and processors without bfloat16 round in places of their own.
+    np.testing.assert_allclose(np.log(rounded), np.log(exact), atol=0.3, rtol=2**-8)
     np.testing.assert_allclose(rounded.sum(axis=(2, 3)), 1, rtol=1e-4)
 
 
