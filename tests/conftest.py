@@ -84,3 +84,12 @@ def stage_3(labels_only, tmp_path_factory):
     model = tmp_path_factory.mktemp("stage_3") / "model"
     call(train_prn, prn_arguments(model, "--coco", labels_only, "--epochs", 2))
     return model
+
+
+@pytest.fixture(scope="session")
+def refiner(tiny_coco, tmp_path_factory):
+    """A refinement network after two steps of training; tests must not change it."""
+    model = tmp_path_factory.mktemp("refiner") / "model"
+    more = ("--refiner", "--person-share", 0.7, "--shift", 0.05, "--epochs", 1)
+    call(train_keypoints, keypoint_arguments(tiny_coco, model, *more))
+    return model

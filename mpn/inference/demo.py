@@ -1,5 +1,6 @@
 """What `demo.py` does: finds the people in photographs and videos, draws them and writes them down."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -73,12 +74,10 @@ def run_demo(
     _make_folder(output)
     window = _open_window() if show else None
 
-    def find_in_frame(image):
-        predictor = finer if refine_videos else model
+    def find_people(image, predictor=finer):
         return [person for person in predictor.predict(image) if person.score >= threshold]
 
-    def find_in_photograph(image):
-        return [person for person in finer.predict(image) if person.score >= threshold]
+    find_in_frame = functools.partial(find_people, predictor=finer if refine_videos else model)
 
     bad = 0
     for number, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
@@ -88,7 +87,7 @@ def run_demo(
                 report = annotate_video(path, base, find_in_frame, rle, window, f"{title} {path.name}")
             else:
                 heatmaps = model.heatmaps if fields else None
-                drawing, report = annotate_image(read(path), path.name, base, find_in_photograph, heatmaps, rle)
+                drawing, report = annotate_image(read(path), path.name, base, find_people, heatmaps, rle)
         except UserError as error:
             print(f"{title} skipped: {error}", file=sys.stderr)
             bad += 1

@@ -82,7 +82,7 @@ class VideoWriter:
     Args:
         path: the file to make; must end with `.mp4`.
         size: (H, W) of the frames in pixels.
-        rate: frames a second, up to 1000; rounded to what the format can say, to a hundredth above 65.
+        rate: frames a second, up to 1000; rounded to what the format can say.
 
     Raises:
         UserError: no video of that size can be written.

@@ -191,8 +191,7 @@ def _plain(section):
 def _stored_prior(prior, storage):
     """The position maps as they are stored; in float16 relative to each keypoint's most likely cell.
 
-    UCR looks at that relation alone. As probabilities, many cells would be too small for
-    float16's full precision.
+    UCR looks at that relation alone. As probabilities, many cells would be too small for float16's full precision.
     """
     if storage == "float32":
         return prior
