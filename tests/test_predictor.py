@@ -179,7 +179,7 @@ def test_other_arrays_are_refused(model, image):
 
 def test_heatmaps_leave_the_graph_when_asked_for(model):
     assert model.heatmaps(noise(96, 128)).shape == (24, 32, 18)
-    assert model.heatmaps(noise(98, 98)).shape == (24, 24, 18)  # 98 x float32(96 / 98) is a little over 96
+    assert model.heatmaps(noise(116, 145)).shape == (24, 30, 18)  # 145 x float32(120 / 145) is a little over 120
 
 
 def test_save_and_load_predict_the_same(model, tmp_path):
