@@ -105,3 +105,14 @@ def test_unknown_sources_are_one_clear_sentence(synthetic_coco, tmp_path, monkey
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
     assert not list(tmp_path.rglob("*results.json"))
+
+
+def test_stage_1_is_measured_before_the_others_exist(tiny_coco, stage_1, tmp_path):
+    """True boxes take the person subnet's place, whose weights are not there yet; Max needs no PRN."""
+    assert not (stage_1 / "person.weights.h5").exists()
+    file = tmp_path / "metrics.json"
+    places = ("--coco", tiny_coco, "--model", stage_1, "--output", tmp_path / "results", "--metrics", file)
+    script.main([str(word) for word in (*places, "--boxes", "ground-truth", "--grouping", "max")])
+    metrics = json.loads(file.read_text())
+    assert metrics["silhouettes"]["IoU"] >= 0
+    assert metrics["settings"]["keypoints"] == "network"

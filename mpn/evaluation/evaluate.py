@@ -163,10 +163,12 @@ def _records(options):
 
 
 def _parts(options):
-    """The stages whose weights an evaluation needs."""
+    """The stages whose weights an evaluation needs: a stage can be measured before the next one is trained."""
     parts = []
     if NETWORK in (options.keypoints, options.boxes):
-        parts += ["keypoints", "person"]
+        parts += ["keypoints"]  # with the backbone, which boxes need too
+    if options.boxes == NETWORK:
+        parts += ["person"]
     if options.grouping in ("prn", "prn-argmax", "ucr", "geometric"):
         parts += ["prn"]
     return parts
