@@ -118,13 +118,16 @@ def test_counts():
     found[0][0] = found[1][0] = (5000, 5000, 1)
     found[3][9] = people[3][10]
     results = [detection(pose) for pose in found] + [detection(labels(y=5000)), detection(people[3], 0.1)]
-    counts = summarise(diagnose(ground_truth(*map(annotation, people)), results, [1]))
+    results[0]["keypoints"][2] = 0.3  # the nose that is near nothing; all others are sure
+    counts = summarise(diagnose(ground_truth(*map(annotation, people)), results, [1]), results)
     assert counts["detections"] == {"all": dict(zip(DETECTIONS, (4, 1, 1, 0), strict=True))}
     assert counts["keypoints"]["nose"] == dict(zip(ERRORS, (1, 0, 0, 0, 2), strict=True))
     assert counts["keypoints"]["left_wrist"] == dict(zip(ERRORS, (3, 0, 1, 0, 0), strict=True))
     assert counts["keypoints"]["right_wrist"] == dict(zip(ERRORS, (4, 0, 0, 0, 0), strict=True))
     assert counts["keypoints"]["all"] == dict(zip(ERRORS, (3 * 17 + 12 - 3, 0, 1, 0, 2), strict=True))
     assert list(counts["keypoints"]) == [*KEYPOINTS, "all"]
+    assert counts["confidence"]["from 0.3"] == dict(zip(ERRORS, (0, 0, 0, 0, 1), strict=True))
+    assert sum(counts["confidence"]["from 0.9"].values()) == sum(counts["keypoints"]["all"].values()) - 1
     overlap = counts["overlap"]
     assert list(overlap) == [*OVERLAP_BINS, "all"]
     assert overlap["0"] == dict(zip(ERRORS + PEOPLE, (11, 0, 1, 0, 0, 1, 1), strict=True))
@@ -139,7 +142,7 @@ def test_counts():
 )
 def test_bins_of_overlap(others, bin_name):
     people = [annotation(labels()) for _ in range(others + 1)]
-    overlap = summarise(diagnose(ground_truth(*people), [], [1]))["overlap"]
+    overlap = summarise(diagnose(ground_truth(*people), [], [1]), [])["overlap"]
     assert overlap.pop("all")["not found"] == overlap.pop(bin_name)["not found"] == others + 1
     assert not any(row["not found"] for row in overlap.values())
 
@@ -185,7 +188,7 @@ def test_files_agree(tmp_path, capsys):
 def test_picture_shows_the_gains_and_the_shares():
     truth, results, ids = spoilt("inversion")
     diagnosis = diagnose(truth, results, ids)
-    counts, gained = summarise(diagnosis), gains(truth, results, ids, diagnosis)
+    counts, gained = summarise(diagnosis, results), gains(truth, results, ids, diagnosis)
     bars, overlap, keypoints = draw_errors(counts, gained).axes
     widths = [bar.get_width() for bar in bars.patches]
     assert widths == pytest.approx([row["gain"] for row in list(gained.values())[1:]])

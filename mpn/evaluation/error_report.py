@@ -16,18 +16,26 @@ from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 # Bins of people by how many others overlap them: a person belongs to the last bin that begins at or below theirs.
 OVERLAP_BINS = {"0": 0, "1-2": 1, "3-4": 3, "5 and more": 5}
 
+# Bins of keypoints by their confidence, likewise.
+CONFIDENCE_BINS = {f"from {least:.1f}": least for least in np.arange(10) / 10}
+
 # Kinds of keypoints, people and detections; each makes a whole.
 PEOPLE = ("found", "not found")
 DETECTIONS = ("matched", "duplicates", "background", "ignored")
 
 
-def summarise(diagnosis):
+def summarise(diagnosis, results):
     """The counts of a Diagnosis.
 
+    Args:
+        diagnosis: Diagnosis.
+        results: those that were diagnosed.
+
     Returns:
-        dict of three tables, dicts of rows, each a dict of kinds to counts: "keypoints", rows KEYPOINTS and "all",
-        kinds ERRORS, of labelled keypoints of people with a detection; "overlap", rows OVERLAP_BINS and "all", kinds
-        ERRORS, of the same keypoints, and PEOPLE; "detections", row "all", kinds DETECTIONS.
+        dict of four tables, dicts of rows, each a dict of kinds to counts: "keypoints", rows KEYPOINTS and "all",
+        kinds ERRORS, of labelled keypoints of people with a detection; "confidence", rows CONFIDENCE_BINS, kinds
+        ERRORS, of the same keypoints; "overlap", rows OVERLAP_BINS and "all", kinds ERRORS, of the same keypoints,
+        and PEOPLE; "detections", row "all", kinds DETECTIONS.
     """
     errors = np.array([match.errors for match in diagnosis.matches], int).reshape(-1, NUM_KEYPOINTS)
     found, missed = (
@@ -36,9 +44,12 @@ def summarise(diagnosis):
     )
     bins = {name: (found == index, missed == index) for index, name in enumerate(OVERLAP_BINS)}
     bins["all"] = (found >= 0, missed >= 0)
+    confidences = np.array([results[match.result]["keypoints"][2::3] for match in diagnosis.matches], float)
+    confidence = np.searchsorted(list(CONFIDENCE_BINS.values()), confidences.reshape(errors.shape), side="right") - 1
     lists = (getattr(diagnosis, name) for name in ("matches", *DETECTIONS[1:]))
     return {
         "keypoints": {name: _count(errors[:, joint]) for joint, name in enumerate(KEYPOINTS)} | {"all": _count(errors)},
+        "confidence": {name: _count(errors[confidence == index]) for index, name in enumerate(CONFIDENCE_BINS)},
         "overlap": {
             name: _count(errors[here]) | dict(zip(PEOPLE, (int(here.sum()), int(gone.sum())), strict=True))
             for name, (here, gone) in bins.items()
@@ -78,7 +89,7 @@ def write_error_report(folder, ground_truth, results, image_ids, settings):
         OSError: a file cannot be written.
     """
     diagnosis = diagnose(ground_truth, results, image_ids)
-    counts = summarise(diagnosis)
+    counts = summarise(diagnosis, results)
     gained = gains(ground_truth, results, image_ids, diagnosis)
     report = {"counts": counts, "gains": gained, "settings": settings}
     lines = (
@@ -101,7 +112,11 @@ def write_error_report(folder, ground_truth, results, image_ids, settings):
 def print_report(report):
     """Prints the tables of `write_error_report`."""
     counts = report["counts"]
-    for title, table, kinds in (("keypoint", "keypoints", ERRORS), ("people overlapping", "overlap", ERRORS + PEOPLE)):
+    for title, table, kinds in (
+        ("keypoint", "keypoints", ERRORS),
+        ("confidence", "confidence", ERRORS),
+        ("people overlapping", "overlap", ERRORS + PEOPLE),
+    ):
         header = [title, "keypoints", *kinds]
         rows = [
             [name, sum(row[kind] for kind in ERRORS), *(_or_dash(shares(row)[kind]) for kind in kinds)]
