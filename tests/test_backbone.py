@@ -136,11 +136,17 @@ def test_folded_normalisation_computes_the_same(name, application, tmp_path):
         np.testing.assert_allclose(actual[level], expected[level], atol=1e-4 * scale)
 
 
-@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_weights_of_another_width_are_refused(tmp_path):
+    path = str(tmp_path / "half.weights.h5")
+    keras.applications.MobileNetV2((None, None, 3), alpha=0.5, include_top=False, weights=None).save_weights(path)
+    with pytest.raises(UserError, match="are of mobilenet_v2 of width 0.5, and the backbone is mobilenet_v2 of width"):
+        load_backbone_weights(build_backbone("mobilenet_v2", width=0.35), path, width=0.35)
+
+
 def test_weights_of_another_network_are_refused(resnet50):
     small = build_backbone("mobilenet_v2", width=0.35)
     before = small.get_weights()
-    with pytest.raises(UserError, match="mobilenet_v2") as caught:
+    with pytest.raises(UserError, match="are of resnet50, and the backbone is mobilenet_v2 of width 0.35") as caught:
         load_backbone_weights(small, resnet50[1], width=0.35)
     assert resnet50[1] in str(caught.value) and "\n" not in str(caught.value)
     for old, new in zip(before, small.get_weights(), strict=True):

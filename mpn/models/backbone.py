@@ -6,6 +6,7 @@ ImageNet weights fit unchanged.
 
 import pathlib
 
+import h5py
 import keras
 from keras import layers, ops
 
@@ -152,6 +153,8 @@ def load_backbone_weights(backbone, weights, width=1.0):
     options = {"alpha": width} if backbone.name == "mobilenet_v2" else {}
     if weights != "imagenet" and not pathlib.Path(weights).is_file():
         raise UserError(f"backbone weights {weights} do not exist: pass imagenet, none or a local .h5 file")
+    if weights != "imagenet":
+        _check_network(backbone, weights)
     try:
         source = application(
             weights="imagenet" if weights == "imagenet" else None,
@@ -177,6 +180,31 @@ def load_backbone_weights(backbone, weights, width=1.0):
             backbone.get_layer(convolution.name).set_weights(fold(convolution, layer))
         elif layer.weights and not folded:
             backbone.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _check_network(backbone, path):
+    """Raises UserError where a file holds the weights of another network than a backbone's, and says which."""
+    kernels = []
+    try:
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda _, item: kernels.append(item.shape) if len(getattr(item, "shape", ())) == 4 else None
+            )
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"backbone weights {path} are no HDF5 file, or a damaged one ({error})") from error
+    held, wanted = _network_of(kernels), _network_of([weight.shape for weight in backbone.weights])
+    if held != wanted:
+        raise UserError(f"backbone weights {path} are of {held}, and the backbone is {wanted}: pass weights of that")
+
+
+def _network_of(kernels):
+    """In words, the network of keras.applications that has convolution kernels of these shapes, in any order."""
+    count = sum(len(shape) == 4 for shape in kernels)
+    if (7, 7, 3, 64) in kernels:
+        return "resnet101" if count > 80 else "resnet50"
+    # The last convolution, to 1,280 channels or more, takes the 320 channels of the last block times the width.
+    last = [shape[2] for shape in kernels if len(shape) == 4 and shape[:2] == (1, 1) and shape[3] >= 1280]
+    return f"mobilenet_v2 of width {last[0] / 320:g}" if last else "no network that this package knows"
 
 
 def freeze_up_to(backbone, level):
