@@ -11,7 +11,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["mpn", "mpn.*"]),
-    package_data={"mpn": ["pretrained/*/*"]},
+    package_data={"mpn": ["pretrained/*", "pretrained/*/*"]},
     install_requires=[
         "tensorflow==2.21.*",  # runs the networks; keras-retinanet's layers are written for it
         "keras==3.15.*; python_version >= '3.11'",  # the models
