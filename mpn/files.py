@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mpn.errors import UserError
 
-# Stated limits of JSON files, which a small .gz can exceed: COCO's own largest has 450 MB and 4 million lists and objects.
+# Stated limits of JSON files, which a small .gz can exceed. COCO's largest has 450 MB, 4 million lists and objects.
 MOST_JSON_BYTES = 2**30
 MOST_JSON_CONTAINERS = 20_000_000
 
@@ -121,9 +121,8 @@ def read_json(path, what):
         if data.startswith(b"\x1f\x8b"):
             data = _read_up_to(gzip.GzipFile(fileobj=io.BytesIO(data)), MOST_JSON_BYTES, f"{what} '{path}'")
         if data.count(b"[") + data.count(b"{") > MOST_JSON_CONTAINERS:
-            raise UserError(
-                f"{what} '{path}' has more than {MOST_JSON_CONTAINERS:,} lists and objects, too many to read"
-            )
+            most = f"{MOST_JSON_CONTAINERS:,} lists and objects, the most that are read"
+            raise UserError(f"{what} '{path}' has more than {most}")
         return json.loads(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error

@@ -125,12 +125,10 @@ def _checked(path, content):
     owners = np.array([index.get(image, -1) for image in _whole_numbers(mine, "image_id")], np.int64)
     if len(owners) and owners.max() < 0:
         raise _Fault(f"none of its {len(mine)} people is in an image that it lists")
-    mine, owners = _kept(mine, owners >= 0, path, "people of images that it does not list are left out", owners)
+    mine, owners = _kept(path, "people of images that it does not list", owners >= 0, mine, owners)
     boxes = _rows([person.get("bbox") for person in mine], 4, FARTHEST, mine, "bbox")
     real = _has_area(boxes, sizes[owners])
-    mine, owners, boxes = _kept(
-        mine, real, path, "people whose box has no area in the image are left out", owners, boxes
-    )
+    mine, owners, boxes = _kept(path, "people whose box has no area in the image", real, mine, owners, boxes)
 
     return Annotations(
         path=path,
@@ -160,12 +158,8 @@ def _person_category(categories):
     ids = set(_whole_numbers(named, "id"))
     if len(ids) > 1 or any(whole_number(c.get("id")) in ids for c in categories if c not in named):
         raise _Fault("the category person and another one cannot be told apart by name and id")
-    joints = next((c["keypoints"] for c in named if c.get("keypoints")), KEYPOINTS)
-    if (
-        not isinstance(joints, (list, tuple))
-        or len(joints) != NUM_KEYPOINTS
-        or any(name not in joints for name in KEYPOINTS)
-    ):
+    joints = next((c["keypoints"] for c in named if c.get("keypoints")), list(KEYPOINTS))
+    if not isinstance(joints, list) or len(joints) != NUM_KEYPOINTS or any(name not in joints for name in KEYPOINTS):
         raise _Fault(f"its people have keypoints other than COCO's {NUM_KEYPOINTS}: {shown(joints)}")
     return ids.pop(), [joints.index(name) for name in KEYPOINTS]
 
@@ -219,11 +213,11 @@ def _sizes(images):
     return sizes
 
 
-def _kept(people, which, path, what, *arrays):
-    """Some of the people, and of the arrays that go with them; a line says how many are not."""
+def _kept(path, what, which, people, *arrays):
+    """Some of the people, and of the arrays that go with them; a line says how many are left out, and what they are."""
     if which.all():
         return people, *arrays
-    print(f"{path}: {np.count_nonzero(~which)} {what}")
+    print(f"{path}: {np.count_nonzero(~which)} {what} are left out")
     return [people[number] for number in np.flatnonzero(which)], *(array[which] for array in arrays)
 
 

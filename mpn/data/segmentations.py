@@ -60,8 +60,8 @@ def _checked_rle(rle, width, height):
 def _decompressed(text):
     """The runs of a compressed RLE: (R,) int64.
 
-    Each character holds 5 bits, the lowest first, and a bit that tells whether the number goes on. From the fourth on, a
-    number is the difference from the one two before.
+    Each character holds 5 bits of a number, the lowest first, and a bit that tells whether the number goes on. From the
+    fourth on, a number is the difference from the one two before.
 
     Raises:
         ValueError: it ends inside a number, or has characters or numbers that are none.

@@ -46,8 +46,9 @@ def ground_truth(annotations):
     """
     labelled = np.count_nonzero(annotations.keypoints[..., 2], axis=1).tolist()
     keypoints = annotations.keypoints.reshape(-1, 3 * NUM_KEYPOINTS).tolist()
-    people = zip(annotations.owners.tolist(), annotations.crowd.tolist(), labelled, keypoints, strict=True)
-    numbers = zip(annotations.boxes.tolist(), annotations.areas.tolist(), strict=True)
+    images = [annotations.image_ids[owner] for owner in annotations.owners]
+    boxes, areas, crowd = (array.tolist() for array in (annotations.boxes, annotations.areas, annotations.crowd))
+    people = zip(images, boxes, areas, crowd, keypoints, labelled, strict=True)
     return as_coco(
         {
             "info": {},
@@ -59,17 +60,15 @@ def ground_truth(annotations):
             "annotations": [
                 {
                     "id": number,
-                    "image_id": annotations.image_ids[owner],
+                    "image_id": image,
                     "category_id": PERSON_CATEGORY,
                     "bbox": box,
                     "area": area,
-                    "iscrowd": int(crowd),
+                    "iscrowd": int(region),
                     "keypoints": points,
                     "num_keypoints": count,
                 }
-                for number, ((owner, crowd, count, points), (box, area)) in enumerate(
-                    zip(people, numbers, strict=True), 1
-                )
+                for number, (image, box, area, region, points, count) in enumerate(people, start=1)
             ],
         }
     )
