@@ -125,10 +125,16 @@ def _checked(path, content):
     owners = np.array([index.get(image, -1) for image in _whole_numbers(mine, "image_id")], np.int64)
     if len(owners) and owners.max() < 0:
         raise _Fault(f"none of its {len(mine)} people is in an image that it lists")
-    mine, owners = _kept(path, "people of images that it does not list", owners >= 0, mine, owners)
+    listed = owners >= 0
+    _note(path, content, "left out, whose image it does not list", mine, listed)
+    mine, owners = _kept(listed, mine, owners)
     boxes = _rows([person.get("bbox") for person in mine], 4, FARTHEST, mine, "bbox")
     real = _has_area(boxes, sizes[owners])
-    mine, owners, boxes = _kept(path, "people whose box has no area in the image", real, mine, owners, boxes)
+    _note(path, content, "left out, whose box has no area in the image", mine, real)
+    mine, owners, boxes = _kept(real, mine, owners, boxes)
+    segmentations = _segmentations(mine, sizes[owners].tolist())
+    known = np.array([segmentation is not None for segmentation in segmentations], bool)
+    _note(path, content, "of unknown silhouette, whose polygons are no lists of three or more points", mine, known)
 
     return Annotations(
         path=path,
@@ -141,7 +147,7 @@ def _checked(path, content):
         boxes=boxes,
         areas=_areas(mine, boxes, sizes[owners]),
         crowd=_crowd(mine),
-        segmentations=_segmentations(mine, sizes[owners].tolist(), path),
+        segmentations=[segmentation or [] for segmentation in segmentations],
     )
 
 
@@ -213,12 +219,16 @@ def _sizes(images):
     return sizes
 
 
-def _kept(path, what, which, people, *arrays):
-    """Some of the people, and of the arrays that go with them; a line says how many are left out, and what they are."""
-    if which.all():
-        return people, *arrays
-    print(f"{path}: {np.count_nonzero(~which)} {what} are left out")
-    return [people[number] for number in np.flatnonzero(which)], *(array[which] for array in arrays)
+def _kept(which, people, *arrays):
+    """Some of the people, and of the arrays that go with them."""
+    return list(itertools.compress(people, which)), *(array[which] for array in arrays)
+
+
+def _note(path, content, what, people, right):
+    """Says how many of the people are not right, and which is the first."""
+    wrong = np.flatnonzero(~right)
+    if len(wrong):
+        print(f"{path}: {len(wrong)} of {len(people)} people {what}: first {_name(content, people[wrong[0]])}".rstrip())
 
 
 def _numbers(lists, count, most):
@@ -241,7 +251,9 @@ def _rows(lists, count, most, people, field):
     if rows is None:
         bad = next(number for number, values in enumerate(lists) if _numbers([values], count, most) is None)
         value = lists[bad] if count > 1 or lists[bad] is None else lists[bad][0]
-        wanted = f"{count} finite numbers up to {most:,.0f}" if count > 1 else f"a finite number up to {most:,.0f}"
+        wanted = (
+            f"{count} finite numbers up to {most:,.0f}" if count > 1 else "a finite number that its image has room for"
+        )
         raise _fault(people[bad], field, value, wanted)
     return rows
 
@@ -275,7 +287,7 @@ def _areas(people, boxes, sizes):
     inside = np.maximum(boxes[:, 2:].prod(axis=1), sizes.prod(axis=1))
     bad = np.flatnonzero((areas < 0) | (areas > inside))
     if len(bad):
-        wanted = "a number from 0 that the image has room for"
+        wanted = "a number from 0 that its image has room for"
         raise _fault(people[bad[0]], "area", float(areas[bad[0]]), wanted)
     return np.where(areas > 0, areas, AREA_SHARE * boxes[:, 2:].prod(axis=1))
 
@@ -289,14 +301,12 @@ def _crowd(people):
     return np.array(flags, bool)
 
 
-def _segmentations(people, sizes, path):
+def _segmentations(people, sizes):
+    """See `checked_segmentation`; None where polygons are malformed."""
     checked = []
     for person, size in zip(people, sizes, strict=True):
         try:
             checked.append(checked_segmentation(person.get("segmentation"), *size))
         except ValueError as error:
             raise _Fault(f"has an RLE {error}", person) from None
-    unknown = checked.count(None)
-    if unknown:
-        print(f"{path}: {unknown} people have polygons that are no lists of points: their silhouettes are unknown")
-    return [[] if segmentation is None else segmentation for segmentation in checked]
+    return checked

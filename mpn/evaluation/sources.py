@@ -197,7 +197,7 @@ class BoxesFile:
         if others and not self._boxes:
             raise UserError(
                 f"{path} has no box of category {category}, which is person in the annotations, but of category "
-                f"{shown(', '.join(sorted(others)))}: give people that category_id"
+                f"{', '.join(sorted(others)[:10])}: give people that category_id"
             )
         _check_images(path, self._boxes, image_ids)
 
