@@ -91,7 +91,9 @@ def test_results_stay_as_they_are(synthetic_coco):
 def test_no_results_score_zero_even_where_somebody_is_in_the_corner(tmp_path):
     keypoints = [value for _ in range(17) for value in (2, 1, 2)]
     person = {"image_id": 1, "bbox": [0, 0, 20, 20], "keypoints": keypoints}
-    (tmp_path / "labels.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": [person]}))
+    (tmp_path / "labels.json").write_text(
+        json.dumps({"images": [{"id": 1, "width": 64, "height": 48}], "annotations": [person]})
+    )
     truth = load_ground_truth(tmp_path / "labels.json")
     assert evaluate_keypoints(truth, [], [1])["AP"] == 0
     assert evaluate_boxes(truth, [], [1])["AP"] == 0

@@ -183,7 +183,7 @@ def _name(content, item):
     """What to call an item of a file's lists: by its id, where it has one."""
     for kind, field in (("image", "images"), ("annotation", "annotations"), ("category", "categories")):
         for number, other in enumerate(content.get(field) or ()):
-            if other is item:
+            if other is item and item is not None:
                 identity = item.get("id")
                 return f"{kind} {shown(identity) if type(identity) in (int, str) else f'number {number + 1}'} "
     return ""
@@ -251,9 +251,7 @@ def _rows(lists, count, most, people, field):
     if rows is None:
         bad = next(number for number, values in enumerate(lists) if _numbers([values], count, most) is None)
         value = lists[bad] if count > 1 or lists[bad] is None else lists[bad][0]
-        wanted = (
-            f"{count} finite numbers up to {most:,.0f}" if count > 1 else "a finite number that its image has room for"
-        )
+        wanted = f"{count} finite numbers up to {most:,.0f}" if count > 1 else "a finite number"
         raise _fault(people[bad], field, value, wanted)
     return rows
 
