@@ -181,9 +181,11 @@ def _dicts(items, field):
 
 def _name(content, item):
     """What to call an item of a file's lists: by its id, where it has one."""
+    if item is None:
+        return ""
     for kind, field in (("image", "images"), ("annotation", "annotations"), ("category", "categories")):
         for number, other in enumerate(content.get(field) or ()):
-            if other is item and item is not None:
+            if other is item:
                 identity = item.get("id")
                 return f"{kind} {shown(identity) if type(identity) in (int, str) else f'number {number + 1}'} "
     return ""
