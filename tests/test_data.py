@@ -1,3 +1,4 @@
+import argparse
 import gzip
 import json
 import os
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mpn.data.coco import hold_out, image_folder, load_annotations, load_coco
+from mpn.data.coco import check_images, hold_out, image_folder, load_annotations, load_coco
 from mpn.data.person_pipeline import valid_boxes
 from mpn.errors import UserError
 from mpn.images import read_image
+from mpn.training.splits import training_and_validation
 
 REAL_COCO = os.environ.get("MPN_COCO")
 
@@ -148,6 +150,32 @@ def test_missing_data_mention_the_layout_and_the_synthetic_set(tmp_path, folder)
         load_coco(folder and tmp_path / folder, "train")
     for words in ("MPN_COCO", "train2017/", "annotations/person_keypoints_", "python -m mpn.data.synthetic DIR"):
         assert words in str(caught.value)
+
+
+def test_missing_images_are_found_at_the_start(synthetic_coco, tmp_path):
+    folder = shutil.copytree(synthetic_coco, tmp_path / "coco")
+    records = load_coco(folder, "train")
+    check_images(records)
+    records[3].path.unlink()
+    records[5].path.unlink()
+    os.mkfifo(records[5].path)  # reading it would wait for ever
+    with pytest.raises(UserError, match=f"2 of 32 images are not there, .*{records[3].path.name}' of image"):
+        check_images(records)
+    options = {"coco": folder, "limit": None, "validation": "val", "hold_out": 0.25, "seed": 0}
+    with pytest.raises(UserError, match="images are not there"):
+        training_and_validation(argparse.Namespace(**options), keep=lambda record: True)
+    # What is not used need not be there.
+    unused = {records[3].id, records[5].id}
+    training_and_validation(argparse.Namespace(**options), keep=lambda record: record.id not in unused)
+
+
+def test_images_may_lie_in_folders_inside(tmp_path, content):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "7.jpg").touch()
+    content["images"][0]["file_name"] = "a/7.jpg"
+    records = load_annotations(write(tmp_path / "a.json", content), tmp_path)
+    assert records[0].path == tmp_path / "a" / "7.jpg"
+    check_images(records)
 
 
 @pytest.mark.parametrize("text", ['{"images": [', "[1, 2]", '{"annotations": []}', '{"images": 3}', '"images"', ""])
