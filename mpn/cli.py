@@ -17,6 +17,9 @@ def run(main, argv=None):
     Raises:
         SystemExit: always, with the exit status. 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal has no letters for must not end the work
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main(argv) or 0)
     except (UserError, FloatingPointError) as error:

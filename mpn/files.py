@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import gzip
+import io
 import json
 import os
 import tempfile
@@ -10,6 +11,10 @@ import zlib
 from pathlib import Path
 
 from mpn.errors import UserError
+
+# Stated limits of JSON files, which a small .gz can exceed. COCO's largest has 450 MB, 4 million lists and objects.
+MOST_JSON_BYTES = 2**30
+MOST_JSON_CONTAINERS = 20_000_000
 
 
 @contextlib.contextmanager
@@ -64,6 +69,18 @@ def make_writable(folder):
         pass
 
 
+def make_replaceable(path):
+    """Makes sure that a file can be made or replaced, in a folder that is made where need be.
+
+    Raises:
+        UserError: `path` is a folder.
+        OSError: its folder cannot be made or written to.
+    """
+    if Path(path).is_dir():
+        raise UserError(f"'{path}' is a folder, and a file is to be written there: give the name of a file")
+    make_writable(Path(path).parent)
+
+
 def write_json(path, value, indent=None):
     """Writes `value` as JSON, atomically; compressed where the name ends with `.gz`.
 
@@ -77,7 +94,8 @@ def write_json(path, value, indent=None):
         TypeError: `value` holds something that is not plain Python (a NumPy number, say).
         OSError: the file cannot be written.
     """
-    data = (json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+    data = text.encode(errors="backslashreplace")  # JSON's own escape for what a file name may hold and UTF-8 may not
     if Path(path).suffix == ".gz":
         data = gzip.compress(data, mtime=0)  # no time stamp: the same value gives the same bytes
     with atomic_path(path) as temporary:
@@ -95,34 +113,42 @@ def read_json(path, what):
         the value as plain Python.
 
     Raises:
-        UserError: the file is missing, unreadable, truncated or not JSON.
+        UserError: the file is missing, unreadable, truncated or not JSON, or larger than MOST_JSON_BYTES or
+            MOST_JSON_CONTAINERS once it is decompressed.
     """
-    data = read_bytes(path, what)
+    data = read_bytes(path, what, MOST_JSON_BYTES)
     try:
         if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
+            data = _read_up_to(gzip.GzipFile(fileobj=io.BytesIO(data)), MOST_JSON_BYTES, f"{what} '{path}'")
+        if data.count(b"[") + data.count(b"{") > MOST_JSON_CONTAINERS:
+            most = f"{MOST_JSON_CONTAINERS:,} lists and objects, the most that are read"
+            raise UserError(f"{what} '{path}' has more than {most}")
         return json.loads(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise UserError(f"{what} '{path}' is not valid JSON ({reason}): copy it again") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # bytes that are no text, or a number of thousands of digits
         raise UserError(f"{what} '{path}' is not valid JSON: check that it is the right file") from error
 
 
-def read_bytes(path, what):
+def read_bytes(path, what, most=None):
     """All bytes of a file that the user named.
 
     Args:
         path: the file.
         what: what the file should be, for messages: "image".
+        most: bytes that it may have; None sets no limit.
 
     Raises:
-        UserError: the file is missing, a folder, or cannot be read.
+        UserError: the file is missing, a folder, too large, or cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        if most is None:
+            return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return _read_up_to(file, most, f"{what} '{path}'")
     except FileNotFoundError as error:
         raise UserError(f"{what} '{path}' does not exist: check the path") from error
     except IsADirectoryError as error:
@@ -131,3 +157,14 @@ def read_bytes(path, what):
         raise UserError(f"{what} '{path}' cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a null character in the path
         raise UserError(f"{what} {str(path)!r} is not a possible file name") from error
+
+
+def _read_up_to(file, most, name):
+    """All bytes of an open file; UserError where there are more than `most`."""
+    blocks, size = [], 0
+    while block := file.read(1 << 24):
+        blocks.append(block)
+        size += len(block)
+        if size > most:
+            raise UserError(f"{name} has more than {most:,} bytes (decompressed), the most that are read")
+    return b"".join(blocks)

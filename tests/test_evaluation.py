@@ -1,9 +1,12 @@
 """Metrics, result files and the sources of an evaluation, against pycocotools and the ground truth itself."""
 
 import argparse
+import io
 import json
 import os
 import pathlib
+import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -91,7 +94,9 @@ def test_results_stay_as_they_are(synthetic_coco):
 def test_no_results_score_zero_even_where_somebody_is_in_the_corner(tmp_path):
     keypoints = [value for _ in range(17) for value in (2, 1, 2)]
     person = {"image_id": 1, "bbox": [0, 0, 20, 20], "keypoints": keypoints}
-    (tmp_path / "labels.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": [person]}))
+    (tmp_path / "labels.json").write_text(
+        json.dumps({"images": [{"id": 1, "width": 64, "height": 48}], "annotations": [person]})
+    )
     truth = load_ground_truth(tmp_path / "labels.json")
     assert evaluate_keypoints(truth, [], [1])["AP"] == 0
     assert evaluate_boxes(truth, [], [1])["AP"] == 0
@@ -267,6 +272,82 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, wor
 def test_wrong_flag_values_are_refused(capsys, flag, value):
     assert run_script(flag, value) == 2
     assert value in capsys.readouterr().err
+
+
+def with_truth(labels, folder, *more):
+    """Arguments of an evaluation of true keypoints and boxes."""
+    save_config(ModelConfig(), folder / "model")
+    sources = ("--keypoints", "ground-truth", "--boxes", "ground-truth", "--grouping", "oracle")
+    return "--annotations", labels, "--model", folder / "model", "--output", folder / "out", *sources, *more
+
+
+@pytest.fixture
+def labels(synthetic_coco, tmp_path):
+    """Content of the synthetic set's val labels, and a function that writes it changed and gives the file's name."""
+    content = json.loads(annotation_file(synthetic_coco, "val").read_text())
+
+    def write():
+        (tmp_path / "labels.json").write_text(json.dumps(content))
+        return tmp_path / "labels.json"
+
+    return content, write
+
+
+def test_result_files_have_the_ids_of_the_annotations(labels, tmp_path):
+    content, write = labels
+    moved = 2**64
+    content["categories"][0]["id"] = 5
+    for item in content["images"]:
+        item["id"] += moved
+    for item in content["annotations"]:
+        item |= {"image_id": item["image_id"] + moved, "category_id": 5, "id": 0}
+    assert run_script(*with_truth(write(), tmp_path, "--metrics", tmp_path / "metrics.json")) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["keypoints"]["AP"] == pytest.approx(1, abs=1e-6)
+    for name in ("keypoints", "boxes"):
+        results = json.loads((tmp_path / "out" / f"person_{name}_val2017_mpn_results.json").read_text())
+        assert {result["category_id"] for result in results} == {5}
+        assert {result["image_id"] for result in results} <= {item["id"] for item in content["images"]}
+
+
+def test_nobody_labelled_is_an_error(labels, tmp_path, capsys):
+    content, write = labels
+    for item in content["annotations"]:
+        item["keypoints"] = None
+    assert run_script(*with_truth(write(), tmp_path)) == 1
+    assert "nobody in the 16 images taken of" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_metrics_that_name_a_folder_fail_before_the_work(labels, tmp_path, capsys):
+    (tmp_path / "metrics").mkdir()
+    assert run_script(*with_truth(labels[1](), tmp_path, "--metrics", tmp_path / "metrics")) == 1
+    assert "metrics' is a folder" in capsys.readouterr().err
+    assert not any((tmp_path / "out").iterdir())
+
+
+class BrokenPipe(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_printing_needs_no_letters_and_comes_after_the_metrics(labels, tmp_path, monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    arguments = with_truth(labels[1](), tmp_path, "--output", tmp_path / "結果", "--metrics", tmp_path / "metrics.json")
+    assert run_script(*arguments) == 0
+    stdout.flush()
+    assert rb"\u7d50\u679c" in stdout.buffer.getvalue()
+    (tmp_path / "metrics.json").unlink()
+    monkeypatch.setattr(sys, "stdout", BrokenPipe())
+    assert run_script(*arguments) == 1
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_missing_images_end_an_evaluation_before_it_begins(synthetic_coco, tmp_path, capsys):
+    folder = shutil.copytree(synthetic_coco, tmp_path / "coco")
+    sorted((folder / "val2017").iterdir())[-1].unlink()
+    assert run_script("--coco", folder, "--model", tmp_path / "none", "--output", tmp_path / "out") == 1
+    assert "1 of 16 images are not there" in capsys.readouterr().err
 
 
 def test_stages_out_of_order(synthetic_coco, tmp_path, capsys):

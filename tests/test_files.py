@@ -1,11 +1,13 @@
 import gzip
 import json
 import os
+import tracemalloc
 
 import pytest
 
+from mpn import files
 from mpn.errors import UserError
-from mpn.files import atomic_path, read_bytes, read_json, write_json
+from mpn.files import atomic_path, make_replaceable, read_bytes, read_json, write_json
 
 
 def test_atomic_path_keeps_folder_and_whole_suffix(tmp_path):
@@ -84,6 +86,7 @@ def test_read_json_reads_a_byte_order_mark(tmp_path):
         (b"[" * 200_000, "not valid JSON"),
         (gzip.compress(json.dumps(list(range(1000))).encode())[:-20], "damaged gzip"),
         (b"\x1f\x8b\x08garbage" * 3, "damaged gzip"),
+        (b"[" + b"1" * 5000 + b"]", "not valid JSON"),  # more digits than Python reads
     ],
 )
 def test_read_json_says_what_is_wrong_with_which_file(tmp_path, content, words):
@@ -92,6 +95,53 @@ def test_read_json_says_what_is_wrong_with_which_file(tmp_path, content, words):
     with pytest.raises(UserError, match=words) as caught:
         read_json(path, "COCO annotations")
     assert "COCO annotations" in str(caught.value) and str(path) in str(caught.value)
+
+
+def two_members(data):
+    return gzip.compress(data[:500]) + gzip.compress(data[500:])
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, two_members])
+def test_json_is_read_up_to_a_stated_size(tmp_path, monkeypatch, pack):
+    path = tmp_path / "a.json"
+    path.write_bytes(pack(b"[" + b" " * 1000 + b"]"))
+    monkeypatch.setattr(files, "MOST_JSON_BYTES", 1002)
+    assert read_json(path, "results") == []
+    monkeypatch.setattr(files, "MOST_JSON_BYTES", 1001)
+    with pytest.raises(UserError, match="results '.*a.json' has more than 1,001 bytes"):
+        read_json(path, "results")
+
+
+def test_json_is_read_up_to_a_stated_number_of_lists(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    path.write_text("[[], {}]")
+    monkeypatch.setattr(files, "MOST_JSON_CONTAINERS", 2)
+    with pytest.raises(UserError, match="more than 2 lists and objects"):
+        read_json(path, "results")
+
+
+def test_a_small_archive_takes_no_more_memory_than_its_limit(tmp_path, monkeypatch):
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(b" " * (1 << 27), 1))  # 0.6 MB
+    monkeypatch.setattr(files, "MOST_JSON_BYTES", 1 << 20)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="more than"):
+        read_json(path, "results")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+def test_names_that_are_no_text_are_written_as_escapes(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / "a.json", {"images": name})
+    assert read_json(tmp_path / "a.json", "results") == {"images": name}
+
+
+def test_make_replaceable_makes_the_folder_and_refuses_one(tmp_path):
+    make_replaceable(tmp_path / "new" / "a.json")
+    assert os.listdir(tmp_path / "new") == []
+    with pytest.raises(UserError, match="new' is a folder"):
+        make_replaceable(tmp_path / "new")
 
 
 def test_read_bytes_of_what_is_no_file(tmp_path):

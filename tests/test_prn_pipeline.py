@@ -33,7 +33,7 @@ def people(make_record):
         [([10, 10, 60, 120], 17), ([40, 20, 90, 130], 12), ([100, 20, 130, 60], 1)],
         [([10, 10, 100, 140], 17), ([100, 10, 120, 60], 0)],
         [],
-        [([50, 10, 70, 50], 2), ([20, 20, 20, 90], 5)],
+        [([50, 10, 70, 50], 2), ([20, 20, 40, 90], 1)],
         [([30, 10, 120, 60], 12)],
     ]
     return collect_people(crowd_of(make_record, layout))
@@ -48,7 +48,7 @@ def test_targets_are_sorted_from_easy_to_hard(people):
 
 
 def test_people_of_an_image_stand_side_by_side(people):
-    # Six labelled people; the box without area and the single keypoint are no targets but stay as neighbours.
+    # Six labelled people; the two with a single keypoint are no targets but stay as neighbours.
     assert len(people.boxes) == 7
     np.testing.assert_array_equal(people.first, [0, 0, 0, 3, 4, 4, 6])
     np.testing.assert_array_equal(people.count, [3, 3, 3, 1, 2, 2, 1])

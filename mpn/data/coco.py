@@ -1,16 +1,14 @@
 """COCO person-keypoints annotations as arrays, one record an image."""
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
 
+from mpn.data.annotations import read_annotations, shown
 from mpn.errors import UserError
-from mpn.files import read_json
 from mpn.images import read_image
-from mpn.skeleton import NUM_KEYPOINTS
-
-PERSON_CATEGORY = 1
 
 LAYOUT = (
     "--coco (or MPN_COCO) must name a folder with train2017/, val2017/ and "
@@ -30,7 +28,7 @@ class ImageRecord:
         keypoints: (N, 17, 3) float32, x, y and v (0 not labelled, 1 occluded, 2 visible); people without keypoint
             annotations have v = 0 throughout.
         boxes: (N, 4) float32, [x1, y1, x2, y2].
-        areas: (N,) float32, COCO's silhouette areas in square pixels.
+        areas: (N,) float32, COCO's silhouette areas in square pixels, above 0.
         crowd: (N,) bool, crowd regions, which are not single people.
         segmentations: N COCO segmentations: a list of polygons, an RLE dict, or [] where unknown.
         partial: other people may be unlabelled, and so may keypoints that are in sight: only the labelled keypoints
@@ -96,6 +94,18 @@ def image_folder(coco_dir, split):
     return pathlib.Path(coco_dir) / ("test2017" if split == "test-dev" else f"{split}2017")
 
 
+def split_files(coco_dir, split):
+    """Path of a split's annotations, see `annotation_file`, and the folder of its images.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    path, folder = annotation_file(coco_dir, split), image_folder(coco_dir, split)
+    if not folder.is_dir():
+        raise UserError(f"the image folder {folder} does not exist: {LAYOUT}")
+    return path, folder
+
+
 def load_coco(coco_dir, split, limit=None):
     """Records of a split of a COCO folder, in the file's order.
 
@@ -104,16 +114,12 @@ def load_coco(coco_dir, split, limit=None):
         limit: keep the first so many images; None keeps all.
 
     Returns:
-        list of ImageRecord with image paths; the files are not opened.
+        list of ImageRecord with image paths; the files are not opened, see `check_images`.
 
     Raises:
-        UserError: see `annotation_file` and `load_annotations`, or the folder of images is missing.
+        UserError: see `split_files` and `load_annotations`.
     """
-    path = annotation_file(coco_dir, split)
-    folder = image_folder(coco_dir, split)
-    if not folder.is_dir():
-        raise UserError(f"the image folder {folder} does not exist: {LAYOUT}")
-    return load_annotations(path, folder, limit)
+    return load_annotations(*split_files(coco_dir, split), limit)
 
 
 def load_partial(folder):
@@ -122,72 +128,100 @@ def load_partial(folder):
     Such are data sets of other origin, whose people lack some of COCO's 17 keypoints or stand among unlabelled ones.
 
     Raises:
-        UserError: the folder, or the file or the images in it, is missing, or `load_annotations` fails.
+        UserError: the folder, or the file or an image in it, is missing, or `load_annotations` fails.
     """
     folder = pathlib.Path(folder)
     path, images = folder / "annotations.json", folder / "images"
     for needed in (folder, path, images):
         if not needed.exists():
             raise UserError(f"{needed} does not exist: --partial must name a folder with annotations.json and images/")
-    return [dataclasses.replace(record, partial=True) for record in load_annotations(path, images)]
+    records = [dataclasses.replace(record, partial=True) for record in load_annotations(path, images)]
+    check_images(records)
+    return records
 
 
 def load_annotations(path, folder=None, limit=None):
-    """Records of one annotations file, plain or .gz.
+    """Records of one annotations file: `image_records` of what `read_annotations` finds in it."""
+    return image_records(read_annotations(path), folder, limit)
+
+
+def image_records(annotations, folder=None, limit=None):
+    """Annotations as one record an image.
 
     Args:
-        path: a COCO JSON with "images" and, but for test images, "annotations".
+        annotations: Annotations.
         folder: where the images lie; None leaves the records without paths.
         limit: keep the first so many images; None keeps all.
 
     Returns:
-        list of ImageRecord in the file's order. Annotations of other categories than person are left out.
+        list of ImageRecord in the file's order.
 
     Raises:
-        UserError: the file is not COCO; the message names the file and what is wrong.
+        UserError: an image's file_name is none, or leaves the folder; the message names file and image.
     """
-    content = read_json(path, "COCO annotations")
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise UserError(f"{path} is not a COCO annotations file: it has no list 'images'")
-    images = content["images"][:limit]
-    try:
-        grouped = {image["id"]: [] for image in images}
-        for annotation in content.get("annotations", ()):
-            if annotation.get("category_id", PERSON_CATEGORY) == PERSON_CATEGORY:
-                grouped.get(annotation["image_id"], []).append(annotation)
-        return [_record(image, grouped[image["id"]], folder) for image in images]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a COCO person-keypoints file: {type(error).__name__} {error} in an image or annotation"
-        ) from error
+    order = np.argsort(annotations.owners, kind="stable")
+    keypoints = annotations.keypoints + (0.5, 0.5, 0)
+    keypoints[annotations.keypoints[..., 2] == 0] = 0
+    corners = np.concatenate([annotations.boxes[:, :2], annotations.boxes[:, :2] + annotations.boxes[:, 2:]], axis=1)
+    arrays = {"keypoints": keypoints, "boxes": corners, "areas": annotations.areas}
+    arrays = {name: array[order].astype(np.float32) for name, array in arrays.items()}
+    arrays["crowd"] = annotations.crowd[order]
+    images = annotations.image_ids[:limit]
+    ends = np.searchsorted(annotations.owners[order], np.arange(len(images) + 1)).tolist()
+    records = []
+    for number, identity in enumerate(images):
+        mine = slice(ends[number], ends[number + 1])
+        width, height = annotations.sizes[number].tolist()
+        records.append(
+            ImageRecord(
+                id=identity,
+                path=None if folder is None else _image_path(annotations, number, folder),
+                width=width,
+                height=height,
+                segmentations=tuple(annotations.segmentations[person] for person in order[mine]),
+                **{name: array[mine] for name, array in arrays.items()},
+            )
+        )
+    return records
 
 
-def _record(image, annotations, folder):
-    count = len(annotations)
-    keypoints = np.zeros((count, NUM_KEYPOINTS, 3), np.float32)
-    for row, annotation in zip(keypoints, annotations, strict=True):
-        if annotation.get("keypoints"):
-            row[:] = np.reshape(annotation["keypoints"], (NUM_KEYPOINTS, 3))
-    keypoints[..., :2] += 0.5
-    keypoints[keypoints[..., 2] == 0] = 0
-    if not (image["width"] > 0 and image["height"] > 0):
-        raise ValueError(f"image {image['id']} has no size")
-    for annotation in annotations:
-        _check_segmentation(annotation.get("segmentation") or [])
-    corners = np.array([a["bbox"] for a in annotations], np.float32).reshape(count, 4)
-    if not (np.isfinite(corners).all() and np.isfinite(keypoints).all()):
-        raise ValueError(f"image {image['id']} has a number that is not finite")
-    return ImageRecord(
-        id=int(image["id"]),
-        path=None if folder is None else pathlib.Path(folder) / image["file_name"],
-        width=int(image["width"]),
-        height=int(image["height"]),
-        keypoints=keypoints,
-        boxes=np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1),
-        areas=np.array([a.get("area", 0) for a in annotations], np.float32),
-        crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool),
-        segmentations=tuple(a.get("segmentation") or [] for a in annotations),
+def _image_path(annotations, number, folder):
+    name = annotations.file_names[number]
+    if isinstance(name, str) and "\0" not in name:
+        path = pathlib.PurePath(name)
+        if path.parts and not path.anchor and ".." not in path.parts:
+            return pathlib.Path(folder, path)
+    raise UserError(
+        f"{annotations.path} is not a COCO person-keypoints file: image {annotations.image_ids[number]} has the "
+        f"file_name {shown(name)}, which is no name of a file inside {folder}"
     )
+
+
+def check_images(records):
+    """Makes sure that the image files are there, before hours of work with them; folders are listed, not each file.
+
+    Args:
+        records: list of ImageRecord with paths.
+
+    Raises:
+        UserError: a file is missing, or is no regular file; the message names the first and says how many.
+    """
+    found = {folder: _files(folder) for folder in {record.path.parent for record in records}}
+    # A name that is not listed as it is written may still be one to the file system.
+    missing = [r for r in records if r.path.name not in found[r.path.parent] and not os.path.isfile(r.path)]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(records)} images are not there, the first is {str(missing[0].path)!r} of image "
+            f"{missing[0].id}: copy them, or take annotations of those that are"
+        )
+
+
+def _files(folder):
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except (OSError, ValueError):  # no folder, or no name of one
+        return set()
 
 
 def read_record(record):
@@ -219,15 +253,6 @@ def image_reader(cached):
         return kept[record.path]
 
     return read if cached else read_record
-
-
-def _check_segmentation(segmentation):
-    """Raises ValueError for what is neither polygons nor an RLE."""
-    if isinstance(segmentation, dict):
-        if not {"counts", "size"} <= set(segmentation):
-            raise ValueError("an RLE without counts and size")
-    elif any(len(polygon) % 2 or len(polygon) < 6 for polygon in segmentation):
-        raise ValueError("a polygon that is not a list of three or more points")
 
 
 def hold_out(records, share, seed):

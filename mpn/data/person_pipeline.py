@@ -99,7 +99,7 @@ def person_dataset(
 
 
 def valid_boxes(record):
-    """Boxes that can be learned: clipped to the image, those without area dropped.
+    """Boxes that can be learned: clipped to the image. All of them have area there, as `read_annotations` sees to it.
 
     Args:
         record: ImageRecord.
@@ -109,8 +109,7 @@ def valid_boxes(record):
     """
     limits = np.array([record.width, record.height] * 2, np.float32)
     boxes = record.boxes.clip(0, limits)
-    valid = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
-    return boxes[valid & ~record.crowd], boxes[valid & record.crowd]
+    return boxes[~record.crowd], boxes[record.crowd]
 
 
 def mirror_boxes(boxes, width):

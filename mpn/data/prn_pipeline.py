@@ -23,9 +23,9 @@ class PrnPeople:
     Attributes:
         keypoints: (P, 17, 3) float32, x, y in image pixels and v.
         boxes: (P, 4) float32, [x1, y1, x2, y2].
-        areas: (P,) float32, square pixels: the silhouette's, or half the box's where that is unknown.
+        areas: (P,) float32, square pixels.
         first, count: (P,) int, where the people of the same image start, and how many they are.
-        targets: (T,) int, people who are trained on: at least 2 keypoints and a box with area; from easy to hard.
+        targets: (T,) int, people who are trained on: at least 2 keypoints; from easy to hard.
     """
 
     keypoints: np.ndarray
@@ -53,19 +53,15 @@ def collect_people(records):
     keypoints = np.concatenate([record.keypoints for record in labelled])
     boxes = np.concatenate([record.boxes for record in labelled])
     sides = boxes[:, 2:] - boxes[:, :2]
-    areas = np.concatenate([record.areas for record in labelled])
     keypoint_counts = (keypoints[..., 2] > 0).sum(axis=1)
     order = np.lexsort((-sides.prod(axis=1), -keypoint_counts))
-    usable = (keypoint_counts >= LEAST_KEYPOINTS) & (sides > 0).all(axis=1)
-    targets = order[usable[order]]
+    targets = order[keypoint_counts[order] >= LEAST_KEYPOINTS]
     if not len(targets):
-        raise UserError(
-            "the annotations hold no person with two keypoints and a box: the PRN has nothing to learn from"
-        )
+        raise UserError("the annotations hold no person with two keypoints: the PRN has nothing to learn from")
     return PrnPeople(
         keypoints=keypoints,
         boxes=boxes,
-        areas=np.where(areas > 0, areas, sides.prod(axis=1) / 2).astype(np.float32),
+        areas=np.concatenate([record.areas for record in labelled]),
         first=np.repeat(np.cumsum(counts) - counts, counts),
         count=np.repeat(counts, counts),
         targets=targets,

@@ -7,9 +7,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mpn.data.coco import PERSON_CATEGORY
+from mpn.data.annotations import PERSON_CATEGORY, read_annotations
+from mpn.data.coco import image_records
 from mpn.errors import UserError
-from mpn.files import read_json
 from mpn.skeleton import NUM_KEYPOINTS
 
 # Names of the numbers in `COCOeval.stats`, in its order.
@@ -21,34 +21,70 @@ _NOWHERE = -1e6
 
 
 def load_ground_truth(path):
-    """An annotations file, plain or .gz, as a pycocotools COCO object.
+    """`ground_truth` of what `read_annotations` finds in a file."""
+    return ground_truth(read_annotations(path))
 
-    What pycocotools needs and small files leave out is filled in: categories, ids of annotations, areas, crowd flags
-    and numbers of keypoints.
+
+def load_labels(path, limit=None):
+    """Records without image paths and ground truth of one annotations file, which is read once.
+
+    Returns:
+        list of ImageRecord, of the first `limit` images, and a COCO object, of all.
 
     Raises:
-        UserError: the file is missing or not JSON, or has no images or annotations, or ids that are no integers.
+        UserError: see `read_annotations`.
     """
-    content = read_json(path, "COCO annotations")
-    if not isinstance(content, dict) or not content.get("images") or not isinstance(content.get("annotations"), list):
-        raise UserError(f"{path} has no images or no annotations to evaluate against")
-    content.setdefault("info", {})
-    content.setdefault("categories", [{"id": PERSON_CATEGORY, "name": "person"}])
-    for number, annotation in enumerate(content["annotations"], start=1):
-        width, height = annotation["bbox"][2:]
-        annotation.setdefault("id", number)
-        annotation.setdefault("category_id", PERSON_CATEGORY)
-        annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", width * height)
-        annotation.setdefault("keypoints", [0] * (3 * NUM_KEYPOINTS))
-        annotation.setdefault("num_keypoints", sum(v > 0 for v in annotation["keypoints"][2::3]))
-    if not all(isinstance(item["id"], int) for item in (*content["images"], *content["annotations"])):
-        raise UserError(f"{path} has ids that are not whole numbers")
-    return as_coco(content)
+    annotations = read_annotations(path)
+    return image_records(annotations, limit=limit), ground_truth(annotations)
+
+
+def ground_truth(annotations):
+    """Annotations as a pycocotools COCO object.
+
+    Ids of images are the file's. Those of people count from 1 in the file's order, since 0 means "no match" to
+    pycocotools, and the category is PERSON_CATEGORY, as in all results inside this package.
+    """
+    labelled = np.count_nonzero(annotations.keypoints[..., 2], axis=1).tolist()
+    keypoints = annotations.keypoints.reshape(-1, 3 * NUM_KEYPOINTS).tolist()
+    images = [annotations.image_ids[owner] for owner in annotations.owners]
+    boxes, areas, crowd = (array.tolist() for array in (annotations.boxes, annotations.areas, annotations.crowd))
+    people = zip(images, boxes, areas, crowd, keypoints, labelled, strict=True)
+    return as_coco(
+        {
+            "info": {},
+            "categories": [{"id": PERSON_CATEGORY, "name": "person"}],
+            "images": [
+                {"id": identity, "width": width, "height": height}
+                for identity, (width, height) in zip(annotations.image_ids, annotations.sizes.tolist(), strict=True)
+            ],
+            "annotations": [
+                {
+                    "id": number,
+                    "image_id": image,
+                    "category_id": PERSON_CATEGORY,
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": int(region),
+                    "keypoints": points,
+                    "num_keypoints": count,
+                }
+                for number, (image, box, area, region, points, count) in enumerate(people, start=1)
+            ],
+        }
+    )
+
+
+def check_labelled(records, path):
+    """Raises UserError unless somebody has a labelled keypoint: COCO's metrics would be -1."""
+    if not any(record.labelled.any() for record in records):
+        raise UserError(
+            f"nobody in the {len(records)} images taken of {path} has a labelled keypoint, so there is nothing to "
+            "measure poses by: take more images, or annotations with keypoints"
+        )
 
 
 def as_coco(content):
-    """The content of an annotations file, complete as `load_ground_truth` makes it, as a pycocotools COCO object."""
+    """The content of an annotations file, complete as `ground_truth` makes it, as a pycocotools COCO object."""
     coco = COCO()
     coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
@@ -102,7 +138,8 @@ def accumulate(ground_truth, results, image_ids, kind="keypoints", thresholds=No
     with contextlib.redirect_stdout(io.StringIO()):
         found = ground_truth.loadRes([dict(result) for result in results] or [placeholder])
         evaluation = COCOeval(ground_truth, found, kind)
-        evaluation.params.imgIds = sorted(image_ids)
+        # As Python's own integers: NumPy, which pycocotools sorts them with, has none from 2^63.
+        evaluation.params.imgIds = np.array(sorted(image_ids), object)
         evaluation.params.catIds = [PERSON_CATEGORY]
         if thresholds is not None:
             evaluation.params.iouThrs = np.asarray(thresholds, np.float64)

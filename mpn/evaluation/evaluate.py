@@ -4,13 +4,14 @@ import pathlib
 
 from tqdm import tqdm
 
-from mpn.data.coco import annotation_file, hold_out, load_annotations, load_coco, read_record
+from mpn.data.annotations import read_annotations
+from mpn.data.coco import annotation_file, check_images, hold_out, image_records, read_record, split_files
 from mpn.errors import UserError
-from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
+from mpn.evaluation.coco import check_labelled, evaluate_boxes, evaluate_keypoints, ground_truth
 from mpn.evaluation.curves import write_curves
 from mpn.evaluation.error_report import write_error_report
 from mpn.evaluation.models import check_models, load_model, model_settings
-from mpn.evaluation.results import box_results, keypoint_results, results_file, write_keypoint_results
+from mpn.evaluation.results import box_results, keypoint_results, of_category, results_file, write_keypoint_results
 from mpn.evaluation.silhouettes import count_pixels, silhouette_metrics
 from mpn.evaluation.sources import (
     EMPTY,
@@ -21,7 +22,7 @@ from mpn.evaluation.sources import (
     keypoint_source,
     oracle_people,
 )
-from mpn.files import make_writable, write_json
+from mpn.files import make_replaceable, make_writable, write_json
 
 # Images whose people are grouped together where the network is not needed.
 IMAGES_AT_A_TIME = 64
@@ -42,19 +43,25 @@ def evaluate(options):
         UserError: what a user can put right, such as options that do not go together.
     """
     _check(options)
-    records, path = _records(options)
+    labelled = options.split != "test-dev"
+    records, annotations = _records(options)
+    if labelled:
+        check_labelled(records, annotations.path)
+        truth = ground_truth(annotations)
     folder = pathlib.Path(options.output)
     poses_path = results_file(folder, options.split, options.name)
-    ground_truth = None if options.split == "test-dev" else load_ground_truth(path)
+    boxes_path = poses_path.with_name(poses_path.name.replace("person_keypoints", "person_boxes"))
     curves, errors = (pathlib.Path(name) if name else None for name in (options.curves, options.errors))
-    for needed in filter(None, (folder, pathlib.Path(options.metrics or folder / "metrics").parent, curves, errors)):
-        make_writable(needed)  # before hours of predictions, not after
+    for needed in filter(None, (folder, curves, errors)):  # before hours of predictions, not after
+        make_writable(needed)
+    for needed in filter(None, (poses_path, boxes_path, options.metrics)):
+        make_replaceable(needed)
     image_ids = [record.id for record in records]
-    add_boxes = box_source(options.boxes, image_ids)
+    add_boxes = box_source(options.boxes, image_ids, annotations.category)
     model = load_model(options, _parts(options), "max" if options.grouping == "oracle" else None)
     settings = model_settings(model, options)
     poses, boxes, silhouettes = [], [], []
-    measured = options.split != "test-dev" and options.keypoints == NETWORK
+    measured = labelled and options.keypoints == NETWORK
     add_keypoints = keypoint_source(options.keypoints, settings["image_size"], image_ids)
     found = find_people(model, records, add_keypoints, add_boxes, options.grouping == "oracle", with_silhouettes=True)
     progress = tqdm(records, desc=f"{options.split}, {options.grouping}", unit="image")
@@ -63,33 +70,32 @@ def evaluate(options):
         boxes += box_results(record.id, people)
         if measured:
             silhouettes.append(count_pixels(record, silhouette_map.mask(threshold=options.silhouette_threshold)))
-    write_keypoint_results(poses_path, poses, image_ids, zipped=options.split == "test-dev")
-    boxes_path = poses_path.with_name(poses_path.name.replace("person_keypoints", "person_boxes"))
-    write_json(boxes_path, boxes)
-    print(f"{len(poses)} poses in {poses_path}, {len(boxes)} boxes in {boxes_path}")
+    write_keypoint_results(poses_path, poses, image_ids, not labelled, annotations.category)
+    write_json(boxes_path, of_category(boxes, annotations.category))
     metrics = {}
-    if options.split != "test-dev":
-        metrics["keypoints"] = evaluate_keypoints(ground_truth, poses, image_ids)
+    if labelled:
+        metrics["keypoints"] = evaluate_keypoints(truth, poses, image_ids)
         if options.boxes != GROUND_TRUTH:
-            metrics["boxes"] = evaluate_boxes(ground_truth, boxes, image_ids)
+            metrics["boxes"] = evaluate_boxes(truth, boxes, image_ids)
     if measured:
         metrics["silhouettes"] = silhouette_metrics(silhouettes)
     metrics["settings"] = {
         "images": len(records),
-        "annotations": str(path),
+        "annotations": str(annotations.path),
         **{key: getattr(options, key) for key in ("split", "keypoints", "boxes", "grouping")},
         "held_out": options.held_out,
         "seed": None if options.held_out is None else options.seed,
         **settings,
         "silhouette_threshold": options.silhouette_threshold if measured else None,
     }
-    _print(metrics)
     if options.metrics:
         write_json(options.metrics, metrics, indent=2)
+    print(f"{len(poses)} poses in {poses_path}, {len(boxes)} boxes in {boxes_path}")
+    _print(metrics)
     if curves:
-        write_curves(curves, ground_truth, poses, image_ids)
+        write_curves(curves, truth, poses, image_ids)
     if errors:
-        write_error_report(errors, ground_truth, poses, image_ids, metrics["settings"])
+        write_error_report(errors, truth, poses, image_ids, metrics["settings"])
     return metrics
 
 
@@ -150,16 +156,22 @@ def _check(options):
 
 
 def _records(options):
-    """Records to evaluate, in the file's order, and the annotations file they come from."""
-    path = options.annotations or annotation_file(options.coco, options.split)
-    if NETWORK in (options.keypoints, options.boxes):
-        records = load_coco(options.coco, options.split, options.limit)
+    """Records to evaluate, in the file's order, and the Annotations that they are made of."""
+    images_needed = NETWORK in (options.keypoints, options.boxes)
+    if images_needed:
+        path, folder = split_files(options.coco, options.split)
     else:
-        records = load_annotations(path, limit=options.limit)
+        path, folder = options.annotations or annotation_file(options.coco, options.split), None
+    annotations = read_annotations(path)
+    records = image_records(annotations, folder, options.limit)
+    if not records:
+        raise UserError(f"{path} lists no images: there is nothing to evaluate")
     if options.held_out is not None:
         # The training scripts draw from the same list: whole, but for --limit.
         _, records = hold_out(records, options.held_out, options.seed)
-    return records, path
+    if images_needed:
+        check_images(records)
+    return records, annotations
 
 
 def _parts(options):

@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 from mpn.arguments import positive_int
 from mpn.cli import import_tensorflow, run
-from mpn.data.coco import load_annotations
 from mpn.data.imperfect import PERFECT, Imperfections, boxes_at_iou
-from mpn.evaluation.coco import evaluate_keypoints, load_ground_truth
+from mpn.evaluation.coco import check_labelled, evaluate_keypoints, load_labels
 from mpn.evaluation.results import keypoint_results
 from mpn.evaluation.tables import markdown
 
@@ -85,8 +84,8 @@ def main(argv=None):
     import_tensorflow()
     from mpn.inference.predictor import MultiPoseNet
 
-    records = load_annotations(options.annotations, limit=options.limit)
-    ground_truth = load_ground_truth(options.annotations)
+    records, ground_truth = load_labels(options.annotations, options.limit)
+    check_labelled(records, options.annotations)
     models = {name: MultiPoseNet.load(options.model, ("prn",), grouping=name) for name in GROUPINGS_COMPARED}
     rows = []
     with tqdm(total=len(CONDITIONS) * len(models), unit="evaluation") as progress:

@@ -139,14 +139,9 @@ def _paired(boxes, people):
 
 
 def _similarities(record, results):
-    """(N, K) float64: the similarity of each labelled keypoint, 0 for others.
-
-    Where the annotation has no area the box's stands in, as in `mpn.evaluation.coco`.
-    """
-    sides = record.boxes[:, 2:] - record.boxes[:, :2]
-    areas = np.where(record.areas > 0, record.areas, sides.prod(axis=1))
+    """(N, K) float64: the similarity of each labelled keypoint, 0 for others."""
     labelled = record.keypoints[..., 2] > 0
-    return keypoint_similarities(results[..., :2], record.keypoints[..., :2], areas) * labelled
+    return keypoint_similarities(results[..., :2], record.keypoints[..., :2], record.areas) * labelled
 
 
 def _overlaps(boxes):

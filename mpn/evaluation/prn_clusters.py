@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.data.prn_pipeline import collect_people, gather_people
 from mpn.errors import UserError
-from mpn.files import make_writable
+from mpn.files import make_replaceable
 from mpn.images import write_image
 from mpn.models.multiposenet import Networks
 from mpn.people import Person
@@ -65,7 +65,7 @@ def draw_prn_clusters(options):
     _check_name(path)
     networks = Networks.load(options.model[0], ("prn",))
     records = load_annotations(options.annotations or annotation_file(options.coco, options.split), limit=options.limit)
-    make_writable(path.parent)
+    make_replaceable(path)
     _, counts = prn_clusters(networks, records, options.clusters, path=path)
     print(f"{counts.sum()} people in {len(counts)} clusters in {path}; warm limbs are left ones, cool limbs right ones")
 

@@ -70,10 +70,11 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
 
 
 def _load_truth(path):
-    from mpn.data.coco import load_annotations
-    from mpn.evaluation.coco import load_ground_truth
+    from mpn.evaluation.coco import check_labelled, load_labels
 
-    return load_annotations(path), load_ground_truth(path)
+    records, ground_truth = load_labels(path)
+    check_labelled(records, path)
+    return records, ground_truth
 
 
 def table(rows):

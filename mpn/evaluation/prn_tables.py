@@ -15,9 +15,9 @@ import numpy as np
 
 from mpn.arguments import positive_int
 from mpn.cli import import_tensorflow, run
-from mpn.data.coco import hold_out, load_annotations
+from mpn.data.coco import hold_out
 from mpn.errors import UserError
-from mpn.evaluation.coco import load_ground_truth
+from mpn.evaluation.coco import check_labelled, load_labels
 from mpn.evaluation.grouping_tables import SPOILT, grouping_metrics
 from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
@@ -196,11 +196,12 @@ def _train_here(arguments):
 def _test_set(options, namespace):
     """Records to measure on, and the COCO object that has them."""
     path = options.test or options.annotations
-    records = load_annotations(path, limit=None if options.test else namespace.limit)
+    records, truth = load_labels(path, None if options.test else namespace.limit)
     if not options.test:
         _, records = hold_out(records, namespace.hold_out, namespace.seed)
         records = [record for record in records if record.labelled.any()]
-    return records, load_ground_truth(path)
+    check_labelled(records, path)
+    return records, truth
 
 
 def _folder_name(name):

@@ -6,7 +6,7 @@ import pathlib
 import re
 import zipfile
 
-from mpn.data.coco import PERSON_CATEGORY
+from mpn.data.annotations import PERSON_CATEGORY
 from mpn.errors import UserError
 from mpn.files import atomic_path, write_json
 from mpn.skeleton import NUM_KEYPOINTS
@@ -94,18 +94,25 @@ def results_file(folder, split, name):
     return pathlib.Path(folder) / f"person_keypoints_{split}2017_{name}_results.json"
 
 
-def write_keypoint_results(path, results, image_ids, zipped=False):
+def of_category(results, category):
+    """Results whose category is an annotation file's id of people, which a server looks for."""
+    return [result | {"category_id": category} for result in results]
+
+
+def write_keypoint_results(path, results, image_ids, zipped=False, category=PERSON_CATEGORY):
     """Writes keypoint results after checking them, each file atomically.
 
     Args:
         path: see `results_file`; its folder is created if need be.
         results, image_ids: see `validate_keypoint_results`.
         zipped: also writes the .zip with that one file in it, which the server takes.
+        category: the file's id of people, see `of_category`.
 
     Raises:
         UserError: see `validate_keypoint_results`; nothing is written then.
     """
     validate_keypoint_results(results, image_ids)
+    results = of_category(results, category)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, results)
     if zipped:

@@ -8,7 +8,7 @@ from mpn.errors import UserError
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.runtime import STAGES, WHOLE, stage_times
 from mpn.evaluation.tables import markdown, write_csv
-from mpn.files import make_writable, read_bytes, write_json
+from mpn.files import make_replaceable, make_writable, read_bytes, write_json
 
 # RGB hexadecimal of the stages, told apart by people who see few colours too.
 _COLOURS = dict(zip(STAGES, ("#56b4e9", "#0072b2", "#009e73", "#e69f00", "#d55e00"), strict=True))
@@ -28,14 +28,15 @@ def time_stages(options):
 
     _check(options)
     images = {path: read_bytes(path, "image") for path in options.runtime} or {"example": _example()}
-    for needed in (options.output, pathlib.Path(options.metrics or "metrics").parent):
-        make_writable(needed)
+    make_writable(options.output)
+    if options.metrics:
+        make_replaceable(options.metrics)
     model = load_model(options)
     times = {model.precision: stage_times(model, images)}
-    report(times, options.output)
     if options.metrics:
         settings = {"device": device(), "images": len(images), "image_size": list(model.config.image_size)}
         write_json(options.metrics, {"runtime": times, "settings": settings}, indent=2)
+    report(times, options.output)
 
 
 def report(times, folder=None):

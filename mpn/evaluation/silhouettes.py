@@ -7,8 +7,6 @@ does not decide. COCO's annotation leaves two kinds of them: crowd regions, and 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mpn.errors import UserError
-
 
 def true_silhouettes(record):
     """Where an image has people, and where its annotation does not tell.
@@ -20,9 +18,6 @@ def true_silhouettes(record):
         people: (H, W) bool, the masks of all single people, with keypoints or without, without what is unknown.
         unknown: (H, W) bool, crowd regions, and the pixels that the box of a person or crowd without segmentation
             touches, but for those that a known mask covers: there the box adds nothing to what is known.
-
-    Raises:
-        UserError: a segmentation is not one of this image; the message names the image.
     """
     people, crowds, boxes = np.zeros((3, record.height, record.width), bool)
     for box, crowd, segmentation in zip(record.boxes, record.crowd, record.segmentations, strict=True):
@@ -48,7 +43,6 @@ def count_pixels(record, found):
         (intersection, union, people): ints; the last counts the pixels of true silhouettes.
 
     Raises:
-        UserError: see `true_silhouettes`.
         ValueError: `found` has another size than the image.
     """
     people, unknown = true_silhouettes(record)
@@ -81,19 +75,8 @@ def _decode(segmentation, record):
     """(H, W) bool mask of polygons or of an RLE, as pycocotools' `annToMask` makes it."""
     size = record.height, record.width
     if isinstance(segmentation, dict):
-        _check_rle(segmentation, record)
         compressed = not isinstance(segmentation["counts"], list)
         rle = segmentation if compressed else coco_mask.frPyObjects(segmentation, *size)
     else:
         rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
     return coco_mask.decode(rle) > 0
-
-
-def _check_rle(rle, record):
-    # pycocotools believes the size that an RLE names, and where counts are too few it returns whatever was in memory.
-    pixels = sum(rle["counts"]) if isinstance(rle["counts"], list) else record.height * record.width
-    if list(rle["size"]) != [record.height, record.width] or pixels != record.height * record.width:
-        raise UserError(
-            f"image {record.id} has {record.height} rows of {record.width} pixels, and the RLE of one of its people "
-            f"is for {rle['size']}, with counts for {pixels} pixels"
-        )

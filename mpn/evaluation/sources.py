@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from mpn.data.coco import PERSON_CATEGORY
+from mpn.data.annotations import FARTHEST, PERSON_CATEGORY, shown, whole_number
 from mpn.data.geometry import pad_to_multiple
 from mpn.data.imperfect import PERFECT
 from mpn.errors import UserError
@@ -52,13 +52,13 @@ def keypoint_source(name, image_size, image_ids=None):
     return PeaksFile(_existing("--keypoints", name, KEYPOINT_SOURCES), image_ids).add_to
 
 
-def box_source(name, image_ids=None):
+def box_source(name, image_ids=None, category=PERSON_CATEGORY):
     """Like `keypoint_source` for boxes: of BOX_SOURCES, or a file, see `BoxesFile`."""
     if name == NETWORK:
         return None
     if name == GROUND_TRUTH:
         return with_true_boxes
-    return BoxesFile(_existing("--boxes", name, BOX_SOURCES), image_ids).add_to
+    return BoxesFile(_existing("--boxes", name, BOX_SOURCES), image_ids, category).add_to
 
 
 def _existing(option, name, sources):
@@ -85,8 +85,7 @@ def with_true_keypoints(detections, record, imperfections=PERFECT):
     """
     people = record.of(record.labelled)
     rng = np.random.default_rng(abs(record.id))
-    areas = np.where(people.areas > 0, people.areas, (people.boxes[:, 2:] - people.boxes[:, :2]).prod(axis=1) / 2)
-    positions, heights = imperfections.peaks(people.keypoints, people.boxes, areas, rng)
+    positions, heights = imperfections.peaks(people.keypoints, people.boxes, people.areas, rng)
     order = rng.permuted(np.tile(np.arange(len(heights)), (NUM_KEYPOINTS, 1)), axis=1)
     return dataclasses.replace(
         detections,
@@ -105,7 +104,7 @@ def with_true_heatmaps(detections, record, image_size):
     """
     scale = min(image_size[0] / min(record.height, record.width), image_size[1] / max(record.height, record.width))
     keypoints = record.keypoints[record.labelled] * (scale, scale, 1)
-    height, width = (pad_to_multiple(round(side * scale)) for side in (record.height, record.width))
+    height, width = (pad_to_multiple(max(1, round(side * scale))) for side in (record.height, record.width))
     peaks, scores = find_peaks(encode_keypoints(keypoints, height, width)[None])
     return dataclasses.replace(
         detections, peaks=np.asarray(peaks)[0] * STRIDE / scale, peak_scores=np.asarray(scores)[0]
@@ -153,8 +152,8 @@ class PeaksFile:
         self._peaks = collections.defaultdict(lambda: [[] for _ in range(NUM_KEYPOINTS)])
         joints = {name: index for index, name in enumerate(KEYPOINTS)} | {i: i for i in range(NUM_KEYPOINTS)}
         for where, entry in _entries(path, "keypoints", ("image_id", "joint", "x", "y", "score")):
-            if not isinstance(entry["joint"], (int, str)) or entry["joint"] not in joints:
-                raise UserError(f"{where} has the joint {entry['joint']!r}, which is no COCO keypoint")
+            if type(entry["joint"]) not in (int, str) or entry["joint"] not in joints:
+                raise UserError(f"{where} has the joint {shown(entry['joint'])}, which is no COCO keypoint")
             numbers = _finite(where, [entry["x"], entry["y"], entry["score"]])
             if not 0 <= numbers[2] <= 1:
                 raise UserError(f"{where} has the score {numbers[2]}, which is not in 0-1")
@@ -176,21 +175,30 @@ class BoxesFile:
     """Person boxes of a COCO detections JSON: a list of {image_id, category_id, bbox, score}.
 
     Args:
-        path: the file, plain or .gz; other categories than person are left out.
+        path: the file, plain or .gz; other categories than people's are left out.
         image_ids: as for `PeaksFile`.
+        category: the id of people, that of the annotations.
 
     Raises:
-        UserError: as for `PeaksFile`.
+        UserError: as for `PeaksFile`, or no entry is of that category.
     """
 
-    def __init__(self, path, image_ids=None):
+    def __init__(self, path, image_ids=None, category=PERSON_CATEGORY):
         self._boxes = collections.defaultdict(list)
+        others = set()
         for where, entry in _entries(path, "detections", ("image_id", "category_id", "bbox", "score")):
-            if entry["category_id"] == PERSON_CATEGORY:
+            if whole_number(entry["category_id"]) != category:
+                others.add(shown(entry["category_id"]))
+            else:
                 corner = entry["bbox"] if isinstance(entry["bbox"], list) else [entry["bbox"]]
                 x, y, width, height, score = _finite(where, [*corner, entry["score"]], 5)
                 if width > 0 and height > 0:
                     self._boxes[entry["image_id"]].append((x, y, x + width, y + height, score))
+        if others and not self._boxes:
+            raise UserError(
+                f"{path} has no box of category {category}, which is person in the annotations, but of category "
+                f"{', '.join(sorted(others)[:10])}: give people that category_id"
+            )
         _check_images(path, self._boxes, image_ids)
 
     def add_to(self, detections, record):
@@ -213,14 +221,14 @@ def _entries(path, what, needed):
     for index, entry in enumerate(content):
         if not isinstance(entry, dict) or not set(needed) <= set(entry):
             raise UserError(f"entry {index} of {path} must have {', '.join(needed)}")
-        if not isinstance(entry["image_id"], int):
-            raise UserError(f"entry {index} of {path} has the image_id {entry['image_id']!r}, not a whole number")
+        if type(entry["image_id"]) is not int:
+            raise UserError(f"entry {index} of {path} has the image_id {shown(entry['image_id'])}, not a whole number")
         yield f"entry {index} of {path}", entry
 
 
 def _finite(where, values, count=3):
-    """The values as floats; UserError unless they are `count` finite numbers."""
-    numbers = [float(v) for v in values if type(v) in (int, float) and abs(v) < 1e30]  # not NaN either
+    """The values as floats; UserError unless they are `count` finite numbers up to FARTHEST."""
+    numbers = [float(v) for v in values if type(v) in (int, float) and abs(v) <= FARTHEST]  # not NaN either
     if len(numbers) != count or len(values) != count:
-        raise UserError(f"{where} has {values}, which are not {count} finite numbers")
+        raise UserError(f"{where} has {shown(values)}, which are not {count} finite numbers up to {FARTHEST:,.0f}")
     return numbers

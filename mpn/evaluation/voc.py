@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mpn.data.voc import PERSON, VOID, load_voc, read_classes, write_person_mask
 from mpn.errors import UserError
 from mpn.evaluation.models import load_model, model_settings
-from mpn.files import atomic_path, make_writable, write_json
+from mpn.files import atomic_path, make_replaceable, make_writable, write_json
 from mpn.images import read_image
 
 # "comp6" is VOC's competition for segmentation with training data other than VOC's own: here COCO's.
@@ -55,8 +55,9 @@ def evaluate_voc(options):
     _check(options)
     images = load_voc(options.voc, options.voc_split, options.limit)
     folder = masks_folder(options.output, options.voc_split)
-    for needed in (folder, pathlib.Path(options.metrics or folder / "metrics").parent):
-        make_writable(needed)  # before hours of predictions, not after
+    make_writable(folder)  # before hours of predictions, not after
+    if options.metrics:
+        make_replaceable(options.metrics)
     # Silhouettes come from stage 1. The boxes of an untrained person subnet are not looked at, and "max" groups them
     # without a PRN.
     model = load_model(options, ("keypoints",), grouping="max")
@@ -69,7 +70,6 @@ def evaluate_voc(options):
         write_person_mask(folder / f"{image.name}.png", people)
         if classes is not None:
             counts.append(count_person_pixels(classes, people))
-    print(f"{len(images)} masks in {folder}")
     metrics = {
         "voc": person_metrics(counts) if counts else {"images": len(images)},
         "settings": {
@@ -79,13 +79,14 @@ def evaluate_voc(options):
             "silhouette_threshold": options.silhouette_threshold,
         },
     }
+    if options.metrics:
+        write_json(options.metrics, metrics, indent=2)
+    print(f"{len(images)} masks in {folder}")
     if counts:
         print(f"person IoU {metrics['voc']['person_IoU']:.4f} on {len(images)} images of VOC2012 {options.voc_split}")
     else:
         archive = pack(options.output, folder, images)
         print(f"{archive} is what VOC's evaluation server takes, which alone knows the masks of test")
-    if options.metrics:
-        write_json(options.metrics, metrics, indent=2)
 
 
 def count_person_pixels(classes, found):

@@ -1,6 +1,6 @@
 """Which images a stage trains on, and which it validates on."""
 
-from mpn.data.coco import annotation_file, hold_out, load_annotations, load_coco
+from mpn.data.coco import annotation_file, check_images, hold_out, load_annotations, load_coco
 from mpn.errors import UserError
 
 
@@ -18,12 +18,14 @@ def training_and_validation(options, keep):
         two lists of ImageRecord, neither empty.
 
     Raises:
-        UserError: a missing folder or file, or nothing usable in it.
+        UserError: a missing folder or file, one of the images included, or nothing usable in it.
     """
     path = annotation_file(options.coco, "train")
     training = load_coco(options.coco, "train", options.limit)
     validation = load_coco(options.coco, "val", options.limit) if _has_validation(options) else None
-    return _usable(training, validation, keep, options, path)
+    training, validation = _usable(training, validation, keep, options, path)
+    check_images([*training, *validation])
+    return training, validation
 
 
 def training_and_validation_labels(options, keep):

@@ -1,0 +1,87 @@
+"""COCO segmentations, checked before pycocotools sees them: its C code believes whatever it is given."""
+
+import numpy as np
+
+# Groups of 5 bits that make one run of a compressed RLE: more would be a run longer than any image.
+_MOST_GROUPS = 7
+_LONGEST_RUN = 2**32
+
+
+def checked_segmentation(segmentation, width, height):
+    """A segmentation that fits its image.
+
+    Args:
+        segmentation: a list of polygons (flat lists of x, y), an RLE dict, compressed or not, or None.
+        width, height: of the image in pixels.
+
+    Returns:
+        the polygons, or {"size": [height, width], "counts": ...}, or [] where there is none; None for polygons that are
+        malformed.
+
+    Raises:
+        ValueError: an RLE is not one of this image, or is damaged; the message says how, to follow "an RLE".
+    """
+    if isinstance(segmentation, dict):
+        return _checked_rle(segmentation, width, height)
+    if segmentation is None or segmentation == []:
+        return []
+    if not isinstance(segmentation, list) or not all(_is_polygon(polygon, width, height) for polygon in segmentation):
+        return None
+    return segmentation
+
+
+def _is_polygon(polygon, width, height):
+    """Whether it has three or more points, none of them further outside the image than the image is large."""
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or set(map(type, polygon)) - {int, float}:
+        return False
+    # Not min and max alone: a NaN hides from them.
+    return all(-width <= x <= 2 * width for x in polygon[::2]) and all(
+        -height <= y <= 2 * height for y in polygon[1::2]
+    )
+
+
+def _checked_rle(rle, width, height):
+    size, counts = rle.get("size"), rle.get("counts")
+    if size != [height, width]:
+        raise ValueError(f"for [height, width] {str(size)[:40]}, and its image has {[height, width]}")
+    if isinstance(counts, list):
+        if set(map(type, counts)) - {int} or min(counts, default=0) < 0:
+            raise ValueError("with counts that are not whole numbers from 0")
+        pixels = sum(counts)
+    elif isinstance(counts, str):
+        pixels = int(_decompressed(counts).sum())
+    else:
+        raise ValueError("without counts")
+    if pixels != width * height:
+        raise ValueError(f"with counts for {pixels} pixels, and its image has {width * height}")
+    return {"size": [height, width], "counts": counts}
+
+
+def _decompressed(text):
+    """The runs of a compressed RLE: (R,) int64.
+
+    Each character holds 5 bits of a number, the lowest first, and a bit that tells whether the number goes on. From the
+    fourth on, a number is the difference from the one two before.
+
+    Raises:
+        ValueError: it ends inside a number, or has characters or numbers that are none.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64) - 48
+    if not len(codes) or codes.min() < 0 or codes.max() > 63:
+        raise ValueError("with counts that are not a compressed RLE")
+    last = (codes & 32) == 0
+    if not last[-1]:
+        raise ValueError("whose counts are cut short")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    groups = ends - starts + 1
+    if groups.max() > _MOST_GROUPS:
+        raise ValueError("with counts too large for any image")
+    places = 5 * (np.arange(len(codes)) - np.repeat(starts, groups))
+    runs = np.add.reduceat((codes & 31) << places, starts)
+    runs -= np.where(codes[ends] & 16, np.int64(1) << (5 * groups), 0)  # the sign
+    for chain in (runs[1::2], runs[2::2]):
+        chain[:] = np.cumsum(chain)
+    if runs.min() < 0 or runs.max() > _LONGEST_RUN:
+        raise ValueError("with counts below 0 or too large for any image")
+    return runs
