@@ -153,7 +153,7 @@ def _decode(data, name):
 
 
 def _jpeg_pixels(data, colours):
-    """(H, W, C) uint8 pixels as they are stored in a JPEG, "RGB" or "CMYK"; ValueError where libjpeg warns of damage."""
+    """(H, W, C) uint8 pixels as stored in a JPEG, "RGB" or "CMYK"; ValueError where libjpeg warns of damage."""
     try:
         return simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
