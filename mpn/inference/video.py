@@ -5,6 +5,7 @@ some of them.
 """
 
 import contextlib
+import errno
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,9 @@ _FORMATS = "mov,matroska,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,h264,hevc,m4v,mjp
 # Frames a second of a video that does not say, or says what no camera does.
 _USUAL_RATE = Fraction(25)
 _LEAST_RATE, _HIGHEST_RATE = 0.1, 1000
+
+# What FFmpeg would print about a bad file, the UserError says in one sentence.
+av.logging.set_libav_level(av.logging.PANIC)
 
 _ROUNDING = 0.1  # seconds
 _WAY_OUT = "copy it again, or convert it to .mp4"
@@ -170,7 +174,7 @@ class VideoWriter:
     """
 
     def __init__(self, path, size, rate=_USUAL_RATE):
-        self._size, self._ticks = tuple(size), None
+        self._path, self._size, self._ticks = str(path), tuple(size), None
         height, width = size
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(path, "wb"))
@@ -205,15 +209,32 @@ class VideoWriter:
             ticks = min(max(ticks, self._ticks + 1), self._ticks + _LONGEST_PAUSE * _TICKS)
         picture.pts = self._ticks = ticks
         picture.time_base = Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(picture))
+        with self._named_errors():
+            self._container.mux(self._stream.encode(picture))
+
+    @contextlib.contextmanager
+    def _named_errors(self):
+        """Gives errors of writing the file's name, which neither FFmpeg nor a file object knows."""
+        try:
+            yield
+        except av.FFmpegError as error:
+            raise OSError(errno.EIO, f"the video could not be written ({error.strerror})", self._path) from error
+        except OSError as error:
+            error.filename = error.filename or self._path
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *_):
-        with self._files:
+        try:
             if kind is None:
-                self._container.mux(self._stream.encode(None))
+                with self._named_errors():
+                    self._container.mux(self._stream.encode(None))
+                    self._container.close()
+        finally:
+            with contextlib.suppress(av.FFmpegError):  # which would say again, in other words, that the disk is full
+                self._files.close()
 
 
 def _video_stream(container):
