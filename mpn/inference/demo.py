@@ -1,17 +1,26 @@
 """What `demo.py` does: finds the people in photographs and videos, draws them and writes them down."""
 
+import errno
 import functools
+import os
 import sys
 from pathlib import Path
 
+import cv2
+
 from mpn.arguments import LEAST_POSE_SCORE
-from mpn.cli import import_tensorflow
+from mpn.cli import import_tensorflow, in_words
 from mpn.errors import UserError
+from mpn.files import make_writable
 from mpn.images import read_image
 from mpn.inference.demo_inputs import EXAMPLE, example_image, find_inputs, result_names
 from mpn.inference.demo_results import annotate_image, annotate_video
 from mpn.inference.video import is_video
 from mpn.inference.window import open_window
+
+# What can be wrong with one file, its results' names included, and not with the next.
+_ABOUT_ONE_FILE = (UserError, OSError, cv2.error, UnicodeError, MemoryError)
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_demo(
@@ -34,7 +43,7 @@ def run_demo(
 
     The output folder gets `NAME_poses.jpg` and `NAME_poses.json` for each image NAME, with `fields` also
     `NAME_fields.jpg`, and `NAME_poses.mp4` and `NAME_poses.jsonl` for each video; see `mpn.inference.demo_results`. A
-    file that cannot be read is reported and skipped. No input is ever overwritten.
+    file that cannot be read, or whose results cannot be written, is reported and skipped. No input is ever overwritten.
 
     Args:
         inputs: images, videos, folders or patterns, see `find_inputs`; where empty, the photograph that scikit-image
@@ -58,7 +67,7 @@ def run_demo(
     Raises:
         UserError: a folder or pattern has no images or videos, no input exists, there are videos beside `fields`, the
             output is not a folder, or the model cannot be loaded.
-        OSError: a result cannot be written.
+        OSError: the output folder cannot be written to, or the disk is full.
     """
     if inputs:
         paths, read = find_inputs(inputs), read_image
@@ -87,9 +96,11 @@ def run_demo(
                 report = annotate_video(path, base, find_in_frame, rle, window, f"{title} {path.name}")
             else:
                 heatmaps = model.heatmaps if fields else None
-                drawing, report = annotate_image(read(path), path.name, base, find_people, heatmaps, rle)
-        except UserError as error:
-            print(f"{title} skipped: {error}", file=sys.stderr)
+                drawing, report = annotate_image(read(path), _shown(path.name), base, find_people, heatmaps, rle)
+        except _ABOUT_ONE_FILE as error:
+            if isinstance(error, OSError) and error.errno in _FULL_DISK:
+                raise
+            print(f"{title} skipped: {_reason(path, error)}", file=sys.stderr)
             bad += 1
         else:
             print(f"{title} {path}: {report}", file=sys.stderr)
@@ -98,6 +109,19 @@ def run_demo(
     if bad:
         print(f"{bad} of {len(paths)} files could not be used", file=sys.stderr)
     return 1 if bad else 0
+
+
+def _shown(name):
+    """A file's name as text: bytes that are no UTF-8 become \\xNN, since JSON has no other way to write them."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _reason(path, error):
+    """Why a file is skipped: a sentence that names it."""
+    if isinstance(error, UserError):
+        return str(error)
+    words = "it needs more memory than there is" if isinstance(error, MemoryError) else in_words(error)
+    return f"'{path}': {' '.join(words.split())}"
 
 
 def load_model(model, **options):
@@ -139,7 +163,7 @@ def _refuse_videos(paths):
 
 def _make_folder(folder):
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_writable(folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"output '{folder}' is not a folder: name a folder for the results") from error
 

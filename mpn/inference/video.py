@@ -21,12 +21,12 @@ from mpn.images import MOST_PIXELS, turned
 
 # Files that count as videos, in lower case.
 VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".avi", ".mkv", ".webm", ".flv", ".wmv", ".asf", ".ogv"),
-    *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts"),
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".avi", ".divx", ".mkv", ".webm", ".flv", ".f4v", ".wmv", ".asf"),
+    *(".ogv", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".mxf"),
 )
 
 # FFmpeg reads more, among others playlists that name other files.
-_FORMATS = "mov,matroska,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,h264,hevc,m4v,mjpeg"
+_FORMATS = "mov,matroska,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,mxf,m4v,h264,hevc"
 
 # Frames a second of a video that does not say, or says what no camera does.
 _USUAL_RATE = Fraction(25)
