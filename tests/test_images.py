@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpn.errors import UserError
 from mpn import images
+from mpn.errors import UserError
 from mpn.images import decode_image, read_image, write_image
 
 # What a viewer does to stored pixels for each EXIF orientation.

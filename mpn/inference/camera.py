@@ -34,7 +34,8 @@ def run_camera(number, model, threshold=LEAST_POSE_SCORE, refine=None, open_capt
         int, the exit status 0.
 
     Raises:
-        UserError: there is no display, the camera cannot be opened or stops giving images, or the model cannot be loaded.
+        UserError: there is no display, the camera cannot be opened or stops giving images, or the model
+            cannot be loaded.
     """
     window = open_window(_TITLE)
     if window is None:

@@ -70,18 +70,18 @@ class VideoReader:
     def __init__(self, path):
         if not os.path.exists(path):
             raise UserError(f"video '{path}' does not exist: check the path")
+        open(path, "rb").close()  # the system's own words, where it cannot be read
         self.breaks_off, self.lost = False, 0
         with contextlib.ExitStack() as stack:
-            # A file object, since FFmpeg takes some names for protocols.
-            file = stack.enter_context(open(path, "rb"))
             try:
-                options = {"format_whitelist": _FORMATS}
-                self._container = stack.enter_context(av.open(file, options=options, metadata_errors="replace"))
+                # FFmpeg would take some names for protocols.
+                name, options = f"file:{os.path.abspath(path)}", {"format_whitelist": _FORMATS}
+                self._container = stack.enter_context(av.open(name, options=options, metadata_errors="replace"))
             except av.FFmpegError as error:
                 raise UserError(f"video '{path}' is empty, damaged or not a video: {_WAY_OUT}") from error
             self._stream = stream = _video_stream(self._container)
             if stream is None:
-                raise UserError(f"video '{path}' has no pictures: {_WAY_OUT}")
+                raise UserError(f"video '{path}' has no pictures that can be decoded: {_WAY_OUT}")
             if stream.width * stream.height > MOST_PIXELS:
                 raise UserError(f"video '{path}' has frames of more than {MOST_PIXELS:,} pixels: scale it down")
             stream.thread_type = "AUTO"
@@ -92,7 +92,7 @@ class VideoReader:
             self._frames = self._decode()
             self._first = next(self._frames, None)
             if self._first is None:
-                raise UserError(f"video '{path}' has no frame that can be decoded: {_WAY_OUT}")
+                raise UserError(f"video '{path}' has no pictures that can be decoded: {_WAY_OUT}")
             self.size = self._first[0].shape[:2]
             self._files = stack.pop_all()
 
@@ -238,8 +238,12 @@ class VideoWriter:
 
 
 def _video_stream(container):
-    """The stream of moving pictures, or None; a cover of sound is none."""
-    streams = [s for s in container.streams.video if Disposition.attached_pic not in s.disposition]
+    """The stream of moving pictures that FFmpeg knows how to decode, or None; a cover of sound is none."""
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and Disposition.attached_pic not in stream.disposition
+    ]
     return max(streams, key=lambda stream: (Disposition.default in stream.disposition, -stream.index), default=None)
 
 
