@@ -32,10 +32,17 @@ _KINDS = "a JPEG, PNG, WebP, GIF, AVIF, BMP or TIFF file with 8 or 16 bits a cha
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXIF_ORIENTATION_TAG = 0x0112
 _LONGEST_JPEG_SIDE = 65500
-# What Pillow raises for damaged files, as found by fuzzing: its parsers check little before they index and unpack.
+# What Pillow raises for damaged files: its parsers index, unpack and divide before they check.
 _DAMAGED = (
-    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
-    *(ArithmeticError, RuntimeError, struct.error),
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
 )
 # Some cameras pad the end of a JPEG's pixels; longer rests are pixels that came out wrong.
 _MOST_PADDING = 16

@@ -125,11 +125,19 @@ class VideoReader:
                 time = time or 0.0
                 pause = max(pause, time - (before or 0))
                 yield _upright(frame), time
-        # What is cut inside a packet is seen by the packet. What is cut between two, by the length, where that is
-        # promised for the whole file alone, as in Matroska; there it has the last frame's own length in it.
-        promised = self._container.duration if self._stream.duration is None else None
-        short = promised is not None and end + pause + _ROUNDING < promised / av.time_base
+        short = end + pause + _ROUNDING < self._promised()
         self.breaks_off = self.breaks_off or any(cut.values()) or short
+
+    def _promised(self):
+        """Seconds that the file must have, float; 0 where it does not say.
+
+        What is cut inside a packet is seen by the packet, what is cut between two by the length alone. FFmpeg hands on
+        the word of a Matroska file for the whole file, and of an AVI file as a number of frames. Elsewhere lengths are
+        measured by what is there, or take no heed of edits.
+        """
+        if self._stream.duration is None:
+            return (self._container.duration or 0) / av.time_base
+        return float(self._stream.frames / self.rate) if self._container.format.name == "avi" else 0
 
     def _packets(self):
         """Yields the packets of all streams, those that flush the decoders included."""
