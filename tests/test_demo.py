@@ -99,7 +99,7 @@ def test_names_that_are_no_text_are_no_trouble(tmp_path, capsys):
     names = ["b_poses.jpg", "b_poses.json", f"{odd}_poses.jpg", f"{odd}_poses.json"]
     assert results(tmp_path / "out") == sorted(names)
     content = json.loads((tmp_path / "out" / f"{odd}_poses.json").read_text(encoding="utf-8"))
-    assert content["image"] == "caf\\xe9.jpg"
+    assert content["image"] == "caf\\udce9.jpg"
 
 
 class FailingModel(FakeModel):

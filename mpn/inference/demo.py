@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import os
 import sys
 from pathlib import Path
 
@@ -93,27 +92,31 @@ def run_demo(
         title, base, drawing = f"[{number}/{len(paths)}]", output / name, None
         try:
             if is_video(path):
-                report = annotate_video(path, base, find_in_frame, rle, window, f"{title} {path.name}")
+                report = annotate_video(path, base, find_in_frame, rle, window, _printable(f"{title} {path.name}"))
             else:
                 heatmaps = model.heatmaps if fields else None
-                drawing, report = annotate_image(read(path), _shown(path.name), base, find_people, heatmaps, rle)
+                drawing, report = annotate_image(read(path), _printable(path.name), base, find_people, heatmaps, rle)
         except _ABOUT_ONE_FILE as error:
             if isinstance(error, OSError) and error.errno in _FULL_DISK:
                 raise
-            print(f"{title} skipped: {_reason(path, error)}", file=sys.stderr)
+            _say(f"{title} skipped: {_reason(path, error)}")
             bad += 1
         else:
-            print(f"{title} {path}: {report}", file=sys.stderr)
+            _say(f"{title} {path}: {report}")
             if window and drawing is not None:
                 window.show(drawing, wait=True)
     if bad:
-        print(f"{bad} of {len(paths)} files could not be used", file=sys.stderr)
+        _say(f"{bad} of {len(paths)} files could not be used")
     return 1 if bad else 0
 
 
-def _shown(name):
-    """A file's name as text: bytes that are no UTF-8 become \\xNN, since JSON has no other way to write them."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+def _printable(text):
+    """The same text, where names of files that are no text have \\udcNN for their odd bytes."""
+    return str(text).encode(errors="backslashreplace").decode()
+
+
+def _say(line):
+    print(_printable(line), file=sys.stderr)
 
 
 def _reason(path, error):
@@ -172,5 +175,5 @@ def _open_window():
     """A Window for drawings; None, and one sentence on stderr, where there can be none."""
     window = open_window("people: any key for the next image, q to stop showing")
     if window is None:
-        print("there is no display, so nothing is shown; the drawings are written all the same", file=sys.stderr)
+        _say("there is no display, so nothing is shown; the drawings are written all the same")
     return window
