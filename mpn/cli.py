@@ -18,20 +18,25 @@ def run(main, argv=None):
         SystemExit: always, with the exit status. 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal has no letters for must not end the work
+        if hasattr(stream, "reconfigure"):  # names that the encoding lacks, or that are no text at all, print too
             stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main(argv) or 0)
-    except (UserError, FloatingPointError) as error:
-        message = str(error)
-    except OSError as error:  # a full disk or an unwritable folder: the system's words name the file
-        where = f" {error.filename!r}" if error.filename else ""
-        message = f"cannot read or write{where}: {error.strerror or error}; check the path, permissions and free space"
+    except (UserError, FloatingPointError, OSError) as error:
+        message = in_words(error)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         _leave(130, argv is None)
     print(f"error: {message}", file=sys.stderr)
     _leave(1, argv is None)
+
+
+def in_words(error):
+    """One sentence, str, for an exception that a user can cause; the system's own words about files get their name."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f" {error.filename!r}" if error.filename else ""
+    return f"cannot read or write{where}: {error.strerror or error}; check the path, permissions and free space"
 
 
 def _leave(status, at_once):

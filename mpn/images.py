@@ -1,73 +1,102 @@
 """Image files <-> (H, W, 3) uint8 RGB arrays.
 
-Every file that is not a whole image is a UserError that names it: a decoder's own answer to a damaged file, a
-half grey picture or a line on stderr, would pass for a result.
+Every file that is not a whole image is a UserError that names it. Decoders fill what they cannot read with grey and
+only warn: simplejpeg gives libjpeg's warnings as errors, which Pillow and OpenCV keep to themselves.
 """
 
+import io
 import os
+import re
+import struct
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
 
 from mpn.errors import UserError
 from mpn.files import atomic_path, read_bytes
 
-# Files of a folder that count as images, in lower case.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# Files of a folder that count as images, in lower case. HEIC is here to be named, since phones fill folders with it.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"),
+    *(".heic", ".heif"),
+)
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_PIXELS = 160_000_000  # of an image that is read
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
+_KINDS = "a JPEG, PNG, WebP, GIF, AVIF, BMP or TIFF file with 8 or 16 bits a channel"
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXIF_ORIENTATION_TAG = 0x0112
 _LONGEST_JPEG_SIDE = 65500
+# What Pillow raises for damaged files: its parsers index, unpack and divide before they check.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+# Some cameras pad the end of a JPEG's pixels; longer rests are pixels that came out wrong.
+_MOST_PADDING = 16
 
-# What OpenCV would log about a bad file, the UserError says in one sentence.
+# What OpenCV would log, and what Pillow would warn about, the UserError says in one sentence.
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path):
     """Reads an image file as people see it in a viewer; see `decode_image` for what that means.
 
     Args:
-        path: a JPEG, PNG, WebP, BMP or TIFF file.
+        path: a JPEG, PNG, WebP, GIF, AVIF, BMP or TIFF file.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        UserError: the file is missing, unreadable, truncated or not an image.
+        UserError: the file is missing, unreadable, damaged, too large or not an image.
     """
     return decode_image(read_bytes(path, "image"), str(path))
 
 
 def decode_image(data, name):
-    """Decodes the bytes of an image file.
+    """Decodes the bytes of an image file; of several images in one file, the first.
 
-    The EXIF orientation is applied. Grey becomes RGB. 16-bit values v become round(v / 257), so that white
-    stays white. Transparency in PNG and WebP is laid over white, as most viewers show it; in other formats it
-    is dropped.
+    The orientation that EXIF or the format itself has is applied. Grey becomes RGB. Of 16-bit values the high byte is
+    taken. Transparency is laid over white, as most viewers show it.
 
     Args:
-        data: bytes of a JPEG, PNG, WebP, BMP or TIFF file, or another format that OpenCV knows.
+        data: bytes of a JPEG, PNG, WebP, GIF, AVIF, BMP, TIFF, JPEG 2000 or PPM file.
         name: what to call it in messages, usually the path.
 
     Returns:
         (H, W, 3) uint8 RGB, C-contiguous.
 
     Raises:
-        UserError: the data are empty, truncated, not an image, or neither 8 nor 16 bits a channel.
+        UserError: the data are empty, damaged, not an image, neither 8 nor 16 bits a channel, or have more than
+            MOST_PIXELS.
     """
     if not data:
         raise UserError(f"image '{name}' is empty: copy or download it again")
-    if _is_truncated(data):
-        raise UserError(f"image '{name}' is truncated: copy or download it again")
-    if data.startswith(b"\xff\xd8"):
-        return cv2.cvtColor(_decode(data, cv2.IMREAD_COLOR, name), cv2.COLOR_BGR2RGB)
-    if _is_png(data) or _is_webp(data):  # only IMREAD_UNCHANGED gives transparency, and it ignores EXIF
-        pixels = _oriented(_decode(data, cv2.IMREAD_UNCHANGED, name), _exif_orientation(_exif_block(data)))
-    else:
-        pixels = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, name)
-    return _rgb(_opaque(_eight_bit(pixels, name)))
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[:64]:
+        raise UserError(f"image '{name}' is a HEIC file, which cannot be read: convert it to JPEG")
+    try:
+        return _decode(data, name)
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise _too_large(name) from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"image '{name}' is damaged or not an image: use {_KINDS}") from error
+    except _DAMAGED as error:
+        raise UserError(f"image '{name}' is damaged ({error}): copy or download it again") from error
 
 
 def write_image(path, image):
@@ -96,129 +125,73 @@ def write_image(path, image):
         temporary.write_bytes(encoded)
 
 
-def _decode(data, flags, name):
-    """What cv2.imdecode gives: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA of any dtype; UserError if nothing."""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # among others, more than OpenCV's limit of 2^30 pixels
-        pixels = None
-    if pixels is None:
-        raise UserError(f"image '{name}' is damaged or not an image: use a JPEG, PNG, WebP, BMP or TIFF file")
-    return pixels
+def turned(pixels, swap, flip_rows, flip_columns):
+    """Turns or mirrors (H, W, ...) pixels.
 
+    Args:
+        pixels: the array.
+        swap: whether rows become columns, which comes first.
+        flip_rows, flip_columns: whether to reverse the order of rows, of columns.
 
-def _eight_bit(pixels, name):
-    """The same array as uint8. OpenCV's own conversion drops the low byte, up to one level too dark."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.uint16:
-        return cv2.convertScaleAbs(pixels, alpha=1 / 257)
-    raise UserError(f"image '{name}' has {pixels.dtype} values: save it with 8 or 16 bits a channel")
-
-
-def _opaque(pixels):
-    """Lays (H, W, 4) uint8 BGRA over white: (H, W, 3) uint8 BGR. Anything else is returned as it is."""
-    if pixels.ndim == 2 or pixels.shape[2] != 4:
-        return pixels
-    alpha = pixels[..., 3:].astype(np.float32) / 255
-    return np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-
-
-def _rgb(pixels):
-    """(H, W) grey or (H, W, 3) BGR, uint8, as (H, W, 3) RGB."""
-    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB)
-
-
-def _is_png(data):
-    return data.startswith(_PNG_SIGNATURE)
-
-
-def _is_webp(data):
-    return data.startswith(b"RIFF") and data[8:12] == b"WEBP"
-
-
-def _is_truncated(data):
-    """Whether a JPEG or PNG ends too early, which some decoders fill with grey. More bytes are fine."""
-    if data.startswith(b"\xff\xd8"):
-        return not _jpeg_has_end(data)
-    if _is_png(data):
-        return not any(kind == b"IEND" for kind, _ in _png_chunks(data))
-    return False
-
-
-def _jpeg_has_end(data):
-    """Whether an end-of-image marker follows the start of a JPEG's pixels.
-
-    Headers are walked over by their lengths, since an embedded thumbnail has an end-of-image marker too.
-    Among the pixels a byte 0xff is always followed by 0 or a restart marker, so there it is unmistakable.
+    Returns:
+        (H, W, ...), or (W, H, ...) where swapped; C-contiguous.
     """
-    position = 2
-    while True:
-        position = data.find(b"\xff", position)
-        marker = data[position + 1 : position + 2]
-        if position < 0 or marker in (b"", b"\xd9"):
-            return False
-        if marker == b"\xda":
-            return data.find(b"\xff\xd9", position + 2) >= 0
-        if marker == b"\xff":  # a fill byte
-            position += 1
-        elif marker in b"\x00\x01" or b"\xd0" <= marker <= b"\xd8":  # these carry no length
-            position += 2
-        else:
-            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
-
-
-def _png_chunks(data):
-    """Yields (type, content) of each whole chunk of a PNG file, both bytes."""
-    position = len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        end = position + 12 + length  # length, type and checksum take 4 bytes each
-        if end > len(data):
-            return
-        yield data[position + 4 : position + 8], data[position + 8 : end - 4]
-        position = end
-
-
-def _webp_chunks(data):
-    """Yields (type, content) of each chunk of a WebP file, both bytes."""
-    position = 12
-    while position + 8 <= len(data):
-        length = int.from_bytes(data[position + 4 : position + 8], "little")
-        yield data[position : position + 4], data[position + 8 : position + 8 + length]
-        position += 8 + length + length % 2
-
-
-def _exif_block(data):
-    """The EXIF metadata of a PNG or WebP file, from the byte order mark on; empty where it has none."""
-    chunks = _png_chunks(data) if _is_png(data) else _webp_chunks(data)
-    for kind, content in chunks:
-        if kind in (b"eXIf", b"EXIF"):
-            return content.removeprefix(b"Exif\x00\x00")
-    return b""
-
-
-def _exif_orientation(exif):
-    """EXIF orientation, 1 to 8; 1 (upright) where `exif`, bytes from the byte order mark on, does not say."""
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
-    if order is None:
-        return 1
-    directory = int.from_bytes(exif[4:8], order)
-    count = int.from_bytes(exif[directory : directory + 2], order)
-    first = directory + 2
-    for start in range(first, min(first + 12 * count, len(exif) - 11), 12):
-        if int.from_bytes(exif[start : start + 2], order) == _EXIF_ORIENTATION_TAG:
-            value = int.from_bytes(exif[start + 8 : start + 10], order)
-            return value if 1 <= value <= 8 else 1
-    return 1
-
-
-def _oriented(pixels, orientation):
-    """Turns (H, W, ...) stored pixels upright: the result is (W, H, ...) for orientations 5 to 8."""
-    if orientation >= 5:
+    if swap:
         pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+
+
+def _decode(data, name):
+    """`decode_image` without its sentences for what Pillow and simplejpeg raise."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise _too_large(name)
+        if image.format == "PNG":
+            image.verify()  # the checksums, which loading ignores; the image cannot be used afterwards
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if image.format in ("JPEG", "MPO"):
+            # Pillow knows how CMYK is to be seen, libjpeg whether it is whole.
+            pixels = _jpeg_pixels(data, "CMYK" if image.mode == "CMYK" else "RGB")
+        if image.mode == "CMYK" or image.format not in ("JPEG", "MPO"):
+            image.load()
+            pixels = _rgb(image, name)
+        orientation = _exif_orientation(image)  # after loading, which turns some formats itself
+    return turned(pixels, orientation >= 5, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7))
+
+
+def _jpeg_pixels(data, colours):
+    """(H, W, C) uint8 pixels as stored in a JPEG, "RGB" or "CMYK"; ValueError where libjpeg warns of damage."""
+    try:
+        return simplejpeg.decode_jpeg(data, colours)
+    except ValueError as error:
+        padding = re.fullmatch(r".*: (\d+) extraneous bytes before marker 0xd9", str(error))
+        if not padding or int(padding[1]) > _MOST_PADDING:
+            raise
+    return simplejpeg.decode_jpeg(data, colours, strict=False)
+
+
+def _rgb(image, name):
+    """(H, W, 3) uint8 RGB of a loaded PIL image of any mode."""
+    if image.mode in ("I", "F"):
+        raise UserError(f"image '{name}' has 32-bit values: save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        image = white
+    return np.asarray(image.convert("RGB"))
+
+
+def _exif_orientation(image):
+    """EXIF orientation of a PIL image, 1 to 8; 1 (upright) where it does not say or the EXIF block is broken."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION_TAG)
+    except _DAMAGED:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _too_large(name):
+    return UserError(f"image '{name}' has more than {MOST_PIXELS:,} pixels, or more than memory holds: scale it down")

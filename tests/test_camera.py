@@ -71,7 +71,7 @@ def run(monkeypatch, fake_camera, fake_window, model=None, **options):
 
 
 def test_every_image_is_shown_with_its_people(monkeypatch, capsys):
-    source, screen, model = FakeCamera(7), FakeWindow(), Model()
+    source, screen, model = FakeCamera(99), FakeWindow(closes_after=7), Model()
     assert run(monkeypatch, source, screen, model) == 0
     assert len(screen.drawings) == len(model.images) == 7
     assert (model.images[0] == (10, 100, 200)).all()  # RGB
@@ -93,7 +93,8 @@ def test_the_rate_is_that_of_the_last_images(monkeypatch):
     clock = iter(np.concatenate([[0], np.arange(1, 11) * 1.0, 10 + np.arange(1, 41) * 0.1, [99]]).tolist())
     monkeypatch.setattr(camera.time, "perf_counter", lambda: next(clock))
     screen = FakeWindow()
-    run(monkeypatch, FakeCamera(50), screen)
+    screen.closes_after = 50
+    run(monkeypatch, FakeCamera(99), screen)
     assert " 1.0 images/s" in screen.titles[5] and " 10.0 images/s" in screen.titles[-1]
 
 
@@ -103,6 +104,14 @@ def test_a_camera_that_cannot_be_opened_or_gives_nothing(monkeypatch):
         with pytest.raises(UserError, match="camera 3"):
             run(monkeypatch, source, screen)
         assert source.released and not screen.is_open and not screen.drawings
+
+
+def test_a_camera_that_is_unplugged_is_an_error(monkeypatch, capsys):
+    source, screen = FakeCamera(5), FakeWindow()
+    with pytest.raises(UserError, match="camera 3 gives no more images after 5"):
+        run(monkeypatch, source, screen)
+    assert source.released and not screen.is_open and len(screen.drawings) == 5
+    assert "5 images" in capsys.readouterr().err
 
 
 def test_the_camera_is_given_back_after_an_error(monkeypatch):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
@@ -84,6 +85,72 @@ def test_bad_files_are_named_and_skipped(tmp_path, capsys):
     for number, name in ((2, "b.jpg"), (4, "d.png"), (5, "gone.jpg")):
         assert any(line.startswith(f"[{number}/5] skipped") and name in line for line in lines)
     assert lines[-1].startswith("3 of 5 files")
+
+
+def test_names_that_are_no_text_are_no_trouble(tmp_path, capsys):
+    folder = tmp_path / "in"
+    odd = os.fsdecode(b"caf\xe9")
+    try:
+        save(folder / f"{odd}.jpg")
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system has no such names")
+    save(folder / "b.jpg")
+    assert run_demo([folder], tmp_path / "out", FakeModel(0.9)) == 0
+    names = ["b_poses.jpg", "b_poses.json", f"{odd}_poses.jpg", f"{odd}_poses.json"]
+    assert results(tmp_path / "out") == sorted(names)
+    content = json.loads((tmp_path / "out" / f"{odd}_poses.json").read_text(encoding="utf-8"))
+    assert content["image"] == "caf\\udce9.jpg"
+
+
+class FailingModel(FakeModel):
+    """Fails in its own way on images that are so many pixels high."""
+
+    def predict(self, image):
+        if image.shape[0] == 41:
+            return cv2.resize(image, (0, 0))
+        if image.shape[0] == 42:
+            raise MemoryError
+        return super().predict(image)
+
+
+def test_whatever_goes_wrong_with_one_file_is_said_and_the_others_are_done(tmp_path, capsys):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    longest = "n" * 250 + ".png"
+    for name, height in (
+        ("a.png", 40),
+        ("cv.png", 41),
+        ("memory.png", 42),
+        ("folder.png", 40),
+        (longest, 40),
+        ("z.png", 40),
+    ):
+        save(folder / name[-40:], height).rename(folder / name)
+    (output / "folder_poses.jpg").mkdir(parents=True)
+    too_long = tmp_path / ("m" * 300 + ".jpg")
+    assert run_demo([folder, too_long], output, FailingModel(0.9)) == 1
+    assert results(output) == ["a_poses.jpg", "a_poses.json", "folder_poses.jpg", "z_poses.jpg", "z_poses.json"]
+    lines = capsys.readouterr().err.splitlines()
+    skipped = [line for line in lines if "skipped" in line]
+    for name, words in (
+        ("cv.png", "resize"),
+        ("memory.png", "memory"),
+        ("folder.png", "folder_poses.jpg"),
+        (longest, "too long"),
+        (too_long.name, "too long"),
+    ):
+        assert sum(name in line and words in line for line in skipped) == 1, name
+    assert len(lines) == 8 and lines[-1].startswith("5 of 7 files")
+
+
+def test_an_output_that_takes_no_files_is_an_error_before_anything_is_done(tmp_path, monkeypatch):
+    def read_only(*args, **options):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "out"))
+
+    monkeypatch.setattr("mpn.files.tempfile.TemporaryFile", read_only)
+    model = FakeModel(0.9)
+    with pytest.raises(PermissionError):
+        run_demo([save(tmp_path / "a.png")], tmp_path / "out", model)
+    assert not model.images
 
 
 def test_an_image_that_the_model_refuses_is_skipped(tmp_path):

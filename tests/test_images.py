@@ -1,3 +1,4 @@
+import io
 import os
 import struct
 import zlib
@@ -5,7 +6,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from mpn import images
 from mpn.errors import UserError
 from mpn.images import decode_image, read_image, write_image
 
@@ -108,13 +111,12 @@ def test_broken_exif_is_ignored(content):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_16_bit_values_are_scaled_and_rounded(suffix):
+def test_of_16_bit_values_the_high_byte_is_taken(suffix):
     values = np.arange(65536).astype(np.uint16).reshape(256, 256)
-    expected = np.rint(values / 257).astype(np.uint8)
     image = decode_image(encode(suffix, values), "a")
-    assert_is_picture(image, np.repeat(expected[..., None], 3, axis=2))
+    assert_is_picture(image, np.repeat((values / 256).astype(np.uint8)[..., None], 3, axis=2))
     colour = np.stack([values, values.T, values[::-1]], axis=-1)
-    assert_is_picture(decode_image(encode(suffix, colour), "a"), np.rint(colour / 257).astype(np.uint8))
+    assert_is_picture(decode_image(encode(suffix, colour), "a"), (colour / 256).astype(np.uint8))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".webp"])
@@ -141,16 +143,62 @@ def test_transparency_is_laid_over_white(kind):
 def test_truncated_jpeg_is_an_error_wherever_it_ends(tmp_path):
     data = encode(".jpg", picture(200, 300))
     for length in (3, 20, 200, len(data) // 2, len(data) - 2, len(data) - 1):
-        with pytest.raises(UserError, match="b.jpg' is truncated"):
+        with pytest.raises(UserError, match="b.jpg' is damaged"):
             decode_image(data[:length], "b.jpg")
-        with pytest.raises(UserError, match="truncated"):  # as an interrupted download leaves it
+        with pytest.raises(UserError, match="damaged"):  # as an interrupted download leaves it
             decode_image(data[:length] + bytes(1000), "b.jpg")
+
+
+def noisy_jpegs():
+    """Whole JPEGs of several kinds: (name, bytes, index of the first byte of their pixels)."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8))
+    kinds = {
+        "plain": (image, {}),
+        "progressive": (image, {"progressive": True}),
+        "grey": (image.convert("L"), {}),
+        "CMYK": (image.convert("CMYK"), {}),
+        "without subsampling": (image, {"subsampling": 0}),
+        "with restart markers": (image, {"restart_marker_rows": 1}),
+    }
+    for name, (picture, options) in kinds.items():
+        file = io.BytesIO()
+        picture.save(file, "JPEG", **options)
+        data = file.getvalue()
+        yield name, data, data.find(b"\xff\xda") + 20
+
+
+@pytest.mark.parametrize("name, data, start", noisy_jpegs())
+def test_a_jpeg_that_is_damaged_inside_is_an_error(name, data, start, capfd):
+    assert decode_image(data, "a").shape == (120, 160, 3)
+    middle = (start + len(data)) // 2
+    rubbish = np.random.default_rng(1).integers(0, 255, 500, np.uint8).tobytes()
+    damaged = {
+        "half of it, with an end marker": data[:middle] + b"\xff\xd9",
+        "zeros to the end": data[:middle] + bytes(len(data) - middle),
+        "zeros to the end marker": data[:middle] + bytes(len(data) - middle - 2) + b"\xff\xd9",
+        "zeros inside": data[:middle] + bytes(500) + data[middle + 500 :],
+        "rubbish inside": data[:middle] + rubbish + data[middle + 500 :],
+        "a piece missing": data[:middle] + data[middle + 500 :],
+        "a piece twice": data[: middle + 500] + data[middle:],
+    }
+    for damage, content in damaged.items():
+        with pytest.raises(UserError, match="b.jpg' is damaged") as caught:
+            decode_image(content, "b.jpg")
+            pytest.fail(f"{name}: {damage}")
+        assert "copy or download it again" in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_padding_at_the_end_of_a_jpegs_pixels_is_no_damage():
+    data = encode(".jpg", picture())
+    padded = data[:-2] + bytes(3) + data[-2:]
+    assert (decode_image(padded, "a") == decode_image(data, "a")).all()
 
 
 def test_truncated_progressive_jpeg_is_an_error():
     data = encode(".jpg", picture(200, 300), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     assert_is_picture(decode_image(data, "b.jpg"), picture(200, 300), tolerance=12)
-    with pytest.raises(UserError, match="truncated"):
+    with pytest.raises(UserError, match="damaged"):
         decode_image(data[: len(data) * 2 // 3], "b.jpg")
 
 
@@ -158,7 +206,7 @@ def test_a_thumbnail_does_not_hide_that_a_jpeg_is_truncated():
     thumbnail = encode(".jpg", picture(8, 8))
     data = with_app1(encode(".jpg", picture()), b"Exif\0\0" + exif(1) + thumbnail)
     assert_is_picture(decode_image(data, "b.jpg"), picture(), tolerance=12)
-    with pytest.raises(UserError, match="truncated"):
+    with pytest.raises(UserError, match="damaged"):
         decode_image(data[:-200], "b.jpg")
 
 
@@ -171,8 +219,8 @@ def test_bytes_behind_a_whole_image_do_not_matter(suffix, tail):
 
 def test_truncated_png_is_an_error_wherever_it_ends():
     data = encode(".png", np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
-    for length in (9, 30, 60, len(data) // 2, len(data) - 12, len(data) - 1):
-        with pytest.raises(UserError, match="b.png' is truncated"):
+    for length in (9, 30, 60, len(data) // 2, len(data) - 12):
+        with pytest.raises(UserError, match="b.png' is damaged"):
             decode_image(data[:length], "b.png")
 
 
@@ -183,8 +231,83 @@ def test_truncated_files_of_other_formats_are_errors(suffix):
         decode_image(data[: len(data) // 2], "b")
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.95])
+def test_a_png_whose_checksum_is_wrong_is_an_error(place):
+    data = bytearray(encode(".png", np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)))
+    data[int(len(data) * place)] ^= 4
+    with pytest.raises(UserError, match="damaged"):
+        decode_image(bytes(data), "b")
+
+
+def pillow_bytes(kind, image, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["AVIF", "TIFF", "CMYK JPEG"])
+def test_orientation_of_what_pillow_decodes(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(picture()).convert("CMYK" if "CMYK" in kind else "RGB")
+    data = pillow_bytes(kind.split()[-1], image, exif=exif, **({} if kind == "TIFF" else {"quality": 95}))
+    assert_is_picture(decode_image(data, "a"), UPRIGHT[orientation](picture()), tolerance=12)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_several_pictures_in_a_file_the_first_is_taken(kind):
+    red, blue = Image.new("RGB", (20, 10), "red"), Image.new("RGB", (20, 10), "blue")
+    data = pillow_bytes(kind, red, save_all=True, append_images=[blue])
+    assert_is_picture(decode_image(data, "a"), np.full((10, 20, 3), (255, 0, 0)), tolerance=2)
+
+
+def test_palettes_grey_with_alpha_and_black_and_white():
+    colours = np.random.default_rng(0).integers(0, 256, (5, 3), np.uint8)
+    indices = np.arange(60).reshape(6, 10) % 5
+    paletted = Image.fromarray(indices.astype(np.uint8), "P")
+    paletted.putpalette(colours.tobytes())
+    assert_is_picture(decode_image(pillow_bytes("PNG", paletted), "a"), colours[indices])
+    clear = np.where((indices == 2)[..., None], 255, colours[indices])
+    assert_is_picture(decode_image(pillow_bytes("PNG", paletted, transparency=2), "a"), clear)
+    grey = Image.fromarray(np.array([[[0, 255], [0, 102], [0, 0]]], np.uint8), "LA")
+    assert decode_image(pillow_bytes("PNG", grey), "a")[0, :, 0].tolist() == [0, 153, 255]
+    two = Image.fromarray(indices % 2 == 0)
+    assert_is_picture(decode_image(pillow_bytes("PNG", two), "a"), 255 * (indices % 2 == 0)[..., None].repeat(3, 2))
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded():
+    png = bytearray(encode(".png", picture()))
+    png[16:24] = struct.pack(">II", 16384, 16384)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    jpeg = bytearray(encode(".jpg", picture()))
+    size = jpeg.find(b"\xff\xc0") + 5
+    jpeg[size : size + 4] = struct.pack(">HH", 65500, 65500)
+    bmp = bytearray(encode(".bmp", picture()))
+    bmp[18:26] = struct.pack("<ii", 13000, 13000)
+    for data in (png, jpeg, bmp):
+        with pytest.raises(UserError, match="'big' has more than 160,000,000 pixels"):
+            decode_image(bytes(data), "big")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM"])
+def test_the_limit_of_pixels_is_that_of_every_format(kind, monkeypatch):
+    data = pillow_bytes(kind, Image.fromarray(picture()))
+    monkeypatch.setattr(images, "MOST_PIXELS", 40 * 64)
+    assert decode_image(data, "a").shape == (40, 64, 3)
+    monkeypatch.setattr(images, "MOST_PIXELS", 40 * 64 - 1)
+    with pytest.raises(UserError, match="more than 2,559 pixels"):
+        decode_image(data, "a")
+
+
+def test_heic_is_named_as_what_it_is():
+    for brand in (b"heic", b"heix", b"mif1"):
+        with pytest.raises(UserError, match="'a.jpg' is a HEIC file.*convert it to JPEG"):
+            decode_image(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(100), "a.jpg")
+
+
 def test_values_that_are_not_8_or_16_bit_are_an_error():
-    with pytest.raises(UserError, match="float32"):
+    with pytest.raises(UserError, match="8 or 16 bits"):
         decode_image(cv2.imencode(".tiff", np.zeros((4, 4, 3), np.float32))[1].tobytes(), "b.tiff")
 
 

@@ -272,7 +272,7 @@ def test_videos_are_refined_where_they_should_be(whole_model, refiner, tmp_path,
     image = np.zeros((96, 128, 3), np.uint8)
     write_image(tmp_path / "photo.png", image)
     with VideoWriter(tmp_path / "film.mp4", image.shape[:2], 25) as film:
-        film.write(image)
+        film.write(image, 0)
     more = {"refine": str(refiner), "refine_videos": refine_videos, "precision": "float32"}
     assert run_demo([tmp_path], tmp_path / "out", "mine", **more) == 0
     photograph = json.loads((tmp_path / "out" / "photo_poses.json").read_text())

@@ -92,7 +92,7 @@ def test_ten_seconds_of_video(tmp_path, capsys):
     written = [line["people"][0]["box"][2] for line in lines]
     assert np.corrcoef([np.arange(250), seen, written]).min() > 0.999  # in order, none twice
     errors = capsys.readouterr().err
-    assert "250 frames" in errors and "image/s" in errors and "/250" in errors and "breaks off" not in errors
+    assert "250 frames" in errors and "image/s" in errors and "/250" in errors and "failed" not in errors
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_every_kind_of_video(tmp_path, name, codec):
     assert is_video(path) and find_inputs([tmp_path]) == [path]
     assert run_demo([tmp_path], tmp_path / "out", BrightnessModel()) == 0
     frames, _, rate, size = decode(tmp_path / "out" / f"{path.stem}_poses.mp4")
-    assert (len(frames), rate, size) == (12, 30, (48, 64))
+    assert (len(frames), size) == (12, (48, 64)) and abs(rate - 30) < 0.1  # Matroska counts in milliseconds
     assert path.suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -121,17 +121,18 @@ def test_the_rate_is_kept(tmp_path, rate):
 
 
 @pytest.mark.parametrize("rate", [0.1, 23.976023976, 65.537, 66.666667, 119.877, 240.001, 1000])
-def test_rates_that_the_format_cannot_say_are_rounded(tmp_path, rate):
+def test_films_of_any_rate_keep_their_length(tmp_path, rate):
     with VideoWriter(tmp_path / "a.mp4", (48, 64), rate) as film:
-        for _ in range(3):
-            film.write(np.full((48, 64, 3), 90, np.uint8))
-    assert abs(decode(tmp_path / "a.mp4")[2] - rate) < 0.01
+        for index in range(7):
+            film.write(np.full((48, 64, 3), 90, np.uint8), index / rate)
+    count, announced_rate = decode(tmp_path / "a.mp4")[1:3]
+    assert count == 7 and abs(7 / announced_rate - 7 / rate) < 1e-4
 
 
 def test_where_no_film_can_be_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with VideoWriter("clip:1.mp4", (48, 64), 25) as film:  # a protocol to FFmpeg
-        film.write(np.zeros((48, 64, 3), np.uint8))
+        film.write(np.zeros((48, 64, 3), np.uint8), 0)
     assert len(decode(tmp_path / "clip:1.mp4")[0]) == 1
     with pytest.raises(FileNotFoundError, match="missing"):
         VideoWriter(tmp_path / "missing" / "a.mp4", (48, 64), 25)
@@ -149,10 +150,11 @@ def test_colours_are_not_exchanged(tmp_path):
     writer.write(np.full((48, 64, 3), (0, 0, 255), np.uint8))  # BGR: red
     writer.release()
     with VideoReader(tmp_path / "a.mp4") as video:
-        (frame,) = video
+        ((frame, time),) = video
+    assert time == 0
     assert np.abs(frame.astype(int) - (255, 0, 0)).max() < 30
     with VideoWriter(tmp_path / "b.mp4", (48, 64), 25) as film:
-        film.write(frame)
+        film.write(frame, 0)
     assert np.abs(decode(tmp_path / "b.mp4")[0][0].astype(int) - (0, 0, 255)).max() < 40
 
 
@@ -197,7 +199,7 @@ def test_a_video_that_breaks_off_keeps_what_was_read(tmp_path, capfd):
     assert len(decode(tmp_path / "out" / "half_poses.mp4")[0]) == len(readable)
     assert len(read_lines(tmp_path / "out" / "half_poses.jsonl")) == len(readable)
     assert f"half.avi: {len(readable)} frames" in (errors := capfd.readouterr().err)
-    assert f"breaks off after {len(readable)} of 40 frames" in errors
+    assert f"reading failed after {len(readable)} frames" in errors
 
 
 def test_a_run_that_is_interrupted_leaves_earlier_results_alone(tmp_path):
@@ -229,13 +231,12 @@ def test_a_full_disk_is_noticed(tmp_path):
         "from mpn.inference.demo import run_demo\n"
         "from test_video import BrightnessModel\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "try: run_demo([sys.argv[1]], sys.argv[2], BrightnessModel(), threshold=0.95)\n"
-        "except OSError as error: print(error.filename)"
+        "print(run_demo([sys.argv[1]], sys.argv[2], BrightnessModel(), threshold=0.95))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.mp4"), str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tmp_path / "out" / "a_poses.mp4")
+    assert done.returncode == 0 and done.stdout.strip() == "1", done.stderr
+    assert f"skipped: '{tmp_path}/a.mp4': cannot read or write '{tmp_path}/out/a_poses.mp4'" in done.stderr
     assert "a_poses.mp4" not in results(tmp_path / "out") and not any(".tmp" in n for n in results(tmp_path / "out"))
 
 
@@ -278,15 +279,15 @@ def test_people_below_the_threshold_are_left_out_and_rle_is_passed_on(tmp_path):
 
 def test_frames_of_changing_size_all_arrive(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", (48, 64), 25) as film:
-        for size in ((48, 64), (96, 128), (24, 32)):
-            film.write(np.full((*size, 3), 90, np.uint8))
+        for time, size in enumerate(((48, 64), (96, 128), (24, 32))):
+            film.write(np.full((*size, 3), 90, np.uint8), time)
     frames, *_, size = decode(tmp_path / "a.mp4")
     assert len(frames) == 3 and size == (48, 64) and np.abs(frames[2].astype(int) - 90).max() < 5
 
 
 def test_odd_sizes_lose_one_line(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", (49, 67), 25) as film:
-        film.write(np.full((49, 67, 3), 90, np.uint8))
+        film.write(np.full((49, 67, 3), 90, np.uint8), 0)
     assert decode(tmp_path / "a.mp4")[3] == (48, 66)
 
 

@@ -34,7 +34,8 @@ def run_camera(number, model, threshold=LEAST_POSE_SCORE, refine=None, open_capt
         int, the exit status 0.
 
     Raises:
-        UserError: there is no display, the camera cannot be opened or gives no images, or the model cannot be loaded.
+        UserError: there is no display, the camera cannot be opened or stops giving images, or the model
+            cannot be loaded.
     """
     window = open_window(_TITLE)
     if window is None:
@@ -45,22 +46,30 @@ def run_camera(number, model, threshold=LEAST_POSE_SCORE, refine=None, open_capt
             raise UserError(f"camera {number} cannot be opened: check that it is connected, free and permitted")
         model = load_model(model, **options)
         model = load_refined(model, refine, threshold, options.get("precision", "auto"), options.get("mirror", False))
-        shown, seconds = _show_live(capture, window, model, threshold)
+        shown, seconds, lost = _show_live(capture, window, model, threshold)
     finally:
         capture.release()
         window.close()
-    if not shown:
-        raise UserError(f"camera {number} gives no images: check that no other program uses it")
-    print(f"camera {number}: {shown} images, {shown / max(seconds, 1e-9):.1f} images/s", file=sys.stderr)
+    if shown:
+        print(f"camera {number}: {shown} images, {shown / max(seconds, 1e-9):.1f} images/s", file=sys.stderr)
+    if lost:
+        after = f"no more images after {shown}: check its cable" if shown else "no images: check"
+        raise UserError(f"camera {number} gives {after} and that no other program uses it")
     return 0
 
 
 def _show_live(capture, window, model, threshold):
-    """Shows images until the window is closed or the camera ends; returns their number and the seconds they took."""
+    """Shows images until the window is closed or the camera gives none.
+
+    Returns:
+        shown: int, the number of images.
+        seconds: float, how long it took.
+        lost: bool, whether the camera gave none.
+    """
     colours = SteadyColours()
     start = time.perf_counter()
     times = collections.deque([start], maxlen=_RATE_OVER + 1)
-    shown = 0
+    shown, found = 0, True
     while window.is_open:
         found, frame = capture.read()
         if not found:
@@ -72,4 +81,4 @@ def _show_live(capture, window, model, threshold):
         drawing = draw_people(image, people, colours=colours.of(people))
         window.show(drawing, title=f"{_TITLE}, {rate:.1f} images/s")
         shown += 1
-    return shown, time.perf_counter() - start
+    return shown, time.perf_counter() - start, not found

@@ -1,17 +1,25 @@
 """What `demo.py` does: finds the people in photographs and videos, draws them and writes them down."""
 
+import errno
 import functools
 import sys
 from pathlib import Path
 
+import cv2
+
 from mpn.arguments import LEAST_POSE_SCORE
-from mpn.cli import import_tensorflow
+from mpn.cli import import_tensorflow, in_words
 from mpn.errors import UserError
+from mpn.files import make_writable
 from mpn.images import read_image
 from mpn.inference.demo_inputs import EXAMPLE, example_image, find_inputs, result_names
 from mpn.inference.demo_results import annotate_image, annotate_video
 from mpn.inference.video import is_video
 from mpn.inference.window import open_window
+
+# What can be wrong with one file, its results' names included, and not with the next.
+_ABOUT_ONE_FILE = (UserError, OSError, cv2.error, UnicodeError, MemoryError)
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_demo(
@@ -34,7 +42,7 @@ def run_demo(
 
     The output folder gets `NAME_poses.jpg` and `NAME_poses.json` for each image NAME, with `fields` also
     `NAME_fields.jpg`, and `NAME_poses.mp4` and `NAME_poses.jsonl` for each video; see `mpn.inference.demo_results`. A
-    file that cannot be read is reported and skipped. No input is ever overwritten.
+    file that cannot be read, or whose results cannot be written, is reported and skipped. No input is ever overwritten.
 
     Args:
         inputs: images, videos, folders or patterns, see `find_inputs`; where empty, the photograph that scikit-image
@@ -58,7 +66,7 @@ def run_demo(
     Raises:
         UserError: a folder or pattern has no images or videos, no input exists, there are videos beside `fields`, the
             output is not a folder, or the model cannot be loaded.
-        OSError: a result cannot be written.
+        OSError: the output folder cannot be written to, or the disk is full.
     """
     if inputs:
         paths, read = find_inputs(inputs), read_image
@@ -84,20 +92,39 @@ def run_demo(
         title, base, drawing = f"[{number}/{len(paths)}]", output / name, None
         try:
             if is_video(path):
-                report = annotate_video(path, base, find_in_frame, rle, window, f"{title} {path.name}")
+                report = annotate_video(path, base, find_in_frame, rle, window, _printable(f"{title} {path.name}"))
             else:
                 heatmaps = model.heatmaps if fields else None
-                drawing, report = annotate_image(read(path), path.name, base, find_people, heatmaps, rle)
-        except UserError as error:
-            print(f"{title} skipped: {error}", file=sys.stderr)
+                drawing, report = annotate_image(read(path), _printable(path.name), base, find_people, heatmaps, rle)
+        except _ABOUT_ONE_FILE as error:
+            if isinstance(error, OSError) and error.errno in _FULL_DISK:
+                raise
+            _say(f"{title} skipped: {_reason(path, error)}")
             bad += 1
         else:
-            print(f"{title} {path}: {report}", file=sys.stderr)
+            _say(f"{title} {path}: {report}")
             if window and drawing is not None:
                 window.show(drawing, wait=True)
     if bad:
-        print(f"{bad} of {len(paths)} files could not be used", file=sys.stderr)
+        _say(f"{bad} of {len(paths)} files could not be used")
     return 1 if bad else 0
+
+
+def _printable(text):
+    """The same text, where names of files that are no text have \\udcNN for their odd bytes."""
+    return str(text).encode(errors="backslashreplace").decode()
+
+
+def _say(line):
+    print(_printable(line), file=sys.stderr)
+
+
+def _reason(path, error):
+    """Why a file is skipped: a sentence that names it."""
+    if isinstance(error, UserError):
+        return str(error)
+    words = "it needs more memory than there is" if isinstance(error, MemoryError) else in_words(error)
+    return f"'{path}': {' '.join(words.split())}"
 
 
 def load_model(model, **options):
@@ -139,7 +166,7 @@ def _refuse_videos(paths):
 
 def _make_folder(folder):
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_writable(folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"output '{folder}' is not a folder: name a folder for the results") from error
 
@@ -148,5 +175,5 @@ def _open_window():
     """A Window for drawings; None, and one sentence on stderr, where there can be none."""
     window = open_window("people: any key for the next image, q to stop showing")
     if window is None:
-        print("there is no display, so nothing is shown; the drawings are written all the same", file=sys.stderr)
+        _say("there is no display, so nothing is shown; the drawings are written all the same")
     return window

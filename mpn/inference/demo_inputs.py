@@ -42,7 +42,7 @@ def find_inputs(inputs):
         UserError: a folder has no image or video, a pattern matches none, or not one of the inputs exists.
     """
     found = [_files_of(str(item)) for item in inputs]
-    if not any(path.exists() for files in found for path in files):
+    if not any(os.path.exists(path) for files in found for path in files):
         raise UserError(f"no such file or folder: {', '.join(repr(str(item)) for item in inputs)}; check the path")
     paths = {}  # by what they point to; a dict keeps the order
     for path in (path for files in found for path in files):
@@ -56,12 +56,12 @@ def _files_of(item):
         raise UserError("an input is empty: name an image, a video, a folder or a pattern")
     path = Path(item)
     kinds = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's methods, these answer for names that are too long as well
         files = _images_and_videos(path.iterdir())
         if not files:
             raise UserError(f"folder '{path}' has no images or videos: files must end with one of {kinds}")
         return files
-    if path.exists() or not glob.has_magic(item):
+    if os.path.exists(path) or not glob.has_magic(item):
         return [path]
     files = _images_and_videos(Path(match) for match in glob.iglob(item, recursive=True))
     if not files:

@@ -62,7 +62,7 @@ def annotate_video(path, base, find_people, rle=False, window=None, title=None):
     `BASE_poses.mp4` has the frames, the size and the rate of the video, but no sound; see `VideoWriter` for odd sizes.
     Each line of `BASE_poses.jsonl` is a JSON object of one frame:
         frame: its index, from 0.
-        time: seconds from the start, the index over the frame rate, rounded to 0.0001.
+        time: seconds from the video's start, as the file says, rounded to 0.0001.
         people: list of `Person.to_json`, best first; coordinates are pixels of the frame.
 
     Frames are read, drawn and written one at a time. Both files appear when they are complete.
@@ -74,7 +74,7 @@ def annotate_video(path, base, find_people, rle=False, window=None, title=None):
         title: what stands before the progress on stderr.
 
     Returns:
-        str, what was done; it says so where the video broke off before its end.
+        str, what was done; it says so where the video could not be read to its end or frames could not be decoded.
 
     Raises:
         UserError: the video cannot be read, or is too large to be written.
@@ -91,23 +91,25 @@ def annotate_video(path, base, find_people, rle=False, window=None, title=None):
         open(lines_path, "w", encoding="utf-8") as lines,
         tqdm(total=video.announced, desc=title, unit="image", leave=False) as progress,
     ):
-        for frame in video:
+        for frame, seconds in video:
             people = find_people(frame)
             line = {
                 "frame": done,
-                "time": round(done / video.rate, 4),
+                "time": round(seconds, 4),
                 "people": [person.to_json(rle) for person in people],
             }
             lines.write(json.dumps(line, allow_nan=False) + "\n")
             drawing = draw_people(frame, people, colours=colours.of(people))
-            film.write(drawing)
+            film.write(drawing, seconds)
             if window:
                 window.show(drawing)
             done += 1
             progress.update()
     report = f"{'1 frame' if done == 1 else f'{done} frames'}, {done / (time.perf_counter() - start):.1f} images/s"
-    if video.announced and done < video.announced:
-        report += f"; the video breaks off after {done} of {video.announced} frames, and what was read is kept"
+    if video.breaks_off:
+        report += f"; reading failed after {done} frames, and what was read is kept"
+    elif video.lost:
+        report += f"; {video.lost} frames could not be decoded and are left out"
     return report
 
 

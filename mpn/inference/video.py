@@ -1,25 +1,46 @@
-"""Video files: frames in and out, one at a time, so that memory does not grow with the film's length."""
+"""Video files: frames in and out, one at a time, so that memory does not grow with the film's length.
 
+PyAV brings an FFmpeg of its own, so that times, orientation and errors don't depend on OpenCV's version, which hides
+some of them.
+"""
+
+import contextlib
 import errno
-import math
 import os
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.stream import Disposition
 
-import mpn.images  # noqa: F401  keeps OpenCV's log quiet
 from mpn.errors import UserError
+from mpn.images import MOST_PIXELS, turned
 
 # Files that count as videos, in lower case.
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".avi", ".divx", ".mkv", ".webm", ".flv", ".f4v", ".wmv", ".asf"),
+    *(".ogv", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".mxf"),
+)
+
+# FFmpeg reads more, among others playlists that name other files.
+_FORMATS = "mov,matroska,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,mxf,m4v,h264,hevc"
 
 # Frames a second of a video that does not say, or says what no camera does.
-_USUAL_RATE = 25.0
-_LEAST_RATE, _HIGHEST_RATE = 0.1, 1000.0
-_MOST_TICKS = 65535
+_USUAL_RATE = Fraction(25)
+_LEAST_RATE, _HIGHEST_RATE = 0.1, 1000
 
-# What FFmpeg would print about a bad file, the UserError says in one sentence; read when the first file is opened.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# What FFmpeg would print about a bad file, the UserError says in one sentence.
+av.logging.set_libav_level(av.logging.PANIC)
+
+_ROUNDING = 0.1  # seconds
+_WAY_OUT = "copy it again, or convert it to .mp4"
+
+_TICKS = 60000  # a second in films that are written; MPEG-4 allows 65,535, and the usual rates divide this
+_LONGEST_PAUSE = 600  # seconds that one frame of a written film is shown; longer ones don't fit the format
+_QUALITY = 3 * 118  # quantiser 3 of 2 (best) to 31, in FFmpeg's unit
 
 
 def is_video(path):
@@ -31,47 +52,118 @@ class VideoReader:
     """The frames of a video file, in order and once; a context manager.
 
     Args:
-        path: a file of any kind that OpenCV's FFmpeg decodes.
+        path: a file of any kind that FFmpeg decodes.
 
     Attributes:
         size: (H, W) of the first frame in pixels.
-        rate: float, frames a second.
-        announced: int, how many frames the file says it has, or None where it does not.
+        rate: Fraction, frames a second on average.
+        announced: int, about how many frames the file says it has, or None where it does not.
+        breaks_off: bool, whether reading failed before the file's end; known after the last frame.
+        lost: int, how many pieces could not be decoded so far.
 
     Raises:
-        UserError: the file is missing, empty, not a video, or not one of its frames can be decoded.
+        UserError: the file is missing, empty, not a video, has no pictures, has frames of more than MOST_PIXELS, or not
+            one of them can be decoded.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, path):
-        if not Path(path).exists():
+        if not os.path.exists(path):
             raise UserError(f"video '{path}' does not exist: check the path")
-        # An absolute path, since FFmpeg would take a relative one with a colon for a protocol.
-        self._capture = cv2.VideoCapture(os.path.abspath(path))
-        rate, count = (self._capture.get(name) for name in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
-        self.rate = rate if _LEAST_RATE <= rate <= _HIGHEST_RATE else _USUAL_RATE
-        self.announced = int(count) if count >= 1 else None
-        self._first = self._read()
-        if self._first is None:
-            self._capture.release()
-            raise UserError(f"video '{path}' is empty, damaged or not a video: copy it again, or convert it to .mp4")
-        self.size = self._first.shape[:2]
+        open(path, "rb").close()  # the system's own words, where it cannot be read
+        self.breaks_off, self.lost = False, 0
+        with contextlib.ExitStack() as stack:
+            try:
+                # FFmpeg would take some names for protocols.
+                name, options = f"file:{os.path.abspath(path)}", {"format_whitelist": _FORMATS}
+                self._container = stack.enter_context(av.open(name, options=options, metadata_errors="replace"))
+            except av.FFmpegError as error:
+                raise UserError(f"video '{path}' is empty, damaged or not a video: {_WAY_OUT}") from error
+            self._stream = stream = _video_stream(self._container)
+            if stream is None:
+                raise UserError(f"video '{path}' has no pictures that can be decoded: {_WAY_OUT}")
+            if stream.width * stream.height > MOST_PIXELS:
+                raise UserError(f"video '{path}' has frames of more than {MOST_PIXELS:,} pixels: scale it down")
+            stream.thread_type = "AUTO"
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+            rate = stream.average_rate or stream.guessed_rate or 0
+            self.rate = rate if _LEAST_RATE <= rate <= _HIGHEST_RATE else _USUAL_RATE
+            self.announced = stream.frames or None
+            self._frames = self._decode()
+            self._first = next(self._frames, None)
+            if self._first is None:
+                raise UserError(f"video '{path}' has no pictures that can be decoded: {_WAY_OUT}")
+            self.size = self._first[0].shape[:2]
+            self._files = stack.pop_all()
 
     def __iter__(self):
-        """Yields (H, W, 3) uint8 RGB, turned upright, until the file ends or cannot be decoded any further."""
-        frame, self._first = self._first, None
-        while frame is not None:
-            yield frame
-            frame = self._read()
+        """Yields (frame, time) until the file ends or cannot be read any further.
 
-    def _read(self):
-        found, frame = self._capture.read()
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if found else None
+        frame: (H, W, 3) uint8 RGB, turned and mirrored as the file says.
+        time: seconds from the file's start, as the file says; each is later than the one before.
+        """
+        first, self._first = self._first, None
+        if first:
+            yield first
+            yield from self._frames
+
+    def _decode(self):
+        """Yields (frame, time), and finds out whether the file breaks off."""
+        start = max(0, self._container.start_time or 0) / av.time_base
+        time, end, pause, cut = None, 0, 0, {}
+        for packet in self._packets():
+            if packet.size:
+                cut[packet.stream.index] = packet.is_corrupt
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != self._stream.index:
+                continue
+            for frame in self._frames_of(packet):
+                before, time = time, None if frame.time is None else max(0, frame.time - start)
+                if before is not None and (time is None or time <= before):
+                    time = before + float(1 / self.rate)
+                time = time or 0.0
+                pause = max(pause, time - (before or 0))
+                yield _upright(frame), time
+        short = end + pause + _ROUNDING < self._promised()
+        self.breaks_off = self.breaks_off or any(cut.values()) or short
+
+    def _promised(self):
+        """Seconds that the file must have, float; 0 where it does not say.
+
+        What is cut inside a packet is seen by the packet, what is cut between two by the length alone. FFmpeg hands on
+        the word of a Matroska file for the whole file, and of an AVI file as a number of frames. Elsewhere lengths are
+        measured by what is there, or take no heed of edits.
+        """
+        if self._stream.duration is None:
+            return (self._container.duration or 0) / av.time_base
+        return float(self._stream.frames / self.rate) if self._container.format.name == "avi" else 0
+
+    def _packets(self):
+        """Yields the packets of all streams, those that flush the decoders included."""
+        try:
+            yield from self._container.demux()
+        except av.FFmpegError:
+            self.breaks_off = True
+            last = av.Packet()
+            last.stream = self._stream
+            yield last
+
+    def _frames_of(self, packet):
+        """list of av.VideoFrame."""
+        if not packet.is_corrupt:
+            try:
+                return packet.decode()
+            except av.FFmpegError:
+                pass
+        self.lost += 1
+        return []
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._capture.release()
+        self._files.close()
 
 
 class VideoWriter:
@@ -82,44 +174,98 @@ class VideoWriter:
     Args:
         path: the file to make; must end with `.mp4`.
         size: (H, W) of the frames in pixels.
-        rate: frames a second, up to 1000; rounded to what the format can say.
+        rate: frames a second on average, as the file will say.
 
     Raises:
         UserError: no video of that size can be written.
-        OSError: the file cannot be made, or, on leaving the context, not all frames have arrived in it: OpenCV itself
-            does not notice a full disk.
+        OSError: the file cannot be made or written, while it is open or on leaving the context.
     """
 
-    def __init__(self, path, size, rate):
-        # Absolute, as in VideoReader. OpenCV says only that it failed: here the folder's own error comes first.
-        self._path, self._size, self._written = os.path.abspath(path), tuple(size), 0
-        open(self._path, "wb").close()
+    def __init__(self, path, size, rate=_USUAL_RATE):
+        self._path, self._size, self._ticks = str(path), tuple(size), None
         height, width = size
-        # MPEG-4 counts at most 65,535 ticks a second, and OpenCV takes a tenth, hundredth or thousandth frame for one.
-        rate = round(rate, math.floor(math.log10(_MOST_TICKS / rate)))
-        self._writer = cv2.VideoWriter(self._path, cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
-        if not self._writer.isOpened():
-            os.unlink(self._path)
-            raise UserError(f"a video of {width} x {height} pixels cannot be written as .mp4: scale it to 2 to 8192")
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(path, "wb"))
+            self._container = stack.enter_context(av.open(file, "w", format="mp4"))
+            self._stream = self._container.add_stream("mpeg4", rate=Fraction(rate).limit_denominator(1001))
+            self._stream.width, self._stream.height, self._stream.pix_fmt = (
+                width - width % 2,
+                height - height % 2,
+                "yuv420p",
+            )
+            encoder = self._stream.codec_context
+            encoder.time_base = Fraction(1, _TICKS)
+            encoder.options = {"flags": "+qscale", "global_quality": str(_QUALITY)}
+            try:
+                encoder.open()
+            except (av.FFmpegError, ValueError) as error:
+                os.unlink(path)
+                text = f"a video of {width} x {height} pixels cannot be written as .mp4: scale it to 2 to 8191"
+                raise UserError(text) from error
+            self._files = stack.pop_all()
 
-    def write(self, frame):
-        """Appends an (H, W, 3) uint8 RGB frame; one of another size is scaled, as players do."""
+    def write(self, frame, time):
+        """Appends an (H, W, 3) uint8 RGB frame that is shown from `time`, in seconds, on.
+
+        A frame of another size is scaled, as players do. Times must increase.
+        """
         if frame.shape[:2] != self._size:
             frame = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        self._written += 1
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[: self._stream.height, : self._stream.width]))
+        ticks = round(time * _TICKS)
+        if self._ticks is not None:
+            ticks = min(max(ticks, self._ticks + 1), self._ticks + _LONGEST_PAUSE * _TICKS)
+        picture.pts = self._ticks = ticks
+        picture.time_base = Fraction(1, _TICKS)
+        with self._named_errors():
+            self._container.mux(self._stream.encode(picture))
+
+    @contextlib.contextmanager
+    def _named_errors(self):
+        """Gives errors of writing the file's name, which neither FFmpeg nor a file object knows."""
+        try:
+            yield
+        except av.FFmpegError as error:
+            raise OSError(errno.EIO, f"the video could not be written ({error.strerror})", self._path) from error
+        except OSError as error:
+            error.filename = error.filename or self._path
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *_):
-        self._writer.release()
-        if kind is None and self._arrived() != self._written:
-            raise OSError(errno.EIO, "the video could not be written to its end", self._path)
+        try:
+            if kind is None:
+                with self._named_errors():
+                    self._container.mux(self._stream.encode(None))
+                    self._container.close()
+        finally:
+            with contextlib.suppress(av.FFmpegError):  # which would say again, in other words, that the disk is full
+                self._files.close()
 
-    def _arrived(self):
-        """How many frames the finished file announces."""
-        capture = cv2.VideoCapture(self._path)
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        return count
+
+def _video_stream(container):
+    """The stream of moving pictures that FFmpeg knows how to decode, or None; a cover of sound is none."""
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and Disposition.attached_pic not in stream.disposition
+    ]
+    return max(streams, key=lambda stream: (Disposition.default in stream.disposition, -stream.index), default=None)
+
+
+def _upright(frame):
+    """(H, W, 3) uint8 RGB of an av.VideoFrame, turned and mirrored by its display matrix to the nearest 90 degrees."""
+    pixels = frame.to_ndarray(format="rgb24")
+    try:
+        matrix = frame.side_data[Type.DISPLAYMATRIX]
+    except KeyError:
+        return pixels
+    except ValueError:  # PyAV does not know one of the other kinds of data
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+    # In it a step to the right on the stored picture is (a, b) on the shown one, and a step down is (c, d).
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return turned(pixels, True, b < 0, c < 0)
+    return turned(pixels, False, d < 0, a < 0)
