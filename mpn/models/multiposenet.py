@@ -1,7 +1,9 @@
 """The networks of MultiPoseNet (Fig. 1) built from one configuration, and the model directory that stores them."""
 
 import functools
+import hashlib
 import pathlib
+import tokenize
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from mpn.models.backbone import build_backbone
 from mpn.models.keypoint import build_keypoint_model, build_keypoint_subnet
 from mpn.models.person import PersonDetector
 from mpn.models.prn import build_prn
-from mpn.models.weights import fingerprint, load_weights, save_weights
+from mpn.models.weights import check_architecture, fingerprint, load_weights, save_weights
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import NUM_KEYPOINTS
 
@@ -123,10 +125,14 @@ class Networks:
         if part == "prn" and getattr(model, "optimizer", None):
             model = self._build_prn()  # Keras would store the optimizer, twice the weights again
             model.set_weights(self.prn.get_weights())
+        prior = self.position_prior if part == "prn" else None
+        if prior is not None:
+            prior = _stored_prior(prior, storage)
+            notes["position_prior"] = _checksum(prior)
         save_weights(model, weights_file(model_dir, part), notes, storage)
-        if part == "prn" and self.position_prior is not None:
+        if prior is not None:
             with atomic_path(pathlib.Path(model_dir) / POSITION_PRIOR_FILE) as temporary:
-                np.save(temporary, _stored_prior(self.position_prior, storage))
+                np.save(temporary, prior)
 
     @classmethod
     def load(cls, model_dir, parts=PARTS, refiner=False):
@@ -160,7 +166,9 @@ class Networks:
         path = weights_file(model_dir, part)
         if not path.exists():
             raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
-        notes = load_weights(self._weights_of(part), path, _plain(self.config.section(part)))
+        architecture = _plain(self.config.section(part))
+        check_architecture(path, architecture)  # before a network is built that may be a large one
+        notes = load_weights(self._weights_of(part), path, architecture)
         fits = any_backbone or part != "person" or notes.get("backbone_fingerprint") == fingerprint(self.backbone)
         if not fits:
             raise UserError(
@@ -169,7 +177,7 @@ class Networks:
             )
         prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
         if part == "prn" and prior.exists():
-            self.position_prior = _load_prior(prior)
+            self.position_prior = _load_prior(prior, notes.get("position_prior"))
 
     def _weights_of(self, part):
         """The model whose weights a part's file holds."""
@@ -198,13 +206,22 @@ def _stored_prior(prior, storage):
     return (prior / np.maximum(prior.max(axis=(0, 1)), 1e-12)).astype(np.float16)
 
 
-def _load_prior(path):
+def _load_prior(path, checksum):
     try:
-        prior = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        # Memory-mapped, so that a header cannot ask for more memory than the file has bytes.
+        prior = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError) as error:
         raise UserError(f"{path} is damaged: run train_prn.py again") from error
+    if not isinstance(prior, np.ndarray) or prior.dtype.kind != "f":
+        raise UserError(f"{path} holds no array of numbers: run train_prn.py again")
     if prior.shape != (ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS):
         raise UserError(f"{path} has shape {prior.shape}, not (56, 36, 17): run train_prn.py again")
     if not np.isfinite(prior).all() or not prior.any():
         raise UserError(f"{path} holds no position maps, or numbers that are not finite: run train_prn.py again")
-    return prior.astype(np.float32)
+    if checksum is not None and checksum != _checksum(prior):  # files from before have none
+        raise UserError(f"{path} is damaged, or of other weights than those beside it: run train_prn.py again")
+    return np.array(prior, np.float32)
+
+
+def _checksum(prior):
+    return hashlib.sha256(np.ascontiguousarray(prior)).hexdigest()
