@@ -15,7 +15,7 @@ from mpn.models.backbone import build_backbone
 from mpn.models.keypoint import build_keypoint_model, build_keypoint_subnet
 from mpn.models.person import PersonDetector
 from mpn.models.prn import build_prn
-from mpn.models.weights import check_architecture, fingerprint, load_weights, save_weights
+from mpn.models.weights import check_architecture, fingerprint, load_weights, read_notes, save_weights
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import NUM_KEYPOINTS
 
@@ -23,6 +23,9 @@ PARTS = ("keypoints", "person", "prn")
 
 # UCR's mean position maps P_k (Eq. 2); they come from the labels that train the PRN.
 POSITION_PRIOR_FILE = "position_prior.npy"
+
+# As np.load raises them for damaged files.
+_NUMPY_ERRORS = (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError)
 
 
 class Networks:
@@ -166,18 +169,21 @@ class Networks:
         path = weights_file(model_dir, part)
         if not path.exists():
             raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
+        if part == "person" and not any_backbone:
+            self._check_backbone(path, model_dir)
         architecture = _plain(self.config.section(part))
         check_architecture(path, architecture)  # before a network is built that may be a large one
         notes = load_weights(self._weights_of(part), path, architecture)
-        fits = any_backbone or part != "person" or notes.get("backbone_fingerprint") == fingerprint(self.backbone)
-        if not fits:
-            raise UserError(
-                f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
-                f"run train_person.py --model {model_dir} again"
-            )
         prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
         if part == "prn" and prior.exists():
             self.position_prior = _load_prior(prior, notes.get("position_prior"))
+
+    def _check_backbone(self, path, model_dir):
+        if read_notes(path).get("backbone_fingerprint") != fingerprint(self.backbone):
+            raise UserError(
+                f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
+                f"run {person_command(model_dir)}"
+            )
 
     def _weights_of(self, part):
         """The model whose weights a part's file holds."""
@@ -189,6 +195,22 @@ class Networks:
 def weights_file(model_dir, part):
     """Path of a part's weights in a model directory."""
     return pathlib.Path(model_dir) / f"{part}.weights.h5"
+
+
+def run_folder(model_dir, part):
+    """Folder of the logs and the checkpoint of a part's training in a model directory."""
+    return pathlib.Path(model_dir) / "training" / part
+
+
+def last_checkpoint(model_dir, part):
+    """Path of the resumable state of a part's training."""
+    return run_folder(model_dir, part) / "last.weights.h5"
+
+
+def person_command(model_dir):
+    """The command that trains the person subnet on the backbone that a model directory has now."""
+    resume = " --resume" if last_checkpoint(model_dir, "person").exists() else ""
+    return f"train_person.py --model {model_dir}{resume}"
 
 
 def _plain(section):
@@ -210,7 +232,7 @@ def _load_prior(path, checksum):
     try:
         # Memory-mapped, so that a header cannot ask for more memory than the file has bytes.
         prior = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError) as error:
+    except _NUMPY_ERRORS as error:
         raise UserError(f"{path} is damaged: run train_prn.py again") from error
     if not isinstance(prior, np.ndarray) or prior.dtype.kind != "f":
         raise UserError(f"{path} holds no array of numbers: run train_prn.py again")

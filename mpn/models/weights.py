@@ -107,7 +107,10 @@ def check_architecture(path, architecture):
         if stored.get(key) != architecture.get(key)
     ]
     if differing:
-        raise UserError(f"{path} holds weights of another architecture: {'; '.join(differing)}")
+        raise UserError(
+            f"{path} holds weights of another architecture: {'; '.join(differing)}; correct config.json, or train in "
+            "another --model directory"
+        )
     return notes
 
 

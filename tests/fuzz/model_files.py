@@ -171,7 +171,9 @@ def _change_prior(path, rng):
     elif kind == "header":
         with open(path, "r+b") as file:
             file.seek(10)
-            shape = rng.choice(("(56, 36, 10**9)", "(1000000000,) * 3", "(-1,)", "(9000000000, 36, 17)", "'a'", "((", "]"))
+            shape = rng.choice(
+                ("(56, 36, 10**9)", "(1000000000,) * 3", "(-1,)", "(9000000000, 36, 17)", "'a'", "((", "]")
+            )
             kind_of = rng.choice(("<f4", "|O", "<f99", "V8", "<M8[s]"))
             file.write(f"{{'descr': '{kind_of}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode())
             return f"header {kind_of} {shape}"
@@ -233,7 +235,9 @@ def _change_dataset(file, rng):
     name = rng.choice(_datasets(file))
     numbers = file[name][()]
     del file[name]
-    kind = rng.choice(("missing", "shape", "huge", "text", "integers", "float16", "group", "link", "compressed", "float64"))
+    kind = rng.choice(
+        ("missing", "shape", "huge", "text", "integers", "float16", "group", "link", "compressed", "float64")
+    )
     if kind == "shape":
         file[name] = numbers[None]
     elif kind == "huge":
