@@ -134,7 +134,7 @@ def test_position_maps_keep_their_proportions(source, exported):
     assert (after[~counts] < 0.0101).all()
 
 
-@pytest.mark.parametrize("bad", [65520.0, -1e6, np.inf, np.nan])
+@pytest.mark.parametrize("bad", [65520.0, -1e6])
 def test_what_float16_cannot_store_is_refused(source, tmp_path, bad):
     networks = Networks.load(source, ("prn",))
     kernel = networks.prn.get_layer("hidden_1").kernel

@@ -141,6 +141,9 @@ def _resume(stage, options, schedule):
     state = _checked_state(stored, checkpoint)
     schedule.restore(state["plateau"])
     _advance_dropout(stage.model)
+    precisions = {options.precision, stored.get("options", {}).get("precision", options.precision)}
+    if len(precisions) > 1 and "mixed_float16" in precisions:  # Keras wraps it, and skips a state that does not fit
+        print("the optimizer begins anew: that of --precision mixed_float16 has another state")
     # The same rate must not undo the schedule; another one is meant.
     before = stored.get("options", stored).get("learning_rate")
     if options.learning_rate != before:
