@@ -90,7 +90,7 @@ def test_resume_without_checkpoint_is_refused(tiny_coco, tmp_path, capsys):
 def test_a_finished_run_stays_as_it_is(after_stage_1, capsys):
     before = last_checkpoint(after_stage_1, "keypoints").read_bytes()
     call(train_keypoints, ["--model", after_stage_1, "--resume"])
-    assert "the run is finished; raise --epochs" in capsys.readouterr().out
+    assert "the run is finished, with epoch 3; raise --epochs" in capsys.readouterr().out
     assert last_checkpoint(after_stage_1, "keypoints").read_bytes() == before
 
 

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import pathlib
+import shlex
 import tokenize
 
 import keras
@@ -210,7 +211,7 @@ def last_checkpoint(model_dir, part):
 def person_command(model_dir):
     """The command that trains the person subnet on the backbone that a model directory has now."""
     resume = " --resume" if last_checkpoint(model_dir, "person").exists() else ""
-    return f"train_person.py --model {model_dir}{resume}"
+    return f"train_person.py --model {shlex.quote(str(model_dir))}{resume}"
 
 
 def _plain(section):

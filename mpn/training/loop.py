@@ -86,8 +86,9 @@ def train(stage, options):
     if options.resume:
         state = _resume(stage, options, schedule)
         if state["epoch"] >= options.epochs:
-            print(f"{checkpoint} has {state['epoch']} epochs: the run is finished; raise --epochs to go on")
+            print(f"{checkpoint}: the run is finished, with epoch {state['epoch']}; raise --epochs to go on")
             return
+        print(f"resuming {checkpoint} after epoch {state['epoch']}")
     _drop_epochs_from(state["epoch"], folder / "log.csv")
     notes = {"architecture": stage.architecture, "options": options_to_store(options)}
     averages = keras.callbacks.SwapEMAWeights() if options.average is not None else None  # swaps for validation
@@ -150,7 +151,6 @@ def _resume(stage, options, schedule):
         stage.model.optimizer.learning_rate = options.learning_rate
     if not weights_file(options.model, stage.name).exists():
         stage.save_best()  # the last weights stand in for the best, which were lost
-    print(f"resuming {checkpoint} after epoch {state['epoch']}")
     return state
 
 
