@@ -118,6 +118,22 @@ def test_export_in_float32_keeps_every_number_but_the_optimizers(source, tmp_pat
     assert (source / prior).read_bytes() == (tmp_path / "copy" / prior).read_bytes()
 
 
+def test_an_export_of_an_export_is_the_same(exported, tmp_path):
+    """So shipped models of before checksums get one, and keep every bit."""
+    old = shutil.copytree(exported, tmp_path / "old")
+    for part in PARTS:
+        with h5py.File(weights_file(old, part), "r+") as file:
+            del file.attrs["mpn_sha256"]
+    export_model(old, tmp_path / "new")
+    for part in PARTS:
+        before, after = (datasets(weights_file(folder, part)) for folder in (exported, tmp_path / "new"))
+        assert before.keys() == after.keys()
+        assert all(before[name].tobytes() == after[name].tobytes() for name in after)
+        with h5py.File(weights_file(exported, part)) as one, h5py.File(weights_file(tmp_path / "new", part)) as other:
+            assert one.attrs["mpn_sha256"] == other.attrs["mpn_sha256"]
+    assert (exported / POSITION_PRIOR_FILE).read_bytes() == (tmp_path / "new" / POSITION_PRIOR_FILE).read_bytes()
+
+
 def test_person_weights_know_the_rounded_backbone(source, exported):
     networks = Networks.load(source)
     assert fingerprint(networks.backbone, "float16") == fingerprint(Networks.load(exported).backbone)
