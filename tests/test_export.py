@@ -1,6 +1,7 @@
 """Exported models: half as large, the rounded numbers and nothing else; models that come with the package."""
 
 import shutil
+import types
 
 import h5py
 import keras
@@ -106,6 +107,15 @@ def test_export_is_half_as_large(source, exported, tmp_path):
     prn = Networks.load(exported, ("prn",)).prn
     for folder, storage in ((exported, "float16"), (tmp_path / "float32", "float32")):
         assert 0 < size[folder] - stored_bytes(prn.weights, storage) < 40_000
+
+
+def test_an_interruption_while_bytes_are_counted_stays_one():
+    def dimensions():
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        stored_bytes([types.SimpleNamespace(dtype="float32", shape=dimensions())])
 
 
 def test_export_in_float32_keeps_every_number_but_the_optimizers(source, tmp_path):
