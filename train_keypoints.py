@@ -14,7 +14,7 @@ def main(argv=None):
     from mpn.training.losses import SILHOUETTE_WEIGHT
     from mpn.training.options import parse, training_parser
 
-    parser = training_parser(__doc__, epochs=100, batch_size=8, learning_rate=1e-4)
+    parser = training_parser(__doc__, "keypoints", epochs=100, batch_size=8, learning_rate=1e-4)
     parser.add_argument("--image-size", type=positive_int, default=480, help="side of the square training patches")
     config = parser.add_argument_group("architecture")
     config.add_argument("--backbone", choices=BACKBONES, default=ModelConfig.backbone, help="feature extractor")

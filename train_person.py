@@ -9,7 +9,7 @@ def main(argv=None):
     from mpn.training.options import parse, training_parser
     from mpn.training.person import train_person
 
-    parser = training_parser(__doc__, epochs=50, batch_size=4, learning_rate=1e-5)
+    parser = training_parser(__doc__, "person", epochs=50, batch_size=4, learning_rate=1e-5)
     parser.add_argument(
         "--image-size", action=ImageSize, metavar="SIDE", default=(800, 1333), help="SHORTER [LONGEST] side of images"
     )

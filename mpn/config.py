@@ -1,7 +1,10 @@
 """The architecture of one model directory: a frozen dataclass and its `config.json`."""
 
 import dataclasses
+import numbers
 import pathlib
+import reprlib
+import types
 
 from mpn.errors import UserError
 from mpn.files import read_json, write_json
@@ -9,6 +12,32 @@ from mpn.files import read_json, write_json
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
 CONFIG_FILE = "config.json"
+
+# Least and most of each number. The most keeps a damaged or mistaken file from taking all memory; the paper's values
+# are far below.
+RANGES = {
+    "width": (0.01, 4),
+    "keypoint_channels": (1, 1024),
+    "keypoint_head_channels": (1, 1024),
+    "person_channels": (1, 1024),
+    "person_head_channels": (1, 1024),
+    "prn_nodes": (1, 8192),
+    "prn_layers": (1, 8),
+    "prn_margin": (0, 10),
+    "prn_window": (1, 999),
+    "refiner_enlargement": (0.01, 100),
+}
+IMAGE_SIDES = (32, 4096)
+
+# Types of fields in plain words.
+_NAMES = {
+    bool: "true or false",
+    float: "a number",
+    float | None: "a number or null",
+    int: "a whole number",
+    str: "a text",
+    tuple: "a list of whole numbers",
+}
 
 # Models that come with the package, one folder each.
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
@@ -46,7 +75,7 @@ class ModelConfig:
         refiner_enlargement: largest factor by which a refinement network's crops enlarge the image.
 
     Raises:
-        UserError: a value is out of range; the message quotes it.
+        UserError: a value is of another type or out of range; the message quotes it.
     """
 
     backbone: str = "resnet50"
@@ -73,44 +102,39 @@ class ModelConfig:
     refiner_enlargement: float = 4.0
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if not _is_of(getattr(self, field.name), field.type):
+                self._refuse(f"{field.name} must be {_NAMES[field.type]}", field.name)
+        for name, (least, most) in RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                self._refuse(f"{name} must be from {least} to {most}", name)
         object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
+        self._check_together()
+
+    def _check_together(self):
+        """Refuses what types and ranges of single fields do not."""
+        least, most = IMAGE_SIDES
         checks = {
             f"backbone must be one of {', '.join(BACKBONES)}": self.backbone in BACKBONES,
             "dilated needs a ResNet backbone": not (self.dilated and not self.backbone.startswith("resnet")),
             "width must be 1 for a ResNet backbone": self.width == 1 or not self.backbone.startswith("resnet"),
-            "width must be positive": self.width > 0,
-            "channels, prn_nodes and prn_layers must be whole numbers of 1 or more": all(
-                isinstance(count, int) and count >= 1
-                for count in (
-                    self.keypoint_channels,
-                    self.keypoint_head_channels,
-                    self.person_channels,
-                    self.person_head_channels,
-                    self.prn_nodes,
-                    self.prn_layers,
-                )
-            ),
             "prn_dropout must be in [0, 1)": 0 <= self.prn_dropout < 1,
-            "prn_margin must be 0 or more": self.prn_margin >= 0,
             "prn_residual_gain needs prn_residual": self.prn_residual or not self.prn_residual_gain,
             "prn_pool must be 1, 2 or 4": self.prn_pool in (1, 2, 4),
-            "prn_window must be an odd number from 1 up": isinstance(self.prn_window, int)
-            and self.prn_window > 0
-            and self.prn_window % 2 == 1,
+            "prn_window must be an odd number": self.prn_window % 2 == 1,
             f"prn_assignment must be one of {', '.join(PRN_ASSIGNMENTS)}": self.prn_assignment in PRN_ASSIGNMENTS,
-            "image_size must be a shorter and a longer side of at least 32 pixels": len(self.image_size) == 2
-            and 32 <= self.image_size[0] <= self.image_size[1],
+            f"image_size must be a shorter and a longer side of {least} to {most} pixels": len(self.image_size) == 2
+            and least <= self.image_size[0] <= self.image_size[1] <= most,
             "refiner_share must be above 0 and up to 1": self.refiner_share is None or 0 < self.refiner_share <= 1,
-            "refiner_enlargement must be positive": self.refiner_enlargement > 0,
             "a refinement network's image_size must be a square of a multiple of 32": self.refiner_share is None
             or (self.image_size[0] == self.image_size[1] and self.image_size[0] % 32 == 0),
         }
         for sentence, holds in checks.items():
             if not holds:
-                given = {
-                    k: v for k, v in dataclasses.asdict(self).items() if k.split("_")[-1] in sentence or k in sentence
-                }
-                raise UserError(f"{sentence}, not {', '.join(f'{k}={v!r}' for k, v in given.items())}")
+                self._refuse(sentence, *(name for name in vars(self) if name in sentence.split()))
+
+    def _refuse(self, sentence, *names):
+        raise UserError(f"{sentence}, not {', '.join(f'{name}={reprlib.repr(getattr(self, name))}' for name in names)}")
 
     def replace(self, **changes):
         """A copy with some fields changed, checked again."""
@@ -128,6 +152,17 @@ class ModelConfig:
             "prn": ("prn_nodes", "prn_layers", "prn_residual", "prn_margin", "prn_pool"),
         }[part]
         return {k: v for k, v in dataclasses.asdict(self).items() if k.startswith(prefixes)}
+
+
+def _is_of(value, kind):
+    """Whether a value is of a field's type: a whole number is a float, too, and neither is a truth value."""
+    if isinstance(kind, types.UnionType):
+        return any(_is_of(value, one) for one in kind.__args__)
+    if kind is tuple:
+        return isinstance(value, (list, tuple)) and all(_is_of(v, numbers.Integral) for v in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def model_folder(name_or_path):
@@ -166,13 +201,13 @@ def load_config(model_dir):
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
     fields = read_json(path, "a model configuration")
-    known = {field.name for field in dataclasses.fields(ModelConfig)}
-    if not isinstance(fields, dict) or not set(fields) <= known:
-        unknown = sorted(set(fields) - known) if isinstance(fields, dict) else type(fields).__name__
-        raise UserError(f"{path} has fields this version does not know: {unknown}")
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} is not a model configuration: it holds no fields")
+    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(ModelConfig)}):
+        raise UserError(f"{path} has fields this version does not know: {reprlib.repr(unknown)}")
     try:
         return ModelConfig(**fields)
-    except (UserError, TypeError, ValueError) as error:
+    except UserError as error:
         raise UserError(f"{path} is not a model configuration: {error}") from error
 
 

@@ -11,6 +11,7 @@ import shutil
 from mpn.cli import import_tensorflow, run
 from mpn.config import CONFIG_FILE, model_folder
 from mpn.errors import UserError
+from mpn.files import make_writable, temporary_path
 
 
 def export_model(source, target, storage="float16", overwrite=False):
@@ -39,8 +40,8 @@ def export_model(source, target, storage="float16", overwrite=False):
         raise UserError(f"{source} holds no weights to export: run train_keypoints.py or train_prn.py --model {source}")
     # The fingerprint in the person weights is that of the backbone, which "keypoints" brings.
     networks = Networks.load(source, (*parts, "keypoints") if "person" in parts else parts, refiner=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    make_writable(target.parent)
+    new = temporary_path(target)
     old = target.with_name(f".old-{os.getpid()}-{target.name}")
     try:
         networks.save(new, parts, storage)

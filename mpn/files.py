@@ -2,11 +2,17 @@
 
 import contextlib
 import errno
+import functools
 import gzip
+import hashlib
 import io
 import json
 import os
+import re
+import shutil
+import socket
 import tempfile
+import time
 import zlib
 from pathlib import Path
 
@@ -15,6 +21,45 @@ from mpn.errors import UserError
 # Stated limits of JSON files, which a small .gz can exceed. COCO's largest has 450 MB, 4 million lists and objects.
 MOST_JSON_BYTES = 2**30
 MOST_JSON_CONTAINERS = 20_000_000
+# Temporary files of other machines and containers, whose processes cannot be seen from here, stay this long.
+_SECONDS_OF_OTHERS = 24 * 3600
+
+
+def temporary_path(path):
+    """Path beside `path` for what becomes it later; its name tells process and machine, and ends as that of `path`."""
+    path = Path(path)
+    # The end alone, since a name may be as long as the file system admits.
+    return path.with_name(f".tmp-{os.getpid()}-{_machine()}-{path.name[-50:]}")
+
+
+@functools.lru_cache(maxsize=1000)  # once a folder: there may be many files in it
+def remove_leftovers(folder):
+    """Removes what processes that were killed have left of `temporary_path` in a folder."""
+    for path in Path(folder).glob(".tmp-*"):
+        with contextlib.suppress(OSError):
+            if _is_left_over(path):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _is_left_over(path):
+    name = re.match(r"\.tmp-(\d{1,9})-(?:([0-9a-f]{8})-)?.", path.name)
+    if not name:
+        return False
+    if os.name == "nt" or name[2] not in (None, _machine()):  # Windows has no way to ask without ending the process
+        return time.time() - path.lstat().st_mtime > _SECONDS_OF_OTHERS
+    try:
+        os.kill(int(name[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        pass
+    return False
+
+
+@functools.cache
+def _machine():
+    """Eight digits that tell this machine, or container, from others that share its folders."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
@@ -27,16 +72,20 @@ def atomic_path(path):
         path: the file to make or replace; its folder must exist.
 
     Yields:
-        Path of a temporary file to write, in the same folder (os.replace cannot cross file systems). Its name
-        ends with the whole name of `path`, since Keras insists on the suffix `.weights.h5`.
+        Path of a temporary file to write, empty, in the same folder (os.replace cannot cross file systems). Its
+        name ends as that of `path`, since Keras insists on the suffix `.weights.h5`.
 
     Raises:
         OSError: whatever the writing raised, with `path` as its filename. After any exception the temporary
             file is gone and `path` is as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = temporary_path(path)
+    remove_leftovers(path.parent)
     try:
+        temporary.unlink(missing_ok=True)
+        # Made anew here: a link that somebody has put in this place is not followed.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         _flush_to_disk(temporary)
         os.replace(temporary, path)
@@ -58,15 +107,22 @@ def _flush_to_disk(path):
         os.fsync(file.fileno())
 
 
-def make_writable(folder):
+def make_writable(folder, space=0):
     """Makes a folder where need be, and makes sure that files can be written there.
 
+    Args:
+        folder: path.
+        space: bytes that the disk must have left.
+
     Raises:
-        OSError: it cannot be made or written to.
+        OSError: it cannot be made or written to, or the disk has less space.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     with tempfile.TemporaryFile(dir=folder):
         pass
+    if shutil.disk_usage(folder).free < space:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def make_replaceable(path):
@@ -129,7 +185,7 @@ def read_json(path, what):
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise UserError(f"{what} '{path}' is not valid JSON ({reason}): copy it again") from error
-    except (ValueError, RecursionError) as error:  # bytes that are no text, or a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # no text, whole numbers of thousands of digits, deep nesting
         raise UserError(f"{what} '{path}' is not valid JSON: check that it is the right file") from error
 
 

@@ -1,13 +1,24 @@
+import errno
 import gzip
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
 
 from mpn import files
 from mpn.errors import UserError
-from mpn.files import atomic_path, make_replaceable, read_bytes, read_json, write_json
+from mpn.files import (
+    atomic_path,
+    make_replaceable,
+    make_writable,
+    read_bytes,
+    read_json,
+    temporary_path,
+    write_json,
+)
 
 
 def test_atomic_path_keeps_folder_and_whole_suffix(tmp_path):
@@ -56,6 +67,63 @@ def test_atomic_path_leaves_errors_about_other_files_alone(tmp_path):
     with pytest.raises(OSError) as caught, atomic_path(tmp_path / "a.json"):
         (tmp_path / "other").read_text()
     assert caught.value.filename == str(tmp_path / "other")
+
+
+def test_atomic_path_follows_no_link_that_lies_in_its_way(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    temporary_path(tmp_path / "a.json").symlink_to(tmp_path / "precious")
+    with atomic_path(tmp_path / "a.json") as temporary:
+        assert not temporary.is_symlink()
+        temporary.write_text("new")
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "a.json").read_text() == "new" and not (tmp_path / "a.json").is_symlink()
+
+
+def test_a_name_may_be_as_long_as_the_file_system_admits(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".json")  # 255 bytes
+    with atomic_path(path) as temporary:
+        temporary.write_text("x")
+    assert path.read_text() == "x"
+
+
+@pytest.fixture
+def gone():
+    """Number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path, gone):
+    kept = [f".tmp-{os.getpid()}-a.json", ".tmp-1-a.json", ".tmp-x-a.json", f".old-{gone}-a.json", f"tmp-{gone}-a.json"]
+    machine = temporary_path(tmp_path / "a").name.split("-")[2]
+    for name in (*kept, f".tmp-{gone}-a.weights.h5", f".tmp-{gone}-{machine}-a.json"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".tmp-{gone}-export").mkdir()
+    (tmp_path / f".tmp-{gone}-export" / "config.json").write_text("{}")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "precious").write_text("")
+    (tmp_path / f".tmp-{gone}-link").symlink_to(tmp_path / "folder")
+    with atomic_path(tmp_path / "b.json") as temporary:
+        temporary.write_text("x")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "b.json", "folder"])
+    assert (tmp_path / "folder" / "precious").exists()
+
+
+def test_leftovers_of_other_machines_stay_for_a_day(tmp_path, gone):
+    """Their processes cannot be seen from here: containers that share a folder must not spoil each other's files."""
+    names = [f".tmp-{gone}-0123abcd-{age}.json" for age in ("new", "old")]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    os.utime(tmp_path / names[1], (0, 0))
+    make_writable(tmp_path)
+    assert os.listdir(tmp_path) == names[:1]
+
+
+def test_a_folder_without_space_is_an_error(tmp_path):
+    with pytest.raises(OSError) as caught:
+        make_writable(tmp_path / "new", 10**18)
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / "new")
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz"])

@@ -1,5 +1,6 @@
 """The model directory: what is saved comes back, and everything that can be wrong with it is one sentence."""
 
+import io
 import json
 import shutil
 
@@ -140,6 +141,7 @@ def test_other_architecture_is_refused_with_what_differs(directory, part, change
 def test_weights_from_before_a_field_existed_have_its_default(directory):
     path = weights_file(directory, "prn")
     with h5py.File(path, "r+") as file:
+        del file.attrs["mpn_sha256"]  # files from before have none
         notes = json.loads(file.attrs["mpn"])
         del notes["architecture"]["prn_pool"], notes["architecture"]["prn_residual_gain"]
         file.attrs["mpn"] = json.dumps(notes)
@@ -178,6 +180,80 @@ def test_a_text_file_is_no_weights_file(directory):
     assert "prn.weights.h5" in refused(directory, ("prn",))
 
 
+def change(path, part_of_name, number):
+    """Changes one number of a weights file, and leaves its checksum."""
+    with h5py.File(path, "r+") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        data = file[next(name for name in names if part_of_name in name and file[name].size)]
+        data[(0,) * data.ndim] = number
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(directory, part, number):
+    change(weights_file(directory, part), "vars", number)
+    with h5py.File(weights_file(directory, part), "r+") as file:
+        del file.attrs["mpn_sha256"]  # files from before have none
+    message = refused(directory)
+    assert "not finite" in message and f"{part}.weights.h5" in message
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_one_changed_number_is_noticed(directory, part):
+    change(weights_file(directory, part), "vars", 0.123)
+    message = refused(directory)
+    assert "not those that were written" in message and f"{part}.weights.h5" in message
+
+
+def test_changed_notes_are_noticed(directory):
+    path = weights_file(directory, "prn")
+    with h5py.File(path, "r+") as file:
+        file.attrs["mpn"] = json.dumps(json.loads(file.attrs["mpn"]) | {"position_prior": None})
+    assert "not those that were written" in refused(directory, ("prn",))
+
+
+def test_files_without_checksum_load(directory):
+    for part in PARTS:
+        with h5py.File(weights_file(directory, part), "r+") as file:
+            del file.attrs["mpn_sha256"]
+            notes = json.loads(file.attrs["mpn"])
+            notes.pop("position_prior", None)
+            file.attrs["mpn"] = json.dumps(notes)
+    assert fingerprint(Networks.load(directory).prn) == fingerprint(Networks.load(directory).prn)
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [3.5, [1, 2], "null", "[]", "7", '{"architecture": 3}', '{"architecture": []}', np.void(b"\xff"), "[" * 9999],
+)
+def test_notes_of_another_type_are_refused(directory, notes):
+    with h5py.File(weights_file(directory, "prn"), "r+") as file:
+        file.attrs["mpn"] = notes
+    assert "prn.weights.h5" in refused(directory, ("prn",))
+
+
+@pytest.mark.parametrize("kind", ["text", "huge", "compressed"])
+def test_weights_in_another_form_are_refused_before_they_are_read(directory, kind):
+    with h5py.File(weights_file(directory, "prn"), "r+") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        del file[names[0]]
+        if kind == "text":
+            file[names[0]] = ["a"]
+        elif kind == "huge":
+            file.create_dataset(names[0], shape=(10**6, 10**6), dtype="f4")
+        else:
+            file.create_dataset(names[0], shape=(10**6, 10**6), dtype="f4", compression="gzip", chunks=(1000, 1000))
+    assert "another form" in refused(directory, ("prn",))
+
+
+def test_an_architecture_is_compared_before_anything_is_built(directory, monkeypatch):
+    edit_config(directory, prn_nodes=8192)
+    monkeypatch.setattr("mpn.models.multiposenet.build_prn", lambda *_: pytest.fail("built"))
+    assert "prn_nodes is 8 there and 8192 here" in refused(directory, ("prn",))
+
+
 def test_weights_of_plain_keras_are_refused(networks, directory):
     networks.prn.save_weights(weights_file(directory, "prn"))
     assert "not a weights file of this project" in refused(directory, ("prn",))
@@ -187,6 +263,7 @@ def test_weights_that_do_not_fit_in_spite_of_their_notes_are_refused(networks, d
     path = weights_file(directory, "prn")
     notes = read_notes(path)
     with h5py.File(path, "r+") as file:
+        del file.attrs["mpn_sha256"]
         names = []
         file.visit(lambda name: names.append(name) if isinstance(file[name], h5py.Dataset) else None)
         name = next(name for name in names if file[name].ndim == 2)
@@ -197,13 +274,35 @@ def test_weights_that_do_not_fit_in_spite_of_their_notes_are_refused(networks, d
     one_sentence(caught)
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", "wrong shape"])
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def npz():
+    buffer = io.BytesIO()
+    np.savez(buffer, np.ones((56, 36, 17), np.float32))
+    return buffer.getvalue()
+
+
+BAD_PRIORS = {
+    "empty": b"",
+    "text": b"no array",
+    "shape": npy(np.zeros((3, 3), np.float32)),
+    "archive": npz(),
+    "objects": npy(np.full((56, 36, 17), None)),
+    "texts": npy(np.full((56, 36, 17), "a")),
+    "huge": npy(np.ones(3, np.float32)).replace(b"(3,)" + b" " * 15, b"(56, 36, 999999999)"),
+    "header": npy(np.ones(3, np.float32)).replace(b"(3,)", b"((((")[:100],
+    "NaN": npy(np.full((56, 36, 17), np.nan, np.float32)),
+    "other maps": npy(np.ones((56, 36, 17), np.float32)),
+}
+
+
+@pytest.mark.parametrize("content", BAD_PRIORS.values(), ids=BAD_PRIORS)
 def test_damaged_position_prior_is_refused(directory, content):
-    path = directory / POSITION_PRIOR_FILE
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        np.save(path, np.zeros((3, 3), np.float32))
+    (directory / POSITION_PRIOR_FILE).write_bytes(content)
     message = refused(directory, ("prn",))
     assert POSITION_PRIOR_FILE in message and "train_prn.py" in message
 
@@ -245,6 +344,25 @@ def test_unknown_field_is_named(directory):
         ("image_size", [64], "image_size"),
         ("image_size", "large", "config.json"),
         ("image_size", None, "config.json"),
+        ("image_size", [64.5, 96], "whole numbers"),
+        ("image_size", [64, 10**6], "4096"),
+        ("image_size", {"a": 1}, "whole numbers"),
+        ("backbone", ["mobilenet_v2"], "backbone"),
+        ("backbone", {}, "backbone"),
+        ("width", 1e6, "width must be from 0.01 to 4"),
+        ("width", float("nan"), "width"),
+        ("width", "1", "width must be a number"),
+        ("keypoint_channels", 10**9, "keypoint_channels must be from 1 to 1024"),
+        ("prn_nodes", 1e9, "prn_nodes must be a whole number"),
+        ("prn_nodes", True, "prn_nodes"),
+        ("prn_layers", 10**6, "prn_layers"),
+        ("prn_pool", [1], "prn_pool"),
+        ("prn_window", 10**9 + 1, "prn_window"),
+        ("prn_dropout", None, "prn_dropout"),
+        ("prn_margin", float("inf"), "prn_margin"),
+        ("prn_assignment", [], "prn_assignment"),
+        ("concat", "yes", "concat must be true or false"),
+        ("refiner_share", [0.5], "refiner_share must be a number or null"),
         ("keypoint_channels", "many", "config.json"),
         ("keypoint_channels", None, "config.json"),
     ],
@@ -254,7 +372,7 @@ def test_bad_value_is_refused(directory, field, value, word):
     assert word in config_refused(directory)
 
 
-@pytest.mark.parametrize("text", ["", "{", "not JSON", "[1, 2]", "3", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "not JSON", "[1, 2]", "3", "null", "\x00", f'{{"width": 1{"0" * 5000}}}'])
 def test_config_that_is_no_json_object_is_refused(directory, text):
     (directory / "config.json").write_text(text)
     assert "config.json" in config_refused(directory)

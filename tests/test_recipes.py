@@ -188,7 +188,7 @@ def test_a_set_without_val_split_holds_out_as_before(synthetic_coco, tmp_path):
 
 def test_the_notes_say_what_was_held_out(averaged):
     with h5py.File(last_checkpoint(averaged, "prn")) as file:
-        settings = json.loads(file.attrs["mpn"])["settings"]
+        settings = json.loads(file.attrs["mpn"])["options"]
     assert settings["validation"] == "val" and settings["average"] == 0.5
 
 

@@ -94,11 +94,13 @@ def test_crops_are_squares_that_the_network_can_take():
 
 
 def test_runs_of_another_kind_are_not_resumed(refiner, stage_1, tiny_coco, capsys):
-    for model, more in ((refiner, ()), (stage_1, ("--refiner",))):
-        arguments = keypoint_arguments(tiny_coco, model, "--resume", "--epochs", 9, *more)
-        code, error = exit_of(train_keypoints, arguments, capsys)
-        assert code == 1 and "--refiner to resume it" in error
-        assert_one_sentence(error)
+    more = ("--resume", "--epochs", 9, "--refiner")
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, stage_1, *more), capsys)
+    assert code == 1 and "with no --refiner, not --refiner" in error
+    assert_one_sentence(error)
+    more = ("--resume", "--epochs", 9, "--inference-size", 96)
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, refiner, *more), capsys)
+    assert code == 1 and "with no --inference-size, not --inference-size 96 160" in error
 
 
 @pytest.mark.parametrize(

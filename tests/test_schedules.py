@@ -156,7 +156,7 @@ def test_the_cosine_schedule_is_another_run_than_the_plateau(synthetic_coco, str
     rows = log_of(model, "prn")
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.01, 0.01])
     assert rows[1]["loss"] != log_of(straight, "prn")[1]["loss"]
-    assert read_notes(last_checkpoint(model, "prn"))["schedule"] == "plateau"
+    assert read_notes(last_checkpoint(model, "prn"))["options"]["schedule"] == "plateau"
 
 
 @pytest.mark.parametrize(("before", "after"), [("plateau", "cosine"), ("cosine", "plateau")])
@@ -179,8 +179,9 @@ def test_another_design_is_not_resumed(synthetic_coco, tmp_path, capsys):
     shared = ["--coco", synthetic_coco, "--schedule", "plateau"]
     call(train_prn, prn_arguments(model, *shared, "--epochs", 1, "--design", "compact"))
     best = (model / "prn.weights.h5").read_bytes()
-    code, error = exit_of(train_prn, prn_arguments(model, *shared, "--epochs", 2, "--resume"), capsys)
-    assert code == 1 and "--design compact" in error
+    more = ("--epochs", 2, "--resume", "--design", "best")
+    code, error = exit_of(train_prn, prn_arguments(model, *shared, *more), capsys)
+    assert code == 1 and "with --design compact, not --design best" in error
     assert_one_sentence(error)
     assert (model / "prn.weights.h5").read_bytes() == best
 
@@ -252,8 +253,8 @@ def test_a_design_is_written_by_a_real_run(synthetic_coco, tmp_path):
     expected = BEST | {"prn_nodes": 8, "prn_dropout": 0.0}
     assert {name: stored[name] for name in expected} == expected
     assert Networks.load(model, ("prn",)).prn.count_params() == 2 * 2142 * 8 + 8 + 2142 + 17
-    notes = read_notes(last_checkpoint(model, "prn"))
-    assert (notes["schedule"], notes["learning_rate"]) == ("cosine", 1e-3)
+    options = read_notes(last_checkpoint(model, "prn"))["options"]
+    assert (options["schedule"], options["learning_rate"]) == ("cosine", 1e-3)
 
 
 def test_the_paper_is_the_default_design(planned):

@@ -87,11 +87,11 @@ def test_resume_without_checkpoint_is_refused(tiny_coco, tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
-def test_resume_at_the_end_says_raise_epochs(tiny_coco, after_stage_1, capsys):
-    arguments = keypoint_arguments(tiny_coco, after_stage_1, "--epochs", 3, "--resume")
-    code, error = exit_of(train_keypoints, arguments, capsys)
-    assert code == 1 and "raise --epochs" in error
-    assert_one_sentence(error)
+def test_a_finished_run_stays_as_it_is(after_stage_1, capsys):
+    before = last_checkpoint(after_stage_1, "keypoints").read_bytes()
+    call(train_keypoints, ["--model", after_stage_1, "--resume"])
+    assert "the run is finished, with epoch 3; raise --epochs" in capsys.readouterr().out
+    assert last_checkpoint(after_stage_1, "keypoints").read_bytes() == before
 
 
 def test_damaged_checkpoint_is_refused(tiny_coco, after_stage_1, capsys):

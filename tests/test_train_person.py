@@ -18,12 +18,14 @@ from runs import (
     person_arguments,
 )
 
+from mpn.errors import UserError
 from mpn.models.multiposenet import Networks, weights_file
 from mpn.models.weights import fingerprint, read_notes
 from mpn.training.loop import last_checkpoint, run_folder
 
 sys.path.insert(0, str(ROOT))
 
+import train_keypoints  # noqa: E402
 import train_person  # noqa: E402
 
 
@@ -56,6 +58,49 @@ def test_stage_2_resumes(tiny_coco, after_stage_1, stage_1, tmp_path):
     call(train_person, person_arguments(tiny_coco, other, "--epochs", 2, "--resume"))
     assert_same_log(after_stage_1, other, "person")
     assert_same_training(last_checkpoint(after_stage_1, "person"), last_checkpoint(other, "person"))
+
+
+def change_backbone(model):
+    """What stage 1 does when it goes on."""
+    networks = Networks.load(model, ("keypoints",))
+    variable = networks.backbone.trainable_variables[0]
+    variable.assign(variable + 0.1)
+    networks.save_part("keypoints", model)
+
+
+def test_after_stage_1_has_gone_on_the_advised_command_trains_stage_2_anew(tiny_coco, after_stage_1, capsys):
+    first = person_arguments(tiny_coco, after_stage_1, "--epochs", 1)
+    call(train_person, first)
+    for arguments in (None, first):  # as evaluate.py and demo.py advise, or as it was the first time
+        change_backbone(after_stage_1)
+        with pytest.raises(UserError, match="another backbone") as caught:
+            Networks.load(after_stage_1, ("keypoints", "person"))
+        script, *advised = str(caught.value).partition(": run ")[2].split()
+        assert script == "train_person.py"
+        call(train_person, arguments or advised)
+        assert "stage 2 begins anew" in capsys.readouterr().out
+        Networks.load(after_stage_1, ("keypoints", "person"))
+        assert [row["epoch"] for row in log_of(after_stage_1, "person")] == ["0"]
+    code, error = exit_of(train_person, first, capsys)
+    assert code == 1 and "pass --resume" in error
+
+
+def test_the_advice_for_a_person_subnet_without_a_run(after_stage_1):
+    Networks.load(after_stage_1, ("keypoints",)).save_part("person", after_stage_1)
+    change_backbone(after_stage_1)
+    with pytest.raises(UserError) as caught:
+        Networks.load(after_stage_1, ("keypoints", "person"))
+    assert str(caught.value).endswith(f": run train_person.py --model {after_stage_1}")
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_stage_1_says_what_it_does_to_stage_2(after_stage_1, monkeypatch, capsys, better):
+    Networks.load(after_stage_1, ("keypoints",)).save_part("person", after_stage_1)
+    monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: better and stage.save_best())
+    call(train_keypoints, ["--model", after_stage_1, "--resume"])
+    said = capsys.readouterr().out
+    assert f"will not fit once this stage has better weights: run train_person.py --model {after_stage_1}" in said
+    assert ("does not fit the backbone any more: run train_person.py" in said) == better
 
 
 def test_stage_2_before_stage_1_is_refused(tiny_coco, tmp_path, capsys):

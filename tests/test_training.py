@@ -5,10 +5,12 @@ import math
 import shutil
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from runs import ROOT, assert_one_sentence, call, exit_of, keypoint_arguments, person_arguments, prn_arguments
 
 from mpn.config import ModelConfig, load_config, save_section
@@ -38,6 +40,32 @@ def test_stop_on_non_finite_loss(value):
     callback.on_train_batch_end(6, {"loss": 0.5})
     with pytest.raises(FloatingPointError, match="step 8 of epoch 5"):
         callback.on_train_batch_end(7, {"loss": value})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_whose_validation_loss_is_not_finite_reach_no_checkpoint(value):
+    callback = StopOnNonFiniteLoss()
+    callback.on_epoch_end(4, {"val_loss": 0.5})
+    with pytest.raises(FloatingPointError, match="validation loss .* epoch 6"):
+        callback.on_epoch_end(5, {"val_loss": value})
+
+
+def test_a_disk_without_space_for_a_checkpoint_is_noticed_at_the_start(labels_only, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mpn.files.shutil.disk_usage", lambda path: types.SimpleNamespace(free=1 << 20))
+    code, error = exit_of(train_prn, prn_arguments(tmp_path / "m", "--coco", labels_only, "--epochs", 1), capsys)
+    assert code == 1 and "No space left" in error and "training" in error
+    assert_one_sentence(error)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_disk_that_is_full_under_tensorboard_is_one_sentence(labels_only, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, f"{tmp_path}/train; No space left on device")
+
+    monkeypatch.setattr(keras.callbacks.TensorBoard, "on_train_begin", full)
+    code, error = exit_of(train_prn, prn_arguments(tmp_path / "m", "--coco", labels_only, "--epochs", 1), capsys)
+    assert code == 1 and "No space left" in error and str(tmp_path) in error
+    assert_one_sentence(error)
 
 
 def plateau_on(learning_rate):

@@ -1,7 +1,10 @@
 """The networks of MultiPoseNet (Fig. 1) built from one configuration, and the model directory that stores them."""
 
 import functools
+import hashlib
 import pathlib
+import shlex
+import tokenize
 
 import keras
 import numpy as np
@@ -13,7 +16,7 @@ from mpn.models.backbone import build_backbone
 from mpn.models.keypoint import build_keypoint_model, build_keypoint_subnet
 from mpn.models.person import PersonDetector
 from mpn.models.prn import build_prn
-from mpn.models.weights import fingerprint, load_weights, save_weights
+from mpn.models.weights import check_architecture, fingerprint, load_weights, read_notes, save_weights
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import NUM_KEYPOINTS
 
@@ -21,6 +24,9 @@ PARTS = ("keypoints", "person", "prn")
 
 # UCR's mean position maps P_k (Eq. 2); they come from the labels that train the PRN.
 POSITION_PRIOR_FILE = "position_prior.npy"
+
+# As np.load raises them for damaged files.
+_NUMPY_ERRORS = (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError)
 
 
 class Networks:
@@ -123,10 +129,14 @@ class Networks:
         if part == "prn" and getattr(model, "optimizer", None):
             model = self._build_prn()  # Keras would store the optimizer, twice the weights again
             model.set_weights(self.prn.get_weights())
+        prior = self.position_prior if part == "prn" else None
+        if prior is not None:
+            prior = _stored_prior(prior, storage)
+            notes["position_prior"] = _checksum(prior)
         save_weights(model, weights_file(model_dir, part), notes, storage)
-        if part == "prn" and self.position_prior is not None:
+        if prior is not None:
             with atomic_path(pathlib.Path(model_dir) / POSITION_PRIOR_FILE) as temporary:
-                np.save(temporary, _stored_prior(self.position_prior, storage))
+                np.save(temporary, prior)
 
     @classmethod
     def load(cls, model_dir, parts=PARTS, refiner=False):
@@ -160,16 +170,21 @@ class Networks:
         path = weights_file(model_dir, part)
         if not path.exists():
             raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
-        notes = load_weights(self._weights_of(part), path, _plain(self.config.section(part)))
-        fits = any_backbone or part != "person" or notes.get("backbone_fingerprint") == fingerprint(self.backbone)
-        if not fits:
-            raise UserError(
-                f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
-                f"run train_person.py --model {model_dir} again"
-            )
+        if part == "person" and not any_backbone:
+            self._check_backbone(path, model_dir)
+        architecture = _plain(self.config.section(part))
+        check_architecture(path, architecture)  # before a network is built that may be a large one
+        notes = load_weights(self._weights_of(part), path, architecture)
         prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
         if part == "prn" and prior.exists():
-            self.position_prior = _load_prior(prior)
+            self.position_prior = _load_prior(prior, notes.get("position_prior"))
+
+    def _check_backbone(self, path, model_dir):
+        if read_notes(path).get("backbone_fingerprint") != fingerprint(self.backbone):
+            raise UserError(
+                f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
+                f"run {person_command(model_dir)}"
+            )
 
     def _weights_of(self, part):
         """The model whose weights a part's file holds."""
@@ -181,6 +196,22 @@ class Networks:
 def weights_file(model_dir, part):
     """Path of a part's weights in a model directory."""
     return pathlib.Path(model_dir) / f"{part}.weights.h5"
+
+
+def run_folder(model_dir, part):
+    """Folder of the logs and the checkpoint of a part's training in a model directory."""
+    return pathlib.Path(model_dir) / "training" / part
+
+
+def last_checkpoint(model_dir, part):
+    """Path of the resumable state of a part's training."""
+    return run_folder(model_dir, part) / "last.weights.h5"
+
+
+def person_command(model_dir):
+    """The command that trains the person subnet on the backbone that a model directory has now."""
+    resume = " --resume" if last_checkpoint(model_dir, "person").exists() else ""
+    return f"train_person.py --model {shlex.quote(str(model_dir))}{resume}"
 
 
 def _plain(section):
@@ -198,13 +229,22 @@ def _stored_prior(prior, storage):
     return (prior / np.maximum(prior.max(axis=(0, 1)), 1e-12)).astype(np.float16)
 
 
-def _load_prior(path):
+def _load_prior(path, checksum):
     try:
-        prior = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        # Memory-mapped, so that a header cannot ask for more memory than the file has bytes.
+        prior = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _NUMPY_ERRORS as error:
         raise UserError(f"{path} is damaged: run train_prn.py again") from error
+    if not isinstance(prior, np.ndarray) or prior.dtype.kind != "f":
+        raise UserError(f"{path} holds no array of numbers: run train_prn.py again")
     if prior.shape != (ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS):
         raise UserError(f"{path} has shape {prior.shape}, not (56, 36, 17): run train_prn.py again")
     if not np.isfinite(prior).all() or not prior.any():
         raise UserError(f"{path} holds no position maps, or numbers that are not finite: run train_prn.py again")
-    return prior.astype(np.float32)
+    if checksum is not None and checksum != _checksum(prior):  # files from before have none
+        raise UserError(f"{path} is damaged, or of other weights than those beside it: run train_prn.py again")
+    return np.array(prior, np.float32)
+
+
+def _checksum(prior):
+    return hashlib.sha256(np.ascontiguousarray(prior)).hexdigest()

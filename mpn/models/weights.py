@@ -1,23 +1,23 @@
 """Weights files: Keras' own .weights.h5 with the architecture they fit written beside the numbers."""
 
-import errno
 import hashlib
 import json
-import os
+import math
 import pathlib
-import shutil
 
 import h5py
 import numpy as np
 
 from mpn.config import ModelConfig
 from mpn.errors import UserError
-from mpn.files import atomic_path
+from mpn.files import atomic_path, make_writable
 
 # In what the numbers of a file are stored; loading always gives float32 variables.
 STORAGES = ("float32", "float16")
 
-_ATTRIBUTE = "mpn"
+# Attributes of a file: the notes as JSON, and SHA-256 over notes and numbers, see `_checksum`.
+_NOTES = "mpn"
+_CHECKSUM = "mpn_sha256"
 
 # What an HDF5 file needs besides the numbers, generously.
 _SPARE_BYTES = 1 << 20
@@ -39,27 +39,27 @@ def save_weights(model, path, notes, storage="float32"):
         OSError: the file cannot be written, or the disk has too little space for it.
     """
     _check_storage(model, storage)
-    folder = pathlib.Path(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
-    # float16 is made of a complete float32 file.
-    needed = sum(stored_bytes(variables, form) for form in {"float32", storage})
-    if shutil.disk_usage(folder).free < needed + _SPARE_BYTES:
-        # Asked beforehand, because the HDF5 library ends the whole program when a disk fills up under it.
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    # Asked beforehand, because the HDF5 library ends the whole program when a disk fills up under it.
+    make_writable(pathlib.Path(path).parent, needed_bytes(model, storage))
     with atomic_path(path) as temporary:
         model.save_weights(temporary)
         if storage == "float16":
             _rewrite_in_float16(temporary)
         with h5py.File(temporary, "r+") as file:
-            file.attrs[_ATTRIBUTE] = json.dumps(notes)
+            file.attrs[_NOTES] = json.dumps(notes)
+            file.attrs[_CHECKSUM] = _checksum(file)
+
+
+def needed_bytes(model, storage="float32"):
+    """Bytes that the disk must have left before `save_weights`."""
+    variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
+    # float16 is made of a complete float32 file.
+    return sum(stored_bytes(variables, form) for form in {"float32", storage}) + _SPARE_BYTES
 
 
 def stored_bytes(variables, storage="float32"):
     """Bytes that the numbers of some variables take in a file of `save_weights`."""
-    return int(
-        sum((2 if _in_float16(v, storage) else np.dtype(v.dtype).itemsize) * np.prod(v.shape) for v in variables)
-    )
+    return sum((2 if _in_float16(v, storage) else np.dtype(v.dtype).itemsize) * math.prod(v.shape) for v in variables)
 
 
 def read_notes(path):
@@ -68,13 +68,7 @@ def read_notes(path):
     Raises:
         UserError: the file is missing, damaged, or was not written by `save_weights`.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return json.loads(file.attrs[_ATTRIBUTE])
-    except FileNotFoundError as error:
-        raise UserError(f"the weights {path} do not exist") from error
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not a weights file of this project: train or copy it again") from error
+    return _read(path, _notes)
 
 
 def load_weights(model, path, architecture):
@@ -91,6 +85,19 @@ def load_weights(model, path, architecture):
     Raises:
         UserError: the file is missing, damaged or of another architecture; the message names what differs.
     """
+    notes = check_architecture(path, architecture)
+    if fault := _read(path, _fault):
+        raise UserError(f"{path} {fault}: train or copy it again")
+    try:
+        model.load_weights(path)
+    except Exception as error:  # Keras raises whatever h5py or a shape comparison raised
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} does not fit the model or is damaged ({reason}): train or copy it again") from error
+    return notes
+
+
+def check_architecture(path, architecture):
+    """The notes of a weights file that fits an architecture; see `load_weights`, which needs a model."""
     notes = read_notes(path)
     # What a file from before a field existed does not say is as it was then: the default.
     stored = {key: getattr(ModelConfig, key, None) for key in architecture} | notes.get("architecture", {})
@@ -100,13 +107,70 @@ def load_weights(model, path, architecture):
         if stored.get(key) != architecture.get(key)
     ]
     if differing:
-        raise UserError(f"{path} holds weights of another architecture: {'; '.join(differing)}")
-    try:
-        model.load_weights(path)
-    except Exception as error:  # Keras raises whatever h5py or a shape comparison raised
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} does not fit the model or is damaged ({reason}): train or copy it again") from error
+        raise UserError(
+            f"{path} holds weights of another architecture: {'; '.join(differing)}; correct config.json, or train in "
+            "another --model directory"
+        )
     return notes
+
+
+def _read(path, function):
+    """What a function makes of an opened weights file."""
+    try:
+        with h5py.File(path, "r") as file:
+            return function(file)
+    except FileNotFoundError as error:
+        raise UserError(f"the weights {path} do not exist") from error
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:  # as h5py raises them
+        raise UserError(f"{path} is damaged or not a weights file of this project: train or copy it again") from error
+
+
+def _notes(file):
+    notes = json.loads(file.attrs[_NOTES])
+    if not isinstance(notes, dict) or not isinstance(notes.get("architecture", {}), dict):
+        raise ValueError("notes of another kind")
+    return notes
+
+
+def _fault(file):
+    """What is wrong with the numbers of a file that can be read, in words; None if nothing is."""
+    size = pathlib.Path(file.filename).stat().st_size
+    digest = _begun_checksum(file)
+    for name, data in _datasets(file):
+        # A few bytes can announce any number of numbers; all of ours are there, one after the other.
+        if data.dtype.kind not in "fiu" or data.chunks or data.external or data.is_virtual or data.nbytes > size:
+            return f"holds {name} in another form than this project writes"
+        value = data[()]
+        if data.dtype.kind == "f" and not name.startswith("optimizer") and not np.isfinite(value).all():
+            return f"holds numbers that are not finite ({name})"
+        _add(digest, name, value)
+    if file.attrs.get(_CHECKSUM, digest.hexdigest()) != digest.hexdigest():  # files from before have none
+        return "is damaged: its numbers are not those that were written"
+    return None
+
+
+def _checksum(file):
+    """SHA-256 over notes, names, types, shapes and numbers of a weights file: a hex string."""
+    digest = _begun_checksum(file)
+    for name, data in _datasets(file):
+        _add(digest, name, data[()])
+    return digest.hexdigest()
+
+
+def _begun_checksum(file):
+    return hashlib.sha256(file.attrs[_NOTES].encode())
+
+
+def _add(digest, name, value):
+    digest.update(f"{name} {value.dtype.str} {value.shape}".encode())
+    digest.update(np.ascontiguousarray(value))
+
+
+def _datasets(file):
+    """All HDF5 datasets of a file: list of names and h5py.Dataset in the order of names."""
+    found = {}
+    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    return sorted(found.items())
 
 
 def fingerprint(model, storage="float32"):

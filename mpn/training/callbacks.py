@@ -96,6 +96,14 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
                 f"with --resume and a lower --learning-rate, or with --precision float32"
             )
 
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {}).get("val_loss", 0.0)
+        if not math.isfinite(loss):  # of the last step's weights, which no checkpoint must keep
+            raise FloatingPointError(
+                f"the validation loss became {loss} in epoch {epoch + 1}: go on from the last checkpoint with --resume "
+                "and a lower --learning-rate, or with --precision float32"
+            )
+
 
 class Checkpoints(keras.callbacks.Callback):
     """Writes the last state after each epoch, and the weights whenever the validation loss is the best so far.

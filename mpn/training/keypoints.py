@@ -14,11 +14,13 @@ from mpn.data.patches import PatchAugmentation, people_alone
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
 from mpn.models.backbone import freeze_batch_normalization, freeze_up_to, load_backbone_weights
-from mpn.models.multiposenet import Networks, weights_file
+from mpn.models.multiposenet import Networks, person_command, weights_file
+from mpn.models.weights import fingerprint, read_notes
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import masked_l2
+from mpn.training.options import options_of
 from mpn.training.splits import training_and_validation
 
 # Statistics of fewer images than this are too noisy to normalise with.
@@ -42,46 +44,27 @@ def train_keypoints(options):
         training, validation, partial = (people_alone(records) for records in (training, validation, partial))
         _check_people(training, validation, partial if options.partial else None)
     config = _configuration(options)
+    vars(options).update(options_of(config, "keypoints"))  # as they came from --initial-model, to be stored
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
     with strategy_scope():
-        networks = Networks(config)
-        if options.initial_model and not options.resume:
-            networks.load_part("keypoints", model_folder(options.initial_model))
-        elif not options.resume:
-            load_backbone_weights(networks.backbone, options.backbone_weights, config.width)
-        if _frozen_normalization(options):
-            freeze_batch_normalization(networks.backbone)
-        if options.frozen_up_to:
-            freeze_up_to(networks.backbone, options.frozen_up_to)
+        networks = _networks(options, config)
         model = networks.keypoint_model()
-    names = [field.name for field in dataclasses.fields(PatchAugmentation)]
-    augmentation = PatchAugmentation(
-        **{name: getattr(options, name) for name in names} | {"scale": tuple(options.scale)}
-    )
-
-    data = functools.partial(
-        keypoint_dataset,
-        size=options.image_size,
-        batch_size=options.batch_size,
-        outputs=list(model.output),
-        augmentation=augmentation,
-        seed=options.seed,
-        workers=options.workers,
-        partial=partial,
-        partial_share=options.partial_share,
-        sigma=options.sigma / STRIDE,
-        foreground=options.foreground,
-        cached=options.cache_images,
-    )
+    data = _data(options, list(model.output), partial)
 
     def loss(y_true, y_pred):
         return masked_l2(y_true, y_pred, options.silhouette_weight)
 
+    trained = set()
+
     def save_best():
         save_section(config, options.model, "keypoints")
         networks.save_part("keypoints", options.model)
+        trained.add(fingerprint(networks.backbone))
 
+    person = weights_file(options.model, "person")
+    if person.exists():
+        print(f"{person} will not fit once this stage has better weights: run {person_command(options.model)} then")
     train(
         Stage(
             name="keypoints",
@@ -94,6 +77,44 @@ def train_keypoints(options):
             save_best=save_best,
         ),
         options,
+    )
+    if person.exists() and trained - {read_notes(person).get("backbone_fingerprint")}:
+        print(f"{person} does not fit the backbone any more: run {person_command(options.model)}")
+
+
+def _networks(options, config):
+    """Networks with the weights that training starts from; layers that keep theirs are frozen."""
+    networks = Networks(config)
+    if options.initial_model and not options.resume:
+        networks.load_part("keypoints", model_folder(options.initial_model))
+    elif not options.resume:
+        load_backbone_weights(networks.backbone, options.backbone_weights, config.width)
+    if _frozen_normalization(options):
+        freeze_batch_normalization(networks.backbone)
+    if options.frozen_up_to:
+        freeze_up_to(networks.backbone, options.frozen_up_to)
+    return networks
+
+
+def _data(options, outputs, partial):
+    """`keypoint_dataset` with everything but the records and the place to begin at."""
+    names = [field.name for field in dataclasses.fields(PatchAugmentation)]
+    augmentation = PatchAugmentation(
+        **{name: getattr(options, name) for name in names} | {"scale": tuple(options.scale)}
+    )
+    return functools.partial(
+        keypoint_dataset,
+        size=options.image_size,
+        batch_size=options.batch_size,
+        outputs=outputs,
+        augmentation=augmentation,
+        seed=options.seed,
+        workers=options.workers,
+        partial=partial,
+        partial_share=options.partial_share,
+        sigma=options.sigma / STRIDE,
+        foreground=options.foreground,
+        cached=options.cache_images,
     )
 
 
@@ -125,21 +146,6 @@ def _check_refiner(options):
         raise UserError("--refiner learns to find one person a crop, and --paste adds another: leave it out")
 
 
-def _check_resumed(options, stored):
-    """What the configuration says stays as it was: a refinement network's crops must be those that it learns from."""
-    now = {"--inference-size": (tuple(options.inference_size or stored.image_size), stored.image_size)}
-    if options.refiner:
-        now = {
-            "--image-size": (options.image_size, stored.image_size[0]),
-            "--person-share": (options.person_share, stored.refiner_share),
-            "--enlargement": (options.enlargement, stored.refiner_enlargement),
-        }
-    for option, (given, before) in now.items():
-        if given != before:
-            before = " ".join(map(str, before)) if isinstance(before, tuple) else before
-            raise UserError(f"{options.model} was trained with {option} {before}: pass that to resume it")
-
-
 def _check_people(training, validation, partial):
     for name, people in (("train", training), ("validate", validation), ("train with --partial", partial)):
         if people is not None and not people:
@@ -154,12 +160,7 @@ def _configuration(options):
     """
     path = pathlib.Path(options.model) / CONFIG_FILE
     if options.resume:
-        stored = load_config(options.model)
-        if (stored.refiner_share is not None) != options.refiner:
-            kind, mend = ("a refinement network", "add") if stored.refiner_share else ("no refinement network", "drop")
-            raise UserError(f"{options.model} is {kind}: {mend} --refiner to resume it")
-        _check_resumed(options, stored)
-        return stored
+        return load_config(options.model)
     base = load_config(options.model) if path.exists() else ModelConfig()
     given = {"image_size": options.inference_size or with_longest_side(options.image_size), "refiner_share": None}
     if options.refiner:

@@ -1,36 +1,20 @@
 """One stage's training run: progress, logs, validation, checkpoints and resuming."""
 
 import dataclasses
-import json
+import errno
 import math
-import pathlib
+import os
 import re
 
 import keras
 import tensorflow as tf
 
 from mpn.errors import UserError
-from mpn.files import atomic_path
-from mpn.models.weights import load_weights, read_notes
+from mpn.files import atomic_path, make_writable
+from mpn.models.multiposenet import last_checkpoint, run_folder, weights_file
+from mpn.models.weights import load_weights, needed_bytes
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
-
-# Options that change what a validation loss means: losses before and after cannot be compared.
-_VALIDATION_SETTINGS = (
-    "validation",
-    "hold_out",
-    "limit",
-    "image_size",
-    "framing",
-    "person_share",
-    "enlargement",
-    "refiner",
-    "sigma",
-    "foreground",
-    "silhouette_weight",
-    "loss",
-    "margin",
-    "average",
-)
+from mpn.training.options import options_to_store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +44,6 @@ class Stage:
     clipnorm: float | None = None
 
 
-def run_folder(model_dir, stage_name):
-    """Folder of a stage's logs and checkpoint in a model directory."""
-    return pathlib.Path(model_dir) / "training" / stage_name
-
-
-def last_checkpoint(model_dir, stage_name):
-    """Path of a stage's resumable state."""
-    return run_folder(model_dir, stage_name) / "last.weights.h5"
-
-
 def check_fresh(options, stage_name):
     """Before anything slow: a new run must not overwrite an old one, and a resumed one needs a checkpoint.
 
@@ -87,7 +61,8 @@ def train(stage, options):
     """Trains a stage to the end of `options.epochs`.
 
     Shows a progress bar; writes log.csv, TensorBoard events and last.weights.h5 below training/NAME of the model
-    directory; calls `stage.save_best` after each epoch with the best validation loss so far.
+    directory; calls `stage.save_best` after each epoch with the best validation loss so far. A run that has its epochs
+    already is left as it is.
 
     Args:
         stage: Stage.
@@ -95,56 +70,27 @@ def train(stage, options):
 
     Raises:
         UserError: too few samples for a batch, or a checkpoint that does not fit.
+        OSError: a file cannot be written, or the disk has no space for the checkpoint.
         FloatingPointError: a non-finite loss, with the step.
     """
     folder = run_folder(options.model, stage.name)
-    folder.mkdir(parents=True, exist_ok=True)
     steps = options.steps_per_epoch or max(1, stage.samples // options.batch_size)
-    with stage.model.distribute_strategy.scope():  # the optimizer's variables must be mirrored like the model's
-        stage.model.compile(
-            optimizer=keras.optimizers.Adam(
-                options.learning_rate,
-                clipnorm=stage.clipnorm,
-                use_ema=options.average is not None,
-                ema_momentum=options.average or 0.0,
-            ),
-            loss=stage.loss,
-            jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
-        )
-        stage.model.optimizer.build(stage.model.trainable_variables)
-    learning_rate = _learning_rate(options, stage.name)
+    _compile(stage, options)
+    make_writable(folder, needed_bytes(stage.model))
     if options.schedule == "cosine":
-        schedule = CosineSchedule(learning_rate, steps, options.epochs)
+        schedule = CosineSchedule(options.learning_rate, steps, options.epochs)
     else:
         schedule = ResumablePlateau(options.plateau_patience, options.min_learning_rate)
     checkpoint = last_checkpoint(options.model, stage.name)
-    settings = {name: vars(options)[name] for name in _VALIDATION_SETTINGS if name in vars(options)}
-    settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back
-    notes = {"architecture": stage.architecture, "learning_rate": learning_rate, "settings": settings}
-    notes["schedule"] = options.schedule
-    notes["design"] = getattr(options, "design", None)
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if options.resume:
-        stored = load_weights(stage.model, checkpoint, stage.architecture)
-        state = stored["state"]
-        before = stored.get("schedule", "plateau")
-        if before != options.schedule:
-            raise UserError(f"{checkpoint} was trained with --schedule {before}: pass that, not {options.schedule}")
-        if stored.get("design") not in (None, notes["design"]):
-            raise UserError(f"{checkpoint} was trained with --design {stored['design']}: pass that here, too")
-        if stored.get("settings") == settings:
-            schedule.restore(state["plateau"])
-        else:
-            print("validation is not what it was: the best loss so far does not count any more")
-            state["best"] = math.inf
-        _advance_dropout(stage.model)
-        # The same command with --resume must not undo the schedule; another rate is meant.
-        if options.learning_rate_given and options.learning_rate != stored.get("learning_rate"):
-            stage.model.optimizer.learning_rate = options.learning_rate
+        state = _resume(stage, options, schedule)
+        if state["epoch"] >= options.epochs:
+            print(f"{checkpoint}: the run is finished, with epoch {state['epoch']}; raise --epochs to go on")
+            return
         print(f"resuming {checkpoint} after epoch {state['epoch']}")
-    if state["epoch"] >= options.epochs:
-        raise UserError(f"{checkpoint} has {state['epoch']} epochs already: raise --epochs {options.epochs} to go on")
     _drop_epochs_from(state["epoch"], folder / "log.csv")
+    notes = {"architecture": stage.architecture, "options": options_to_store(options)}
     averages = keras.callbacks.SwapEMAWeights() if options.average is not None else None  # swaps for validation
     callbacks = [
         *([averages] if averages else ()),
@@ -167,18 +113,70 @@ def train(stage, options):
             callbacks=callbacks,
         )
     except tf.errors.OpError as error:
-        # A pipeline's UserError, about an unreadable image say, arrives as text within TensorFlow's own error.
-        sentence = re.search(r"UserError: (.+)", error.message or "")
-        if sentence:
-            raise UserError(sentence.group(1)) from error
-        raise
+        raise _as_ours(error, folder) from error
 
 
-def _learning_rate(options, stage_name):
-    """The highest rate of a run: a resumed one goes on with its own where no other is asked for."""
-    if options.resume and not options.learning_rate_given:
-        return read_notes(last_checkpoint(options.model, stage_name)).get("learning_rate", options.learning_rate)
-    return options.learning_rate
+def _compile(stage, options):
+    with stage.model.distribute_strategy.scope():  # the optimizer's variables must be mirrored like the model's
+        stage.model.compile(
+            optimizer=keras.optimizers.Adam(
+                options.learning_rate,
+                clipnorm=stage.clipnorm,
+                use_ema=options.average is not None,
+                ema_momentum=options.average or 0.0,
+            ),
+            loss=stage.loss,
+            jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
+        )
+        stage.model.optimizer.build(stage.model.trainable_variables)
+
+
+def _resume(stage, options, schedule):
+    """Loads the last checkpoint into a stage's model and its schedule.
+
+    Returns:
+        dict, the run's state: "epoch", "samples" and "best".
+    """
+    checkpoint = last_checkpoint(options.model, stage.name)
+    stored = load_weights(stage.model, checkpoint, stage.architecture)
+    state = _checked_state(stored, checkpoint)
+    schedule.restore(state["plateau"])
+    _advance_dropout(stage.model)
+    precisions = {options.precision, stored.get("options", {}).get("precision", options.precision)}
+    if len(precisions) > 1 and "mixed_float16" in precisions:  # Keras wraps it, and skips a state that does not fit
+        print("the optimizer begins anew: that of --precision mixed_float16 has another state")
+    # The same rate must not undo the schedule; another one is meant.
+    before = stored.get("options", stored).get("learning_rate")
+    if options.learning_rate != before:
+        stage.model.optimizer.learning_rate = options.learning_rate
+    if not weights_file(options.model, stage.name).exists():
+        stage.save_best()  # the last weights stand in for the best, which were lost
+    return state
+
+
+def _checked_state(stored, checkpoint):
+    """The state in a checkpoint's notes.
+
+    Raises:
+        UserError: it is not what `Checkpoints` stores.
+    """
+    kinds = {"epoch": int, "samples": int, "best": float, "plateau": dict}
+    state = stored.get("state")
+    if not isinstance(state, dict) or any(not isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise UserError(f"{checkpoint} holds no state of a run: it is no checkpoint, or damaged")
+    return state
+
+
+def _as_ours(error, folder):
+    """A TensorFlow error as the error that lies behind it, if one does."""
+    # A pipeline's UserError, about an unreadable image say, arrives as text within TensorFlow's own error.
+    message = error.message or ""
+    if sentence := re.search(r"UserError: (.+)", message):
+        return UserError(sentence.group(1))
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS):  # from TensorBoard's writer
+        if os.strerror(number) in message:
+            return OSError(number, os.strerror(number), str(folder))
+    return error
 
 
 def _advance_dropout(model):

@@ -1,23 +1,40 @@
 """Command-line options that the three training scripts share."""
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 
 from mpn.arguments import add_coco_option, average, natural, positive_float, positive_int, share
+from mpn.config import load_config
+from mpn.errors import UserError
+from mpn.models.multiposenet import last_checkpoint
+from mpn.models.weights import read_notes
 from mpn.precision import TRAINING_PRECISIONS
 
+# Where the data lie.
+_PATHS = ("coco", "annotations", "partial")
 
-def training_parser(description, epochs, batch_size, learning_rate):
+# What a resumed run may have otherwise than before; everything else would make it another run.
+MAY_CHANGE = ("epochs", "learning_rate", "precision", "workers", "cache_images", *_PATHS)
+
+# What belongs to a call of a script and not to a run.
+_OF_THE_CALL = ("model", "resume", "stage", "progress")
+
+
+def training_parser(description, stage, epochs, batch_size, learning_rate):
     """A parser with the shared options.
 
     Args:
         description: shown by --help.
+        stage: "keypoints", "person" or "prn".
         epochs, batch_size, learning_rate: the stage's defaults.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
+    parser.set_defaults(stage=stage)
     add_coco_option(parser)
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
     parser.add_argument("--epochs", type=positive_int, default=epochs, help="train up to this many epochs in all")
@@ -35,7 +52,9 @@ def training_parser(description, epochs, batch_size, learning_rate):
     )
     parser.add_argument("--min-learning-rate", type=positive_float, default=1e-7, help="the schedule's lower end")
     parser.add_argument("--precision", choices=TRAINING_PRECISIONS, default="float32", help="number format")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --model")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint of --model, with its options"
+    )
     parser.add_argument("--seed", type=natural, default=0, help="makes a run repeatable, data order included")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images of each split only")
     parser.add_argument("--workers", type=positive_int, default=os.cpu_count() or 1, help="samples prepared at a time")
@@ -58,13 +77,85 @@ def training_parser(description, epochs, batch_size, learning_rate):
 
 
 def parse(parser, argv=None):
-    """Parses, and adds what a run derives from the way it was called.
+    """Parses, and with --resume takes what is not given from the run that is resumed.
+
+    Args:
+        parser: of `training_parser`.
+        argv: list of str, or None for the command line.
 
     Returns:
-        argparse.Namespace, with `learning_rate_given` (bool) and `progress` (bool, whether stdout is a terminal).
+        argparse.Namespace, with `stage` (str) and `progress` (bool, whether stdout is a terminal).
+
+    Raises:
+        UserError: an option is given that is not the run's, and not one of MAY_CHANGE.
     """
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    options = parser.parse_args(arguments)
-    options.learning_rate_given = any(a.split("=")[0] == "--learning-rate" for a in arguments)
+    options = parser.parse_args(argv)
     options.progress = sys.stdout.isatty()
+    if options.resume and last_checkpoint(options.model, options.stage).exists():
+        _take_over(parser, argv, options)
     return options
+
+
+def options_to_store(options):
+    """What a resumed run must know of the options: a dict of plain Python."""
+    stored = {name: value for name, value in vars(options).items() if name not in _OF_THE_CALL}
+    stored |= {name: os.path.abspath(stored[name]) for name in _PATHS if stored.get(name)}
+    return json.loads(json.dumps(stored))
+
+
+def options_of(config, stage):
+    """The options of a stage that a ModelConfig holds, as a dict."""
+    fields = dataclasses.asdict(config)
+    if stage == "person":
+        return {}
+    if stage == "prn":
+        return {name.removeprefix("prn_"): value for name, value in fields.items() if name.startswith("prn_")}
+    found = {name: v for name, v in fields.items() if not name.startswith(("prn_", "refiner_", "image_size", "folded"))}
+    if config.refiner_share is None:
+        return found | {"refiner": False, "inference_size": config.image_size}
+    crops = {"image_size": config.image_size[0], "person_share": config.refiner_share}
+    return found | crops | {"refiner": True, "enlargement": config.refiner_enlargement}
+
+
+def _take_over(parser, argv, options):
+    """Sets the options that are not given to those of the run that is resumed; refuses those that differ."""
+    checkpoint = last_checkpoint(options.model, options.stage)
+    stored = {name: value for name, value in _stored(checkpoint, options).items() if name in vars(options)}
+    absent = object()
+    blank = argparse.Namespace(**dict.fromkeys(vars(options), absent))  # defaults fill what is not there
+    given = {name for name, value in vars(parser.parse_args(argv, blank)).items() if value is not absent}
+    now = options_to_store(options)
+    # Data may have moved; a run that had none of a kind is another with them.
+    fixed = [name for name in stored if name not in MAY_CHANGE or (name in _PATHS[1:] and stored[name] is None)]
+    differing = [name for name in fixed if name in given and now[name] != stored[name]]
+    if differing:
+        before, after = (" and ".join(_spelled(parser, name, of[name]) for name in differing) for of in (stored, now))
+        raise UserError(
+            f"{checkpoint} was trained with {before}, not {after}: leave that out to resume it, or train in another "
+            "--model directory"
+        )
+    for name in stored.keys() - given:
+        setattr(options, name, tuple(stored[name]) if isinstance(stored[name], list) else stored[name])
+
+
+def _stored(checkpoint, options):
+    """The options of a run; of one from before they were stored, those that its notes and config.json tell."""
+    notes = read_notes(checkpoint)
+    stored = notes.get("options")
+    if stored is None:
+        known = {name: notes[name] for name in ("schedule", "design", "learning_rate") if notes.get(name) is not None}
+        stored = {**notes.get("settings", {}), **known, **options_of(load_config(options.model), options.stage)}
+        stored = json.loads(json.dumps(stored))
+    return stored
+
+
+def _spelled(parser, name, value):
+    """An option with its value as one writes it on the command line; "no --dilated" where it would be left out."""
+    (action,) = (action for action in parser._actions if action.dest == name)
+    flag = action.option_strings[0]
+    if action.nargs == 0 and len(action.option_strings) == 2:  # --curriculum and --no-curriculum
+        return action.option_strings[not value]
+    if value is None or (action.nargs == 0 and value != action.const):
+        return f"no {flag}"
+    words = value if isinstance(value, list) else [value] if action.nargs != 0 else []
+    return " ".join(map(str, [flag, *words]))

@@ -6,8 +6,8 @@ import keras
 
 from mpn.config import model_folder
 from mpn.data.person_pipeline import person_dataset, valid_boxes
-from mpn.models.multiposenet import Networks
-from mpn.models.weights import fingerprint
+from mpn.models.multiposenet import Networks, last_checkpoint
+from mpn.models.weights import fingerprint, read_notes
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
@@ -32,13 +32,17 @@ def train_person(options):
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
     with strategy_scope():
         networks = Networks.load(options.model, parts=("keypoints",))
+        before = fingerprint(networks.backbone)
+        if _is_of_another_backbone(last_checkpoint(options.model, "person"), before):
+            print(f"the backbone of {options.model} is not what it was: stage 2 begins anew")
+            options.resume = False
+        else:
+            check_fresh(options, "person")
         detector = networks.person_detector
         if options.initial_model and not options.resume:
             networks.load_part("person", model_folder(options.initial_model), any_backbone=True)
         networks.backbone.trainable = False
-    check_fresh(options, "person")
     training, validation = training_and_validation(options, keep=lambda record: len(valid_boxes(record)[0]) > 0)
-    before = fingerprint(networks.backbone)
 
     data = functools.partial(
         person_dataset,
@@ -68,3 +72,10 @@ def train_person(options):
     )
     if fingerprint(networks.backbone) != before:
         raise RuntimeError("the frozen backbone changed while the person subnet was trained")
+
+
+def _is_of_another_backbone(checkpoint, backbone_fingerprint):
+    """Whether stage 1 has gone on since stage 2 was trained, whose state is then of no use."""
+    if not checkpoint.exists():
+        return False
+    return read_notes(checkpoint).get("architecture", {}).get("backbone_fingerprint") != backbone_fingerprint

@@ -16,7 +16,7 @@ from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import PRN_LOSSES
-from mpn.training.options import training_parser
+from mpn.training.options import options_of, training_parser
 from mpn.training.prn_designs import add_design_options
 from mpn.training.splits import training_and_validation_labels
 
@@ -28,7 +28,7 @@ def prn_parser(description, argv=None):
         description: shown by --help.
         argv: list of str, or None for the command line; its --design decides the defaults.
     """
-    parser = training_parser(description, epochs=40, batch_size=256, learning_rate=1e-4)
+    parser = training_parser(description, "prn", epochs=40, batch_size=256, learning_rate=1e-4)
     parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco")
     add_design_options(parser, argv)
     return parser
@@ -107,21 +107,11 @@ def position_prior(people, margin, batch_size=1024):
 
 
 def _configuration(options):
-    """The directory's configuration with the command line's PRN; a resumed run keeps the stored one."""
+    """The directory's configuration with the command line's PRN."""
     path = pathlib.Path(options.model) / CONFIG_FILE
     config = load_config(options.model) if path.exists() or options.resume else ModelConfig()
     if config.refiner_share is not None:
         raise UserError(f"{options.model} is a refinement network, which has no PRN: name another --model directory")
     if options.resume:
         return config
-    return config.replace(
-        prn_nodes=options.nodes,
-        prn_layers=options.layers,
-        prn_dropout=options.dropout,
-        prn_residual=options.residual,
-        prn_margin=options.margin,
-        prn_pool=options.pool,
-        prn_residual_gain=options.residual_gain,
-        prn_window=options.window,
-        prn_assignment=options.assignment,
-    )
+    return config.replace(**{f"prn_{name}": getattr(options, name) for name in options_of(config, "prn")})
