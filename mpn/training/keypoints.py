@@ -44,7 +44,7 @@ def train_keypoints(options):
     config = _configuration(options)
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
-    with strategy_scope():
+    with strategy_scope(options.batch_size):
         networks = Networks(config)
         if options.initial_model and not options.resume:
             networks.load_part("keypoints", model_folder(options.initial_model))

@@ -13,6 +13,7 @@ from mpn.errors import UserError
 from mpn.files import atomic_path
 from mpn.models.weights import load_weights, read_notes
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
+from mpn.training.distribution import Adam
 
 # Options that change what a validation loss means: losses before and after cannot be compared.
 _VALIDATION_SETTINGS = (
@@ -102,7 +103,7 @@ def train(stage, options):
     steps = options.steps_per_epoch or max(1, stage.samples // options.batch_size)
     with stage.model.distribute_strategy.scope():  # the optimizer's variables must be mirrored like the model's
         stage.model.compile(
-            optimizer=keras.optimizers.Adam(
+            optimizer=Adam(
                 options.learning_rate,
                 clipnorm=stage.clipnorm,
                 use_ema=options.average is not None,
