@@ -4,7 +4,6 @@ Every file that is not a whole image is a UserError that names it: a decoder's o
 half grey picture or a line on stderr, would pass for a result.
 """
 
-import os
 from pathlib import Path
 
 import cv2
@@ -19,10 +18,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION_TAG = 0x0112
 _LONGEST_JPEG_SIDE = 65500
-
-# What OpenCV would log about a bad file, the UserError says in one sentence.
-if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
 
 
 def read_image(path):

@@ -72,7 +72,7 @@ def trained(tiny_coco, tmp_path_factory):
         text=True,
         env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
         cwd=folder,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
@@ -89,7 +89,7 @@ def test_two_devices_train_as_one_does(trained, stage):
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         difference = np.linalg.norm(found[name].astype(float) - value)
-        print(name, difference/ max(np.linalg.norm(value.astype(float)),1e-30))
+        print(name, difference / max(np.linalg.norm(value.astype(float)), 1e-30))
         assert difference <= 1e-4 * np.linalg.norm(value.astype(float)), name
 
 

@@ -63,9 +63,7 @@ def smooth_l1(y_true, y_pred, sigma=3.0):
     targets, state = y_true[..., :-1], y_true[..., -1:]
     errors = ops.abs(y_pred - targets)
     quadratic = 0.5 * sigma**2 * ops.square(errors)
-    return _per_positive_anchor(
-        ops.where(errors < 1 / sigma**2, quadratic, errors - 0.5 / sigma**2), state, state == 1
-    )
+    return _per_positive_anchor(ops.where(errors < 1 / sigma**2, quadratic, errors - 0.5 / sigma**2), state, state == 1)
 
 
 def _per_positive_anchor(values, state, counted):
