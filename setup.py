@@ -12,21 +12,24 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["mpn", "mpn.*"]),
     package_data={"mpn": ["pretrained/*", "pretrained/*/*"]},
+    # `.ci/oldest` runs the quick tests with the lowest version of each, one requirement a line.
     install_requires=[
         "tensorflow==2.21.*",  # runs the networks; keras-retinanet's layers are written for it
         "keras==3.15.*; python_version >= '3.11'",  # the models
         "keras==3.12.*; python_version < '3.11'",  # the last for Python 3.10
         "keras-retinanet==1.0.0",  # RetinaNet's heads, losses, anchors and filtering, as the paper used
         "pycocotools>=2.0.8",  # COCO's official metrics, and RLE silhouettes
-        "numpy>=1.26",
-        "opencv-python>=4.9",  # decodes images, warps, rasterises and draws
-        "pillow>=10",  # class indices of PNGs with a palette, of which OpenCV gives the colours; scikit-image brings it
+        "numpy>=1.26.4",
+        "opencv-python>=4.9.0.80",  # warps, rasterises, draws, and opens cameras and windows
+        "pillow>=10.0.1",  # reads images of all formats; scikit-image brings it
+        "simplejpeg>=1.7.4",  # reads JPEGs and says what is damaged, where other decoders draw half grey pictures
+        "av>=12.0.0",  # reads videos with each frame's own time and orientation; OpenCV's differ from version to version
         "scikit-image>=0.22",  # keras-retinanet needs it
-        "scipy>=1.11",  # the optimal assignment of peaks to people; scikit-image brings it anyway
-        "h5py>=3.10",  # notes in weights files
-        "matplotlib>=3.8",  # draws the charts of evaluate.py --curves and --errors, axes, ticks and legends included
+        "scipy>=1.11.4",  # the optimal assignment of peaks to people; scikit-image brings it anyway
+        "h5py>=3.11",  # notes in weights files
+        "matplotlib>=3.8.4",  # draws the charts of evaluate.py --curves and --errors, axes, ticks and legends included
         "tensorboard>=2.19",  # TensorFlow no longer brings it; Keras' log writer imports it
-        "tqdm>=4.66",  # progress with a rate and the time left
+        "tqdm>=4.66.6",  # progress with a rate and the time left
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.21.*"],

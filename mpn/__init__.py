@@ -1,6 +1,10 @@
 """MultiPoseNet in Keras: every person in an image, with 17 keypoints and a silhouette."""
 
+from mpn.environment import pin_environment
+
 __all__ = ["MultiPoseNet"]
+
+pin_environment()
 
 
 def __getattr__(name):

@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 
+from mpn.environment import pin_keras
 from mpn.errors import UserError
 
 
@@ -49,16 +50,21 @@ def _leave(status, at_once):
 
 
 def import_tensorflow():
-    """Imports TensorFlow without its start-up messages, which look like errors on every machine without a GPU.
+    """Imports TensorFlow and Keras without start-up messages, which look like errors on every machine without a GPU.
 
     They come from C++ before any logging option is read, so stderr itself is set aside. Set MPN_VERBOSE=1 to see them.
 
     Raises:
         ImportError: TensorFlow cannot be imported; what it wrote is shown then.
+        UserError: see `mpn.environment.pin_keras`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if os.environ.get("MPN_VERBOSE") or "tensorflow" in sys.modules:
-        return
+    if not os.environ.get("MPN_VERBOSE") and "tensorflow" not in sys.modules:
+        _import_quietly()
+    pin_keras()
+
+
+def _import_quietly():
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as messages:

@@ -5,7 +5,6 @@ only warn: simplejpeg gives libjpeg's warnings as errors, which Pillow and OpenC
 """
 
 import io
-import os
 import re
 import struct
 import warnings
@@ -47,9 +46,7 @@ _DAMAGED = (
 # Some cameras pad the end of a JPEG's pixels; longer rests are pixels that came out wrong.
 _MOST_PADDING = 16
 
-# What OpenCV would log, and what Pillow would warn about, the UserError says in one sentence.
-if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+# What Pillow would warn about, the UserError says in one sentence.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

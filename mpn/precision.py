@@ -7,7 +7,10 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from mpn.environment import pin_keras
 from mpn.errors import UserError
+
+pin_keras()  # of all modules that networks need, this one is about number formats
 
 TRAINING_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16")

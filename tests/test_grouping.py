@@ -202,7 +202,19 @@ def test_argmax_takes_the_guesses():
         own = scene.own[0 if person.box[0] == 0 else 1]
         cell = np.array([113.6 / 36, 238.56 / 56])
         assert (np.abs(person.keypoints[:, :2] - own) <= cell / 2 + 1e-3).all()
-        assert (person.keypoints[:, 2] > 0).all()
+
+
+def test_confidences_of_argmax_are_those_of_the_peaks_that_the_prn_believes_in():
+    """One cell of a blurred answer holds less than what counts as a guess."""
+    scene = Scene()
+    scene.scores[16] = 0  # no peak: a guess
+    expected, found = (
+        sorted(scene.people(grouping), key=lambda person: person.box[0]) for grouping in ("prn", "prn-argmax")
+    )
+    for person, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other.keypoints[:, 2], person.keypoints[:, 2], atol=1e-6)
+        assert other.score == pytest.approx(person.score, rel=1e-5) and other.score > 0.5
+        assert 0 < other.keypoints[16, 2] <= 0.05
 
 
 def test_ucr_weighs_peaks_by_the_joint_position():

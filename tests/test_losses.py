@@ -2,16 +2,18 @@
 
 import math
 
+import keras_retinanet.losses
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mpn.training.losses import (
     SILHOUETTE_WEIGHT,
+    focal,
     masked_l2,
-    person_losses,
     prn_binary_cross_entropy,
     prn_cross_entropy,
+    smooth_l1,
 )
 
 K = 17
@@ -80,15 +82,15 @@ def test_focal_loss():
     y_true = np.array([[[1, 1], [0, 0], [0, -1], [1, 1]]], np.float32)
     y_pred = np.array([[[0.8], [0.3], [0.9], [0.5]]], np.float32)
     expected = (0.25 * 0.2**2 * -math.log(0.8) + 0.75 * 0.3**2 * -math.log(0.7) + 0.25 * 0.5**2 * -math.log(0.5)) / 2
-    loss = person_losses()["classification"](y_true, y_pred)
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    loss = focal(y_true, y_pred)
+    assert loss.numpy() == pytest.approx(expected, rel=1e-5)
 
 
 def test_focal_loss_without_people_is_not_divided_by_zero():
     y_true = np.array([[[0, 0], [0, -1]]], np.float32)
     y_pred = np.array([[[0.3], [0.9]]], np.float32)
-    loss = person_losses()["classification"](y_true, y_pred)
-    assert float(loss) == pytest.approx(0.75 * 0.3**2 * -math.log(0.7), rel=1e-5)
+    loss = focal(y_true, y_pred)
+    assert loss.numpy() == pytest.approx(0.75 * 0.3**2 * -math.log(0.7), rel=1e-5)
 
 
 def test_smooth_l1_loss():
@@ -101,10 +103,24 @@ def test_smooth_l1_loss():
     y_pred[0, 2] = 70
     y_pred[0, 3, 2] = 2
     expected = (4.5 * 0.1**2 + (0.5 - 1 / 18) + (2 - 1 / 18)) / 2
-    loss = person_losses()["regression"](y_true, y_pred)
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    loss = smooth_l1(y_true, y_pred)
+    assert loss.numpy() == pytest.approx(expected, rel=1e-5)
     y_true[..., 4] = 0
-    assert float(person_losses()["regression"](y_true, y_pred)) == 0
+    assert smooth_l1(y_true, y_pred) == 0
+
+
+@pytest.mark.parametrize(("loss", "width"), [("focal", 1), ("smooth_l1", 4)])
+def test_losses_of_the_person_subnet_are_those_of_keras_retinanet_image_by_image(loss, width):
+    """The second image has no person, the third nothing but ignored anchors."""
+    rng = np.random.default_rng(0)
+    states = np.stack([rng.integers(-1, 2, 40), rng.integers(-1, 1, 40), np.full(40, -1)])
+    targets = (states == 1)[..., None] if width == 1 else rng.normal(0, 0.3, (3, 40, width))
+    y_true = np.concatenate([targets, states[..., None]], axis=-1).astype(np.float32)
+    y_pred = rng.uniform(0, 1, (3, 40, width)).astype(np.float32)
+    ours = {"focal": focal, "smooth_l1": smooth_l1}[loss](y_true, y_pred).numpy()
+    theirs = getattr(keras_retinanet.losses, loss)()
+    np.testing.assert_allclose(ours, [theirs(y_true[i : i + 1], y_pred[i : i + 1]) for i in range(3)], rtol=1e-5)
+    assert ours[0] > 0 and ours[2] == 0
 
 
 def prn_batch():

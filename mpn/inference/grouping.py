@@ -87,8 +87,6 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
         return scores * likelihood, *roi.highest_cells(prior, boxes)
     maps = prn(roi.encode_maps(positions, scores, boxes))
     guesses, guess_scores = roi.highest_cells(maps, boxes)
-    if grouping == "prn-argmax":
-        return ops.zeros_like(scores), guesses, guess_scores
     return scores * roi.window_sums(maps, positions, boxes, window), guesses, guess_scores
 
 
@@ -159,7 +157,9 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
     sure ones; true boxes are all alike.)
 
     A keypoint stays where its peak is, at full resolution; where a box has no peak, the guess stands in with a
-    confidence of at most GUESS_CONFIDENCE ("prn-argmax" takes its guesses at full confidence).
+    confidence of at most GUESS_CONFIDENCE. "prn-argmax" takes the guesses' places alone, but with the confidence that
+    "prn" has in the best peak: a cell of a perfect answer holds .04, so its own value says nothing beside other
+    groupings' confidences.
 
     Args:
         grouping: one of GROUPINGS.
@@ -174,11 +174,13 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
     # Boxes vie for peaks with the detector's confidence in them: a doubtful box around a head, say, must not take the
     # nose from the whole person's box.
     claims = np.where(candidates >= least, candidates * detections.box_scores[:, None, None], 0.0)
+    keypoints = np.concatenate([guesses, np.minimum(guess_scores, 1)[..., None] * GUESS_CONFIDENCE], axis=-1)
+    keypoints = keypoints.astype(np.float32)
+    if grouping == "prn-argmax":
+        beliefs = np.minimum(candidates.max(axis=2, initial=0), 1)
+        keypoints[..., 2] = np.maximum(keypoints[..., 2], beliefs)
+        claims = claims[..., :0]
     chosen = assign(claims, assignment, _ANY)
-    n, k = chosen.shape
-    keypoints = np.zeros((n, k, 3), np.float32)
-    keypoints[..., :2] = guesses
-    keypoints[..., 2] = guess_scores if grouping == "prn-argmax" else np.minimum(guess_scores, 1) * GUESS_CONFIDENCE
     box, joint = np.nonzero(chosen >= 0)
     peak = chosen[box, joint]
     keypoints[box, joint, :2] = detections.peaks[joint, peak]

@@ -47,7 +47,7 @@ def train_keypoints(options):
     vars(options).update(options_of(config, "keypoints"))  # as they came from --initial-model, to be stored
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
-    with strategy_scope():
+    with strategy_scope(options.batch_size):
         networks = _networks(options, config)
         model = networks.keypoint_model()
     data = _data(options, list(model.output), partial)

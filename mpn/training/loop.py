@@ -14,6 +14,7 @@ from mpn.files import atomic_path, make_writable
 from mpn.models.multiposenet import last_checkpoint, run_folder, weights_file
 from mpn.models.weights import load_weights, needed_bytes
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
+from mpn.training.distribution import Adam
 from mpn.training.options import options_to_store
 
 
@@ -119,7 +120,7 @@ def train(stage, options):
 def _compile(stage, options):
     with stage.model.distribute_strategy.scope():  # the optimizer's variables must be mirrored like the model's
         stage.model.compile(
-            optimizer=keras.optimizers.Adam(
+            optimizer=Adam(
                 options.learning_rate,
                 clipnorm=stage.clipnorm,
                 use_ema=options.average is not None,

@@ -1,6 +1,5 @@
-"""Losses of the three stages. The person subnet's are keras-retinanet's own, bound to the paper's constants."""
+"""Losses of the three stages, one value an image: Keras scales a scalar wrongly where several devices share a batch."""
 
-import keras_retinanet.losses
 from keras import ops
 
 from mpn.skeleton import NUM_KEYPOINTS
@@ -28,12 +27,52 @@ def masked_l2(y_true, y_pred, silhouette_weight=SILHOUETTE_WEIGHT):
     return ops.sum(per_channel[:, :NUM_KEYPOINTS], axis=1) + silhouette_weight * per_channel[:, NUM_KEYPOINTS]
 
 
-def person_losses():
-    """RetinaNet's losses (§3.5): focal loss with alpha 0.25, gamma 2, smooth L1 with sigma 3, by output name."""
-    return {
-        "classification": keras_retinanet.losses.focal(alpha=0.25, gamma=2.0),
-        "regression": keras_retinanet.losses.smooth_l1(sigma=3.0),
-    }
+def focal(y_true, y_pred, alpha=0.25, gamma=2.0):
+    """RetinaNet's loss of the person subnet's classification (§3.5).
+
+    keras-retinanet divides by the positive anchors of the whole batch. Here each image is divided by its own, as in
+    torchvision, so that the mean does not depend on which images share a device. For one image the two are equal.
+
+    Args:
+        y_true: (B, A, 2) float, 1 for a person and 0 otherwise, then the anchor's state: 1 person, 0 background, -1
+            ignored.
+        y_pred: (B, A, 1) float, probability of a person.
+        alpha: weight of people; 1 - alpha is that of background.
+        gamma: power of the error by which each anchor is weighted.
+
+    Returns:
+        (B,) float32, the sum over anchors divided by the number of positive ones, at least 1.
+    """
+    labels, state = y_true[..., :-1], y_true[..., -1:]
+    person = labels > 0.5
+    weights = ops.where(person, alpha, 1 - alpha) * ops.where(person, 1 - y_pred, y_pred) ** gamma
+    return _per_positive_anchor(weights * ops.binary_crossentropy(labels, y_pred), state, state != -1)
+
+
+def smooth_l1(y_true, y_pred, sigma=3.0):
+    """RetinaNet's loss of the person subnet's regression (§3.5), divided as in `focal`.
+
+    Args:
+        y_true: (B, A, 5) float, four regression values, then the anchor's state as for `focal`.
+        y_pred: (B, A, 4) float.
+        sigma: the loss is quadratic below an error of 1 / sigma², linear above.
+
+    Returns:
+        (B,) float32.
+    """
+    targets, state = y_true[..., :-1], y_true[..., -1:]
+    errors = ops.abs(y_pred - targets)
+    quadratic = 0.5 * sigma**2 * ops.square(errors)
+    return _per_positive_anchor(ops.where(errors < 1 / sigma**2, quadratic, errors - 0.5 / sigma**2), state, state == 1)
+
+
+def _per_positive_anchor(values, state, counted):
+    """(B,): the sum of (B, A, C) values where `counted` (B, A, 1), divided by the number of positive anchors."""
+    total = ops.sum(ops.where(counted, values, 0.0), axis=(1, 2))
+    return total / ops.maximum(ops.sum(ops.cast(state == 1, "float32"), axis=(1, 2)), 1.0)
+
+
+PERSON_LOSSES = {"classification": focal, "regression": smooth_l1}  # by output name
 
 
 def prn_binary_cross_entropy(y_true, y_pred):

@@ -11,7 +11,7 @@ from mpn.models.weights import fingerprint, read_notes
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
-from mpn.training.losses import person_losses
+from mpn.training.losses import PERSON_LOSSES
 from mpn.training.splits import training_and_validation
 
 # keras-retinanet's, whose training strategy the paper follows.
@@ -30,7 +30,7 @@ def train_person(options):
     """
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
-    with strategy_scope():
+    with strategy_scope(options.batch_size):
         networks = Networks.load(options.model, parts=("keypoints",))
         before = fingerprint(networks.backbone)
         if _is_of_another_backbone(last_checkpoint(options.model, "person"), before):
@@ -60,7 +60,7 @@ def train_person(options):
         Stage(
             name="person",
             model=detector,
-            loss=person_losses(),
+            loss=PERSON_LOSSES,
             architecture={**networks.config.section("person"), "backbone_fingerprint": before},
             samples=len(training),
             training_data=lambda first: data(training, first=first),

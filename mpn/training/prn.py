@@ -50,7 +50,7 @@ def train_prn(options):
     config = _configuration(options)
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
-    with strategy_scope():
+    with strategy_scope(options.batch_size):
         networks = Networks(config)
         model = networks.prn
     training, validation = collect_people(training), collect_people(validation)

@@ -1,0 +1,79 @@
+"""What other projects leave in variables and in keras.json, put right: Keras and OpenCV read it when imported."""
+
+import json
+import os
+import pathlib
+import sys
+
+from mpn.errors import UserError
+
+# Values that Keras must find; None is a variable that must not be there.
+_VARIABLES = {
+    "KERAS_BACKEND": "tensorflow",  # keras-retinanet is TensorFlow
+    "TF_USE_LEGACY_KERAS": None,  # Keras 2
+    "KERAS_NNX_ENABLED": None,  # JAX
+    "KERAS_MAX_EPOCHS": None,
+    "KERAS_MAX_STEPS_PER_EPOCH": None,
+}
+
+_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+
+
+def pin_environment(variables=os.environ):
+    """Sets environment variables as mpn needs them, and says on stderr which ones it found otherwise.
+
+    Args:
+        variables: mapping that is changed.
+    """
+    for name, needed in _VARIABLES.items():
+        found = variables.pop(name, None)
+        if found and found != needed and (needed or found.lower() not in ("0", "false")):
+            print(f"{name}={found} does not count here: mpn needs {needed or 'it unset'}", file=sys.stderr)
+        if needed:
+            variables[name] = needed
+    variables.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # of a bad file, errors tell in one sentence
+
+
+def pin_keras():
+    """Imports Keras with mpn's settings, and says on stderr which ones of keras.json do not count.
+
+    Raises:
+        UserError: Keras cannot read its keras.json, or was imported with another backend before mpn was.
+    """
+    _check_keras_json()
+    import keras
+    import tensorflow as tf
+
+    if keras.config.backend() != "tensorflow" or not tf.keras.__version__.startswith("3."):
+        raise UserError(
+            "Keras was imported before mpn, with another backend than TensorFlow or as Keras 2: import mpn first"
+        )
+    for name, needed in _SETTINGS.items():
+        found = getattr(keras.config, name)()
+        if found != needed:
+            print(f"{name} {found} of {_keras_json()} does not count here: mpn needs {needed}", file=sys.stderr)
+            getattr(keras.config, f"set_{name}")(needed)
+            if name == "floatx":
+                keras.config.set_dtype_policy(needed)
+
+
+def _keras_json():
+    return pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+
+
+def _check_keras_json():
+    """Refuses what Keras would answer with a traceback; a file that is no JSON it passes over."""
+    path = _keras_json()
+    try:
+        settings = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return
+    except OSError as error:
+        raise UserError(f"Keras cannot read {path} ({error.strerror}): remove it, or set KERAS_HOME") from error
+    settings = settings if isinstance(settings, dict) else {"floatx": None}
+    if (
+        settings.get("floatx", "float32") not in ("float16", "float32", "float64")
+        or settings.get("image_data_format", "channels_last") not in ("channels_last", "channels_first")
+        or not isinstance(settings.get("epsilon", 1e-7), float)
+    ):
+        raise UserError(f"{path} has settings that Keras does not know: remove it, or set KERAS_HOME to another folder")

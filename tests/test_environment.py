@@ -1,0 +1,99 @@
+"""What other projects leave in variables and keras.json does not change mpn."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import pytest
+from runs import ENVIRONMENT, ROOT
+
+from mpn.environment import pin_environment, pin_keras
+from mpn.errors import UserError
+
+FOREIGN = {
+    "KERAS_BACKEND": "jax",
+    "TF_USE_LEGACY_KERAS": "1",
+    "KERAS_NNX_ENABLED": "true",
+    "KERAS_MAX_EPOCHS": "1",
+    "KERAS_MAX_STEPS_PER_EPOCH": "x",
+}
+
+
+def test_variables_of_other_projects_are_set_aside_and_named(capsys):
+    variables = {**FOREIGN, "HOME": "/home/me", "OPENCV_LOG_LEVEL": "INFO"}
+    pin_environment(variables)
+    assert variables == {"KERAS_BACKEND": "tensorflow", "HOME": "/home/me", "OPENCV_LOG_LEVEL": "INFO"}
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(FOREIGN)
+    for name, value in FOREIGN.items():
+        assert sum(f"{name}={value} " in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("variables", [{}, {"KERAS_BACKEND": "tensorflow"}, {"TF_USE_LEGACY_KERAS": "0"}])
+def test_nothing_is_said_about_variables_that_suit(variables, capsys):
+    pin_environment(variables)
+    assert variables == {"KERAS_BACKEND": "tensorflow", "OPENCV_LOG_LEVEL": "FATAL"}
+    assert capsys.readouterr().err == ""
+
+
+def test_settings_of_keras_are_put_right(capsys):
+    policy = keras.config.dtype_policy()
+    keras.config.set_floatx("float16")
+    keras.config.set_dtype_policy("float16")
+    keras.config.set_epsilon(1e-3)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        pin_keras()
+        assert keras.config.dtype_policy().name == keras.config.floatx() == "float32"
+        assert keras.config.epsilon() == 1e-7
+        assert keras.config.image_data_format() == "channels_last"
+    finally:
+        keras.config.set_dtype_policy(policy)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all("keras.json" in line for line in lines)
+    pin_keras()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "content", ['{"floatx": "float8"}', '{"floatx": null}', '{"epsilon": "1e-7"}', '{"image_data_format": "th"}', "[]"]
+)
+def test_a_keras_json_that_keras_refuses_is_named(content, tmp_path, monkeypatch):
+    (tmp_path / "keras.json").write_text(content)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=str(tmp_path / "keras.json")):
+        pin_keras()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"backend": "theano", "image_dim_ordering": "th"}'])
+def test_a_keras_json_that_keras_passes_over_is_no_error(content, tmp_path, monkeypatch):
+    (tmp_path / "keras.json").write_text(content)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    pin_keras()
+
+
+PREDICTION = """
+import numpy as np
+from mpn import MultiPoseNet
+import keras
+
+people = MultiPoseNet.load("small").predict(np.zeros((64, 64, 3), np.uint8))
+print(keras.config.backend(), keras.config.floatx(), keras.config.image_data_format(), len(people))
+"""
+
+
+def test_a_model_predicts_where_everything_is_set_for_others(tmp_path):
+    settings = {"floatx": "float16", "epsilon": 1e-3, "backend": "theano", "image_data_format": "channels_first"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    foreign = {**FOREIGN, "KERAS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICTION],
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, **foreign},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[:3] == ["tensorflow", "float32", "channels_last"]
+    assert "KERAS_BACKEND=jax" in done.stderr and str(tmp_path / "keras.json") in done.stderr
