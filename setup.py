@@ -23,7 +23,7 @@ setup(
         "opencv-python>=4.9.0.80",  # warps, rasterises, draws, and opens cameras and windows
         "pillow>=10.0.1",  # reads images of all formats; scikit-image brings it
         "simplejpeg>=1.7.4",  # reads JPEGs and says what is damaged, where other decoders draw half grey pictures
-        "av>=12.0.0",  # reads videos with each frame's own time and orientation; OpenCV's differ from version to version
+        "av>=12.0.0",  # reads videos with the own time of each frame; that of OpenCV depends on its version
         "scikit-image>=0.22",  # keras-retinanet needs it
         "scipy>=1.11.4",  # the optimal assignment of peaks to people; scikit-image brings it anyway
         "h5py>=3.11",  # notes in weights files
