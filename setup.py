@@ -19,8 +19,10 @@ setup(
         "keras-retinanet==1.0.0",  # RetinaNet's heads, losses, anchors and filtering, as the paper used
         "pycocotools>=2.0.8",  # COCO's official metrics, and RLE silhouettes
         "numpy>=1.26",
-        "opencv-python>=4.9",  # decodes images, warps, rasterises and draws
-        "pillow>=10",  # class indices of PNGs with a palette, of which OpenCV gives the colours; scikit-image brings it
+        "opencv-python>=4.9",  # warps, rasterises, draws and writes images
+        "pillow>=11.3",  # reads images, AVIF since 11.3, and class indices of PNGs with a palette; scikit-image brings it
+        "simplejpeg>=1.7.6",  # reads JPEGs and says what is damaged, which Pillow and OpenCV don't (0.4 MB)
+        "av>=15",  # reads and writes videos: OpenCV hides frames' times and errors, and turns them by its version
         "scikit-image>=0.22",  # keras-retinanet needs it
         "scipy>=1.11",  # the optimal assignment of peaks to people; scikit-image brings it anyway
         "h5py>=3.10",  # notes in weights files
