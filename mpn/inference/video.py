@@ -88,7 +88,8 @@ class VideoReader:
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             rate = stream.average_rate or stream.guessed_rate or 0
             self.rate = rate if _LEAST_RATE <= rate <= _HIGHEST_RATE else _USUAL_RATE
-            self.announced = stream.frames or None
+            seconds = (self._container.duration or 0) / av.time_base
+            self.announced = stream.frames or round(seconds * float(self.rate)) or None
             self._frames = self._decode()
             self._first = next(self._frames, None)
             if self._first is None:
