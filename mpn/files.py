@@ -59,7 +59,10 @@ def _is_left_over(path):
 @functools.cache
 def _machine():
     """Eight digits that tell this machine, or container, from others that share its folders."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        name += os.readlink("/proc/self/ns/pid")  # containers may have their host's name, and count processes anew
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import train_person
 import train_prn
 from mpn.config import ModelConfig, save_config
 from mpn.errors import UserError
-from mpn.models.multiposenet import last_checkpoint, weights_file
+from mpn.models.multiposenet import Networks, last_checkpoint, weights_file
 from mpn.models.weights import read_notes
 from mpn.training.options import MAY_CHANGE, options_to_store, parse
 from mpn.training.prn import prn_parser
@@ -155,11 +155,15 @@ def test_the_precision_may_change(labels_only, tmp_path, capsys, before, after):
     assert read_notes(last_checkpoint(model, "prn"))["state"]["epoch"] == 2
 
 
-def test_best_weights_that_were_lost_are_replaced_by_the_last(stage_3, tmp_path, capsys):
+@pytest.mark.parametrize("data", [None, b"half of the weights"])
+def test_best_weights_that_were_lost_are_replaced_by_the_last(stage_3, tmp_path, capsys, data):
     model = shutil.copytree(stage_3, tmp_path / "model")
     weights_file(model, "prn").unlink()
+    if data:
+        weights_file(model, "prn").write_bytes(data)
     call(train_prn, ["--model", model, "--resume"])
-    assert "the run is finished" in capsys.readouterr().out and weights_file(model, "prn").exists()
+    assert "the run is finished" in capsys.readouterr().out
+    Networks.load(model, ("prn",))
 
 
 @pytest.mark.parametrize("state", [None, 3, {}, {"epoch": "1", "samples": 4, "best": 0.5, "plateau": {}}])

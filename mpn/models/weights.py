@@ -86,8 +86,7 @@ def load_weights(model, path, architecture):
         UserError: the file is missing, damaged or of another architecture; the message names what differs.
     """
     notes = check_architecture(path, architecture)
-    if fault := _read(path, _fault):
-        raise UserError(f"{path} {fault}: train or copy it again")
+    check_numbers(path)
     try:
         model.load_weights(path)
     except Exception as error:  # Keras raises whatever h5py or a shape comparison raised
@@ -112,6 +111,16 @@ def check_architecture(path, architecture):
             "another --model directory"
         )
     return notes
+
+
+def check_numbers(path):
+    """Reads a weights file whole.
+
+    Raises:
+        UserError: its numbers are not finite, not in the form of this project, or not those that were written.
+    """
+    if fault := _read(path, _fault):
+        raise UserError(f"{path} {fault}: train or copy it again")
 
 
 def _read(path, function):

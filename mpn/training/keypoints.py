@@ -13,7 +13,7 @@ from mpn.data.keypoint_pipeline import keypoint_dataset
 from mpn.data.patches import PatchAugmentation, people_alone
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
-from mpn.models.backbone import freeze_batch_normalization, freeze_up_to, load_backbone_weights
+from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to, load_backbone_weights
 from mpn.models.multiposenet import Networks, person_command, weights_file
 from mpn.models.weights import fingerprint, read_notes
 from mpn.precision import set_training_precision
@@ -63,7 +63,7 @@ def train_keypoints(options):
         trained.add(fingerprint(networks.backbone))
 
     person = weights_file(options.model, "person")
-    if person.exists():
+    if person.exists() and options.frozen_up_to != LEVELS[-1]:
         print(f"{person} will not fit once this stage has better weights: run {person_command(options.model)} then")
     train(
         Stage(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
 from mpn.models.multiposenet import last_checkpoint, run_folder, weights_file
-from mpn.models.weights import load_weights, needed_bytes
+from mpn.models.weights import check_numbers, load_weights, needed_bytes
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 from mpn.training.distribution import Adam
 from mpn.training.options import options_to_store
@@ -150,8 +150,10 @@ def _resume(stage, options, schedule):
     before = stored.get("options", stored).get("learning_rate")
     if options.learning_rate != before:
         stage.model.optimizer.learning_rate = options.learning_rate
-    if not weights_file(options.model, stage.name).exists():
-        stage.save_best()  # the last weights stand in for the best, which were lost
+    try:
+        check_numbers(weights_file(options.model, stage.name))
+    except UserError:  # the best weights were lost or damaged: the last stand in for them
+        stage.save_best()
     return state
 
 

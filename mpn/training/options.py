@@ -146,6 +146,8 @@ def _stored(checkpoint, options):
         known = {name: notes[name] for name in ("schedule", "design", "learning_rate") if notes.get(name) is not None}
         stored = {**notes.get("settings", {}), **known, **options_of(load_config(options.model), options.stage)}
         stored = json.loads(json.dumps(stored))
+    if not isinstance(stored, dict):
+        raise UserError(f"{checkpoint} holds no options of a run: it is damaged; train in another --model directory")
     return stored
 
 
