@@ -20,9 +20,9 @@ setup(
         "pycocotools>=2.0.8",  # COCO's official metrics, and RLE silhouettes
         "numpy>=1.26",
         "opencv-python>=4.9",  # warps, rasterises, draws and writes images
-        "pillow>=11.3",  # reads images, AVIF since 11.3, and class indices of PNGs with a palette; scikit-image brings it
+        "pillow>=11.3",  # reads images (AVIF since 11.3) and class indices of PNGs; scikit-image brings it
         "simplejpeg>=1.7.6",  # reads JPEGs and says what is damaged, which Pillow and OpenCV don't (0.4 MB)
-        "av>=15",  # reads and writes videos: OpenCV hides frames' times and errors, and turns them by its version
+        "av>=17.1",  # reads and writes videos; OpenCV hides times and errors. Older ones crash on FLV files
         "scikit-image>=0.22",  # keras-retinanet needs it
         "scipy>=1.11",  # the optimal assignment of peaks to people; scikit-image brings it anyway
         "h5py>=3.10",  # notes in weights files
