@@ -161,7 +161,7 @@ def test_a_damaged_training_image_ends_the_run_with_its_name(tiny_coco, tmp_path
     result = subprocess.run([str(a) for a in command], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: image") and "truncated" in last
+    assert last.startswith("error: image") and "damaged" in last
     assert not (tmp_path / "model" / "keypoints.weights.h5").exists()
 
 
