@@ -21,7 +21,7 @@ setup(
         "pycocotools>=2.0.8",  # COCO's official metrics, and RLE silhouettes
         "numpy>=1.26.4",
         "opencv-python>=4.9.0.80",  # decodes images, warps, rasterises and draws
-        "pillow>=10.0.1",  # class indices of PNGs with a palette, of which OpenCV gives the colours; scikit-image brings it
+        "pillow>=10.0.1",  # class indices of PNGs with a palette, of which OpenCV gives the colours
         "scikit-image>=0.22",  # keras-retinanet needs it
         "scipy>=1.11.4",  # the optimal assignment of peaks to people; scikit-image brings it anyway
         "h5py>=3.11",  # notes in weights files

@@ -25,6 +25,13 @@ def run(main, argv=None):
     except OSError as error:  # a full disk or an unwritable folder: the system's words name the file
         where = f" {error.filename!r}" if error.filename else ""
         message = f"cannot read or write{where}: {error.strerror or error}; check the path, permissions and free space"
+    except ImportError as error:
+        if ".so" not in str(error):
+            raise
+        message = (
+            f"a library of this system is missing ({error}): install it (for libGL.so.1 on Debian and Ubuntu: apt "
+            "install libgl1), or replace opencv-python by opencv-python-headless, which opens no windows"
+        )
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         _leave(130, argv is None)
