@@ -21,9 +21,9 @@ setup(
         "pycocotools>=2.0.8",  # COCO's official metrics, and RLE silhouettes
         "numpy>=1.26.4",
         "opencv-python>=4.9.0.80",  # warps, rasterises, draws, and opens cameras and windows
-        "pillow>=11.3.0",  # reads images; AVIF since 11.3; scikit-image brings it
+        "pillow>=11.3.0",  # reads images (AVIF since 11.3) and class indices of PNGs
         "simplejpeg>=1.7.6",  # reads JPEGs and says what is damaged, which Pillow and OpenCV don't (0.4 MB)
-        "av>=15.0.0",  # reads and writes videos: OpenCV hides frames' times and errors, and turns them by its version
+        "av>=17.1.0",  # reads and writes videos; OpenCV hides times and errors. Older ones crash on FLV files
         "scikit-image>=0.22",  # keras-retinanet needs it
         "scipy>=1.11.4",  # the optimal assignment of peaks to people; scikit-image brings it anyway
         "h5py>=3.11",  # notes in weights files

@@ -25,6 +25,13 @@ def run(main, argv=None):
         sys.exit(main(argv) or 0)
     except (UserError, FloatingPointError, OSError) as error:
         message = in_words(error)
+    except ImportError as error:
+        if ".so" not in str(error):
+            raise
+        message = (
+            f"a library of this system is missing ({error}): install it (for libGL.so.1 on Debian and Ubuntu: apt "
+            "install libgl1), or replace opencv-python by opencv-python-headless, which opens no windows"
+        )
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         _leave(130, argv is None)

@@ -6,8 +6,9 @@ import sys
 
 import keras
 import pytest
-from runs import ENVIRONMENT, ROOT
+from runs import ENVIRONMENT, ROOT, assert_one_sentence
 
+from mpn.cli import run
 from mpn.environment import pin_environment, pin_keras
 from mpn.errors import UserError
 
@@ -71,6 +72,25 @@ def test_a_keras_json_that_keras_passes_over_is_no_error(content, tmp_path, monk
     (tmp_path / "keras.json").write_text(content)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     pin_keras()
+
+
+def test_a_missing_library_of_the_system_is_named(capsys):
+    def main(_):
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    with pytest.raises(SystemExit) as caught:
+        run(main, [])
+    error = capsys.readouterr().err
+    assert caught.value.code == 1 and "libGL.so.1" in error and "opencv-python-headless" in error
+    assert_one_sentence(error)
+
+
+def test_other_failed_imports_are_not_the_users():
+    def main(_):
+        raise ImportError("cannot import name 'people' from 'mpn'")
+
+    with pytest.raises(ImportError, match="people"):
+        run(main, [])
 
 
 PREDICTION = """

@@ -137,39 +137,6 @@ def test_image_size_must_be_a_multiple_of_32(tiny_coco, tmp_path, capsys):
     assert_one_sentence(error)
 
 
-TWO_DEVICES = """
-import sys
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import mpn.training.keypoints as stage
-import train_keypoints
-
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert strategy.num_replicas_in_sync == 2
-stage.strategy_scope = strategy.scope
-train_keypoints.main(sys.argv[1:])
-"""
-
-
-@pytest.mark.slow
-def test_stage_1_trains_on_two_devices_as_on_one(tiny_coco, stage_1, tmp_path):
-    """MirroredStrategy halves the batches, and the log is that of one device."""
-    arguments = keypoint_arguments(tiny_coco, tmp_path / "model", "--epochs", 3)
-    done = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES, *(str(argument) for argument in arguments)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        cwd=ROOT,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert_same_log(stage_1, tmp_path / "model", "keypoints")
-    Networks.load(tmp_path / "model", ("keypoints",))
-
-
 def test_a_run_can_start_from_another_model(tiny_coco, stage_1, tmp_path, monkeypatch):
     """Its weights and its architecture, whatever the options say; the image size is the run's own."""
     stages = []
