@@ -260,7 +260,8 @@ def _rows(lists, count, most, people, field):
 
 def _has_area(boxes, sizes):
     """(N,) bool: whether boxes have area inside their images, in the float32 that they are used in."""
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32)
+    boxes = boxes.astype(np.float32)
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     corners = corners.clip(0, np.tile(sizes, 2).astype(np.float32))
     return (corners[:, 2:] > corners[:, :2]).all(axis=1)
 

@@ -162,7 +162,8 @@ def image_records(annotations, folder=None, limit=None):
     order = np.argsort(annotations.owners, kind="stable")
     keypoints = annotations.keypoints + (0.5, 0.5, 0)
     keypoints[annotations.keypoints[..., 2] == 0] = 0
-    corners = np.concatenate([annotations.boxes[:, :2], annotations.boxes[:, :2] + annotations.boxes[:, 2:]], axis=1)
+    boxes = annotations.boxes.astype(np.float32)
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     arrays = {"keypoints": keypoints, "boxes": corners, "areas": annotations.areas}
     arrays = {name: array[order].astype(np.float32) for name, array in arrays.items()}
     arrays["crowd"] = annotations.crowd[order]
