@@ -1,3 +1,6 @@
+import mpn  # noqa: F401  before OpenCV and Keras, whose settings it makes
+
+# isort: split
 import pathlib
 import shutil
 import sys
