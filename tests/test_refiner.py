@@ -14,6 +14,7 @@ from mpn.config import ModelConfig
 from mpn.data.patches import PatchAugmentation, patch_map
 from mpn.errors import UserError
 from mpn.images import write_image
+from mpn.inference import refiner as refiner_module
 from mpn.inference.demo import run_demo
 from mpn.inference.refiner import Refined, Refiner
 from mpn.inference.video import VideoWriter
@@ -62,7 +63,7 @@ def test_keypoints_come_back_to_the_image(box):
     scale = SHARE * SIDE / max(box[2] - box[0], box[3] - box[1])
     x, y = box[0] + 0.3 * (box[2] - box[0]), box[1] + 0.6 * (box[3] - box[1])
     spot(image, x, y, 7 / scale)
-    found = Refiner(BrightSpots(), "float32").find(image, np.float32([box]))[0]
+    found = Refiner(BrightSpots(), "float32").find(image, np.float32([box]))
     assert found.shape == (1, 17, 3) and found.dtype == np.float32
     np.testing.assert_allclose(found[0, :, :2] * scale, np.tile([x * scale, y * scale], (17, 1)), atol=1)
     assert (found[..., 2] > 0.8).all()
@@ -76,44 +77,10 @@ def test_a_mirrored_look_is_averaged_with_the_crop(mirror):
     left = np.array([name.startswith("left_") for name in KEYPOINTS])
     middle = np.array([name == "nose" for name in KEYPOINTS])
     refiner = Refiner(BrightSpots(np.where(left, 0.5, 1)), "float32", mirror)
-    found, _ = refiner.find(image, np.float32([[40, 50, 120, 170]] * 18))  # more than share a batch
+    found = refiner.find(image, np.float32([[40, 50, 120, 170]] * 18))  # more than share a batch
     expected = np.select([middle, [mirror] * 17, left], [1, 0.75, 0.5], 1)
     np.testing.assert_allclose(found[..., 2] / found[:, :1, 2], np.tile(expected, (18, 1)), atol=1e-3)
     np.testing.assert_allclose(found[..., :2], np.tile([70, 90], (18, 17, 1)), atol=1)
-
-
-def test_everybody_is_looked_at_again_in_a_better_box(monkeypatch):
-    """The silhouette lies aside of the box; both looks see a spot at the same place of the image."""
-    image = np.zeros((300, 300, 3), np.uint8)
-    image[80:240, 100:180, 1] = 255
-    spot(image, 137, 121, 12)
-    refiner, looks = Refiner(BrightSpots(), "float32"), []
-    look = refiner._look
-    monkeypatch.setattr(refiner, "_look", lambda image, boxes: looks.append(boxes) or look(image, boxes))
-    keypoints, boxes = refiner.find(image, np.float32([[120, 100, 200, 250]]))
-    # The crop's scale is 0.48, so a cell has 8.3 pixels.
-    expected = 0.7 * np.array([100, 80, 180, 240]) + 0.3 * np.array([120, 100, 200, 250])
-    np.testing.assert_allclose(boxes, [expected], atol=6)
-    np.testing.assert_array_equal(looks, [[[120, 100, 200, 250]], boxes])
-    np.testing.assert_allclose(keypoints[0, :, :2], np.tile([137, 121], (17, 1)), atol=1)
-    assert (keypoints[..., 2] > 0.7).all()
-    (found,) = refiner.refine(image, [person((120, 100, 200, 250))])
-    np.testing.assert_array_equal(found.box, boxes[0])
-    np.testing.assert_array_equal(found.keypoints, keypoints[0])
-
-
-def test_what_only_the_second_look_sees_counts_in_full():
-    """The silhouette goes on below the first crop, where the second finds a spot."""
-    image = np.zeros((400, 300, 3), np.uint8)
-    image[100:400, 100:160, 1] = 255
-    spot(image, 130, 225, 12)
-    refiner, box = Refiner(BrightSpots(), "float32"), np.float32([[90, 90, 170, 200]])
-    (first,) = (refiner._crop(one) for one in box)
-    assert first[1, 1] * 225 + first[1, 2] > SIDE  # below the first crop
-    keypoints, (tightened,) = refiner.find(image, box)
-    assert tightened[3] > 210
-    np.testing.assert_allclose(keypoints[0, :, :2], np.tile([130, 225], (17, 1)), atol=1.5)
-    assert (keypoints[..., 2] > 0.8).all()
 
 
 def test_everybody_is_found_however_many_there_are():
@@ -121,7 +88,7 @@ def test_everybody_is_found_however_many_there_are():
     boxes = np.float32([[50 * i + 5, 10, 50 * i + 45, 70] for i in range(35)])
     for i in range(35):
         spot(image, 50 * i + 15 + i % 20, 40, 4)
-    found = Refiner(BrightSpots(), "float32").find(image, boxes)[0]
+    found = Refiner(BrightSpots(), "float32").find(image, boxes)
     np.testing.assert_allclose(found[:, 0, 0], [50 * i + 15 + i % 20 for i in range(35)], atol=1)
 
 
@@ -139,6 +106,17 @@ def test_refined_people_are_in_order_of_their_new_scores():
     assert people[2].score == 0
     np.testing.assert_array_equal(people[2].keypoints, nobody.keypoints)
     assert Refiner(BrightSpots(), "float32").refine(image, []) == []
+
+
+def test_the_best_people_are_looked_at_and_the_others_stay(monkeypatch):
+    monkeypatch.setattr(refiner_module, "MOST_PEOPLE", 2)
+    image = np.zeros((200, 800, 3), np.uint8)
+    for x in (60, 260, 660):
+        spot(image, x, 100, 10)
+    people = [person((x - 40, 40, x + 40, 160), score) for x, score in ((60, 0.9), (260, 0.8), (660, 0.7))]
+    found = Refiner(BrightSpots(), "float32").refine(image, people)
+    assert [one.box_score for one in found] == [0.9, 0.8, 0.7]
+    assert found[2] is people[2] and found[1].score > people[1].score
 
 
 def test_nobody_is_looked_at_again_whose_pose_scores_too_little():
@@ -208,7 +186,7 @@ def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch
 
     def find(self, image, boxes):
         assert self.mirror == bool(views)
-        return moved, np.float32([[12, 14, 52, 74]])
+        return moved
 
     monkeypatch.setattr(Refiner, "find", find)
     output = tmp_path / "out"
@@ -221,7 +199,7 @@ def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch
 
 def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
-    monkeypatch.setattr(Refiner, "find", lambda self, image, boxes: (moved, np.float32([[12, 14, 52, 74]])))
+    monkeypatch.setattr(Refiner, "find", lambda self, image, boxes: moved)
     loaded = []
     load = Refiner.load
     monkeypatch.setattr(Refiner, "load", lambda *given: loaded.append(given) or load(*given))
@@ -268,7 +246,7 @@ def test_a_refined_model_is_like_the_model():
 @pytest.mark.parametrize("refine_videos", [False, True])
 def test_videos_are_refined_where_they_should_be(whole_model, refiner, tmp_path, monkeypatch, refine_videos):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
-    monkeypatch.setattr(Refiner, "find", lambda self, image, boxes: (moved, np.float32([[12, 14, 52, 74]])))
+    monkeypatch.setattr(Refiner, "find", lambda self, image, boxes: moved)
     image = np.zeros((96, 128, 3), np.uint8)
     write_image(tmp_path / "photo.png", image)
     with VideoWriter(tmp_path / "film.mp4", image.shape[:2], 25) as film:
@@ -277,4 +255,4 @@ def test_videos_are_refined_where_they_should_be(whole_model, refiner, tmp_path,
     assert run_demo([tmp_path], tmp_path / "out", "mine", **more) == 0
     photograph = json.loads((tmp_path / "out" / "photo_poses.json").read_text())
     frame = json.loads((tmp_path / "out" / "film_poses.jsonl").read_text())
-    assert [of["people"][0]["box"][0] for of in (photograph, frame)] == [12, 12 if refine_videos else 10]
+    assert [of["people"][0]["keypoints"][0]["x"] for of in (photograph, frame)] == [20, 20 if refine_videos else 35]

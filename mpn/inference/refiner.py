@@ -12,8 +12,6 @@ from mpn.heatmaps import STRIDE, find_peaks
 from mpn.inference.augmentation import MIRRORED_CHANNELS
 from mpn.inference.graphs import compile_graph, run_with_constant_weights
 from mpn.inference.predictor import check_image
-from mpn.inference.resampling import interpolation, resample
-from mpn.inference.tightening import tighten_boxes
 from mpn.models.multiposenet import Networks
 from mpn.people import pose_scores
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
@@ -21,6 +19,9 @@ from mpn.skeleton import NUM_KEYPOINTS
 
 # Crops that share a batch: an image rarely has more people, and a graph for any number needs no more memory.
 CROPS_AT_A_TIME = 16
+
+# People of an image whom it looks at: COCO counts no more.
+MOST_PEOPLE = 20
 
 
 class Refiner:
@@ -58,43 +59,38 @@ class Refiner:
             raise UserError(f"{model_dir}: {error}") from error
 
     def find(self, image, boxes):
-        """The keypoints of some people, and boxes that fit them better.
+        """The keypoints of some people.
 
-        Everybody is looked at twice: first in the crop of the given box, then in that of the box that the silhouette
-        seen there suggests, see `mpn.inference.tightening`. The heatmaps of both looks are averaged where both see.
+        One look at the crop of each box is what measures best for its time: a second one in a box moved towards the
+        silhouette of the first gains .015 of keypoint AP on held-out photographs for twice the time, and the moved
+        boxes lose .04 to .12 of box AP.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             boxes: (N, 4) float, [x1, y1, x2, y2] in image pixels.
 
         Returns:
-            keypoints: (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 where the average has no
-                peak.
-            boxes: (N, 4) float32, [x1, y1, x2, y2] in image pixels.
+            (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 where there is no peak.
 
         Raises:
             ValueError: `image` has another shape or dtype.
         """
         check_image(image)
         found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
-        tightened = np.zeros((len(boxes), 4), np.float32)
         for start in range(0, len(boxes), CROPS_AT_A_TIME):
             some = slice(start, start + CROPS_AT_A_TIME)
-            crops, first = self._look(image, boxes[some])
-            tightened[some] = tighten_boxes(boxes[some], first[..., NUM_KEYPOINTS], crops, image.shape[:2])
-            closer, second = self._look(image, tightened[some])
-            both = [_average(*looks) for looks in zip(first, crops, second, closer, strict=True)]
-            found[some] = self._peaks(np.stack(both)[..., :NUM_KEYPOINTS], closer)
-        return found, tightened
+            crops, heatmaps = self._look(image, boxes[some])
+            found[some] = self._peaks(heatmaps[..., :NUM_KEYPOINTS], crops)
+        return found
 
     def refine(self, image, people):
-        """People with the keypoints and boxes that this network finds for them, and scores to match, best first.
+        """People with the keypoints that this network finds for them, and scores to match, best first.
 
-        A keypoint that this network does not find stays where it was.
+        A keypoint that this network does not find stays where it was, and so do the people after the best MOST_PEOPLE.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            people: list of Person.
+            people: list of Person, best first.
 
         Returns:
             list of Person.
@@ -104,14 +100,16 @@ class Refiner:
         """
         if not people:
             return []
+        people, others = people[:MOST_PEOPLE], people[MOST_PEOPLE:]
         before = np.stack([person.keypoints for person in people])
-        found, boxes = self.find(image, np.stack([person.box for person in people]))
+        found = self.find(image, np.stack([person.box for person in people]))
         keypoints = np.where(found[..., 2:] > 0, found, before)
         scores = pose_scores(np.array([person.box_score for person in people]), keypoints[..., 2])
-        return [
-            dataclasses.replace(people[i], box=boxes[i], keypoints=keypoints[i], score=float(scores[i]))
-            for i in np.argsort(-scores, kind="stable")
+        refined = [
+            dataclasses.replace(person, keypoints=points, score=float(score))
+            for person, points, score in zip(people, keypoints, scores, strict=True)
         ]
+        return sorted(refined + others, key=lambda person: -person.score)
 
     def _look(self, image, boxes):
         """What the network sees of some people: list of N (2, 3) maps from the image to their crops, and heatmaps."""
@@ -161,23 +159,6 @@ class Refiner:
 
         cells = self.config.image_size[0] // STRIDE
         return compile_graph(find, (tf.TensorSpec((None, cells, cells, NUM_KEYPOINTS), tf.float32),))
-
-
-def _average(first, crop, second, closer):
-    """Heatmaps (h, w, C) of two looks, averaged on the cells of the second where the first sees, else the second's.
-
-    The looks' maps from the image to their crops are not rotated.
-    """
-    height, width, _ = second.shape
-    rows, columns = (_cells_of_other(axis, count, crop, closer) for axis, count in ((1, height), (0, width)))
-    seen = np.outer(rows.sum(axis=1), columns.sum(axis=1))[..., None]  # 1 where the first look sees, else 0
-    return (resample(first, rows, columns).numpy() + second) / (1 + seen)
-
-
-def _cells_of_other(axis, count, crop, closer):
-    """Weights of a crop's rows (axis 1) or columns (axis 0) that make those of a closer one; see `interpolation`."""
-    in_image = (STRIDE * (np.arange(count) + 0.5) - closer[axis, 2]) / closer[axis, axis]
-    return interpolation((in_image * crop[axis, axis] + crop[axis, 2]) / STRIDE, count)
 
 
 class Refined:
