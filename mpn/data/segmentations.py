@@ -5,7 +5,7 @@ import numpy as np
 # Groups of 5 bits that make one run of a compressed RLE: more would be a run longer than any image.
 _MOST_GROUPS = 7
 _LONGEST_RUN = 2**32
-# Stated limit: to decode a count takes up to 500 bytes of memory. Silhouettes have some thousand counts.
+# Stated limit: decoding takes up to 73 bytes of memory a character, so 2 GB. Silhouettes have some thousand counts.
 _MOST_COUNTS = 2**22
 
 
