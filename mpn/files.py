@@ -21,6 +21,9 @@ from mpn.errors import UserError
 # Stated limits of JSON files, which a small .gz can exceed. COCO's largest has 450 MB, 4 million lists and objects.
 MOST_JSON_BYTES = 2**30
 MOST_JSON_CONTAINERS = 20_000_000
+# A number of a list takes two bytes of text and up to 40 of memory. COCO's files have 6 to 7 bytes for each comma, so
+# the largest has 65 to 75 million commas.
+MOST_JSON_COMMAS = 100_000_000
 # Temporary files of other machines and containers, whose processes cannot be seen from here, stay this long.
 _SECONDS_OF_OTHERS = 24 * 3600
 
@@ -172,8 +175,8 @@ def read_json(path, what):
         the value as plain Python.
 
     Raises:
-        UserError: the file is missing, unreadable, truncated or not JSON, or larger than MOST_JSON_BYTES or
-            MOST_JSON_CONTAINERS once it is decompressed.
+        UserError: the file is missing, unreadable, truncated or not JSON, or larger than MOST_JSON_BYTES,
+            MOST_JSON_CONTAINERS or MOST_JSON_COMMAS once it is decompressed.
     """
     data = read_bytes(path, what, MOST_JSON_BYTES)
     try:
@@ -182,6 +185,8 @@ def read_json(path, what):
         if data.count(b"[") + data.count(b"{") > MOST_JSON_CONTAINERS:
             most = f"{MOST_JSON_CONTAINERS:,} lists and objects, the most that are read"
             raise UserError(f"{what} '{path}' has more than {most}")
+        if data.count(b",") > MOST_JSON_COMMAS:
+            raise UserError(f"{what} '{path}' has more than {MOST_JSON_COMMAS:,} commas, the most that are read")
         return json.loads(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error

@@ -45,6 +45,16 @@ _DAMAGED = (
 )
 # Some cameras pad the end of a JPEG's pixels; longer rests are pixels that came out wrong.
 _MOST_PADDING = 16
+# Headers of whole JPEGs that libjpeg warns of: how the warning begins, and which bytes to change for it to stop.
+# Decoding ends at the first warning, so this is how to find out whether another one follows.
+_ODD_HEADERS = {
+    "Warning: unknown JFIF revision": (rb"(\xff\xe0..JFIF\0).", b"\\1\x01"),
+    "Unknown Adobe color transform": (rb"(\xff\xee..)Adobe", rb"\1other"),
+    "Invalid SOS parameters for sequential": (
+        rb"(\xff\xda\0(?:\x08\x01..|\x0a\x02.{4}|\x0c\x03.{6}|\x0e\x04.{8}))...",
+        b"\\1\0?\0",
+    ),
+}
 
 # What Pillow would warn about, the UserError says in one sentence.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -161,7 +171,15 @@ def _jpeg_pixels(data, colours):
     try:
         return simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
-        padding = re.fullmatch(r".*: (\d+) extraneous bytes before marker 0xd9", str(error))
+        warning = str(error)
+        for beginning, (pattern, change) in _ODD_HEADERS.items():
+            changed = re.sub(pattern, change, data, flags=re.DOTALL)
+            if warning.startswith(beginning) and changed != data:
+                return _jpeg_pixels(changed, colours)
+        if warning.startswith("Inconsistent progression sequence"):  # some encoders write a scan twice
+            with Image.open(io.BytesIO(data)) as image:
+                return np.asarray(image.convert(colours))  # an error where the file is cut short
+        padding = re.fullmatch(r".*: (\d+) extraneous bytes before marker 0xd9", warning)
         if not padding or int(padding[1]) > _MOST_PADDING:
             raise
     return simplejpeg.decode_jpeg(data, colours, strict=False)
@@ -169,9 +187,9 @@ def _jpeg_pixels(data, colours):
 
 def _rgb(image, name):
     """(H, W, 3) uint8 RGB of a loaded PIL image of any mode."""
-    if image.mode in ("I", "F"):
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
         raise UserError(f"image '{name}' has 32-bit values: save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from mpn.environment import pin_keras
 from mpn.errors import UserError
 
-pin_keras()  # of all modules that networks need, this one is about number formats
+pin_keras()  # every network imports this module, so Keras is set up here
 
 TRAINING_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16")

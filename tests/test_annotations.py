@@ -1,6 +1,7 @@
 """The one reader of annotations: what it makes of odd files, and that training and evaluation see the same people."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ RLE = {"size": [48, 64], "counts": [100, 50, 48 * 64 - 150]}
         ({"area": float("nan")}, "area nan"),
         ({"area": float("inf")}, "area inf"),
         ({"area": -1}, "area -1.0"),
-        ({"area": 5000}, "area 5000.0, not .*its image has room for"),
+        ({"area": 705}, "area 705.0, not .*its box has room for"),  # the box has 20 x 30 pixels, or parts of 22 x 32
         ({"area": "400"}, "area '400'"),
         ({"iscrowd": 2}, "iscrowd 2, not 0 or 1"),
         ({"image_id": "seven"}, "image_id 'seven', not a whole number"),
@@ -157,10 +158,13 @@ RLE = {"size": [48, 64], "counts": [100, 50, 48 * 64 - 150]}
         ({"bbox": ["1", 2, 3, 4]}, "bbox .*4 finite numbers"),
         ({"keypoints": [None] * 51}, "keypoints .*51 finite numbers"),
         ({"keypoints": [1, 2, 3] * 17}, "v is not 0, 1 or 2"),
+        ({"keypoints": [129, 20, 2] + [0] * 48}, "keypoint that is further outside the image than"),
+        ({"keypoints": [0] * 48 + [20, -49, 1]}, "keypoint that is further outside the image than"),
         ({"keypoints": {}}, "keypoints {}"),
         ({"segmentation": RLE | {"size": [64, 48]}}, "RLE for .*64, 48"),
         ({"segmentation": RLE | {"size": [100000, 100000]}}, "RLE for .*100000"),
         ({"segmentation": RLE | {"counts": [100, 50]}}, "RLE with counts for 150 pixels, and its image has 3072"),
+        ({"segmentation": RLE | {"counts": [3072] + [0] * 3074}}, "RLE with more counts than its image"),
         ({"segmentation": RLE | {"counts": [-1, 3073]}}, "RLE with counts that are not whole numbers from 0"),
         ({"segmentation": RLE | {"counts": "01`7000000"}}, "RLE with counts"),
         ({"segmentation": {}}, "RLE for "),
@@ -196,7 +200,9 @@ def test_file_names_stay_inside_the_folder(file, tmp_path, name):
         load_annotations(file(images=[image(file_name=name)]), tmp_path)
 
 
-@pytest.mark.parametrize("box", [[5, 6, 0, 30], [5, 6, 20, 0], [0, 0, 0, 0], [5, 6, -9, -9], [64, 6, 9, 9]])
+@pytest.mark.parametrize(
+    "box", [[5, 6, 0, 30], [5, 6, 20, 0], [0, 0, 0, 0], [5, 6, -9, -9], [64, 6, 9, 9], [0, 0, 1e-30, 1e-30]]
+)
 def test_boxes_without_area_are_left_out_of_everything(file, capsys, box):
     """By all three stages and by the evaluation, and one line says so."""
     path = file(person(bbox=box), person(id=13))
@@ -235,7 +241,35 @@ def test_people_of_other_images_are_counted(file, capsys):
     assert "1 of 2 people left out, whose image it does not list: first annotation 13" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("area", [None, 0, "absent"])
+@pytest.mark.parametrize("category", ["absent", None])
+def test_annotations_without_category_are_people(file, capsys, category):
+    lone = person(category_id=category)
+    if category == "absent":
+        del lone["category_id"]
+    path = file(lone, person(id=13, category_id=2), categories=[{"id": 1, "name": "car"}, PERSON | {"id": 2}])
+    assert len(read_annotations(path).boxes) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_annotations_of_categories_that_are_not_listed_are_counted(file, capsys):
+    people = [person(category_id=number, id=number) for number in (1, 2, 3, 4)]
+    assert len(read_annotations(file(*people, categories=[PERSON, {"id": 2, "name": "car"}])).boxes) == 1
+    out = capsys.readouterr().out
+    assert "2 of 4 annotations left out, whose category it does not list: first annotation 3" in out
+    assert out.count("\n") == 1
+    assert len(read_annotations(file(*people)).boxes) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_areas_and_keypoints_have_some_room(file):
+    """As pixels at the edge count as a whole, and people go on outside the picture."""
+    path = file(person(area=704, keypoints=[128, 96, 2, -64, -48, 1, 1e4, 1e4, 0] + [0] * 42))
+    people = read_annotations(path)
+    assert people.areas.tolist() == [704]
+    assert people.keypoints[0, :3].tolist() == [[128, 96, 2], [-64, -48, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("area", [None, 0, 1e-50, "absent"])
 def test_a_missing_area_has_one_rule(file, area):
     lone = person(area=area)
     if area == "absent":
@@ -272,6 +306,15 @@ def test_compressed_run_lengths_are_read_as_pycocotools_writes_them(mask):
 def test_counts_that_are_none_are_refused(counts):
     with pytest.raises(ValueError, match="counts"):
         checked_segmentation({"size": [1, 2], "counts": counts}, 2, 1)
+
+
+def test_more_counts_than_an_image_has_pixels_are_refused_unread():
+    segmentation = {"size": [2, 1], "counts": "0" * 10**6}
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="more counts than its image"):
+        checked_segmentation(segmentation, 1, 2)
+    assert tracemalloc.get_traced_memory()[1] < 10**5
+    tracemalloc.stop()
 
 
 def test_right_files_say_nothing(synthetic_coco, capsys):

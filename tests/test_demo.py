@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -110,6 +111,10 @@ class FailingModel(FakeModel):
             return cv2.resize(image, (0, 0))
         if image.shape[0] == 42:
             raise MemoryError
+        if image.shape[0] == 43:
+            raise av.FFmpegError(1, "no such codec")
+        if image.shape[0] == 44:
+            raise ValueError("no such pixels")
         return super().predict(image)
 
 
@@ -120,6 +125,8 @@ def test_whatever_goes_wrong_with_one_file_is_said_and_the_others_are_done(tmp_p
         ("a.png", 40),
         ("cv.png", 41),
         ("memory.png", 42),
+        ("av.png", 43),
+        ("value.png", 44),
         ("folder.png", 40),
         (longest, 40),
         ("z.png", 40),
@@ -134,12 +141,14 @@ def test_whatever_goes_wrong_with_one_file_is_said_and_the_others_are_done(tmp_p
     for name, words in (
         ("cv.png", "resize"),
         ("memory.png", "memory"),
+        ("av.png", "no such codec"),
+        ("value.png", "no such pixels"),
         ("folder.png", "folder_poses.jpg"),
         (longest, "too long"),
         (too_long.name, "too long"),
     ):
         assert sum(name in line and words in line for line in skipped) == 1, name
-    assert len(lines) == 8 and lines[-1].startswith("5 of 7 files")
+    assert len(lines) == 10 and lines[-1].startswith("7 of 9 files")
 
 
 def test_an_output_that_takes_no_files_is_an_error_before_anything_is_done(tmp_path, monkeypatch):
@@ -312,6 +321,12 @@ def test_a_second_run_takes_no_results_for_inputs(tmp_path):
     for _ in range(2):
         assert run_demo([tmp_path], tmp_path, FakeModel(0.9)) == 0
         assert results(tmp_path) == ["a.jpg", "a_poses.jpg", "a_poses.json"]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_admits(tmp_path):
+    path = tmp_path / ("n" * 245 + "_poses.jpg")  # whose .json could not exist
+    save(tmp_path / "a.jpg").rename(path)
+    assert find_inputs([tmp_path]) == [path]
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])

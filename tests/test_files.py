@@ -188,6 +188,16 @@ def test_json_is_read_up_to_a_stated_number_of_lists(tmp_path, monkeypatch):
         read_json(path, "results")
 
 
+def test_json_is_read_up_to_a_stated_number_of_commas(tmp_path, monkeypatch):
+    path = tmp_path / "a.json.gz"
+    monkeypatch.setattr(files, "MOST_JSON_COMMAS", 1000)
+    path.write_bytes(gzip.compress(b"[0" + b",0" * 1000 + b"]"))
+    assert read_json(path, "results") == [0] * 1001
+    path.write_bytes(gzip.compress(b"[0" + b",0" * 1001 + b"]"))
+    with pytest.raises(UserError, match="results '.*a.json.gz' has more than 1,000 commas"):
+        read_json(path, "results")
+
+
 def test_a_small_archive_takes_no_more_memory_than_its_limit(tmp_path, monkeypatch):
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(b" " * (1 << 27), 1))  # 0.6 MB

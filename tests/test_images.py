@@ -1,11 +1,13 @@
 import io
 import os
+import re
 import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from mpn import images
@@ -195,6 +197,28 @@ def test_padding_at_the_end_of_a_jpegs_pixels_is_no_damage():
     assert (decode_image(padded, "a") == decode_image(data, "a")).all()
 
 
+def odd_jpegs():
+    """JPEGs of `picture` whose headers libjpeg warns of, though nothing is lost: (name, bytes)."""
+    data, progressive = (pillow_bytes("JPEG", Image.fromarray(picture()), progressive=p) for p in (False, True))
+    assert data[6:11] == b"JFIF\0"
+    yield "JFIF revision", data[:11] + b"\2" + data[12:]
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
+    yield "Adobe transform", data[:2] + adobe + b"\7" + data[20:]
+    scan = data.index(b"\xff\xda") + 11  # behind its components
+    yield "start of scan", data[:scan] + bytes(3) + data[scan + 3 :]
+    first, second = (found.start() for found in list(re.finditer(b"\xff\xda", progressive))[:2])
+    yield "a scan twice", progressive[:second] + progressive[first:]
+
+
+@pytest.mark.parametrize("name, data", odd_jpegs())
+def test_odd_headers_of_a_jpeg_are_no_damage_and_hide_none(name, data):
+    with pytest.raises(ValueError):
+        simplejpeg.decode_jpeg(data)
+    assert_is_picture(decode_image(data, "a"), picture(), tolerance=12)
+    with pytest.raises(UserError, match="b.jpg' is damaged"):
+        decode_image(data[:-200], "b.jpg")
+
+
 def test_truncated_progressive_jpeg_is_an_error():
     data = encode(".jpg", picture(200, 300), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     assert_is_picture(decode_image(data, "b.jpg"), picture(200, 300), tolerance=12)
@@ -304,6 +328,13 @@ def test_heic_is_named_as_what_it_is():
     for brand in (b"heic", b"heix", b"mif1"):
         with pytest.raises(UserError, match="'a.jpg' is a HEIC file.*convert it to JPEG"):
             decode_image(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(100), "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".pgm", ".png", ".tiff"])
+def test_of_16_bits_the_high_byte_is_taken(suffix):
+    values = picture()[..., 0].astype(np.uint16) * 256 + 200
+    expected = picture()[..., :1].repeat(3, axis=2)
+    assert_is_picture(decode_image(cv2.imencode(suffix, values)[1].tobytes(), "a"), expected)
 
 
 def test_values_that_are_not_8_or_16_bit_are_an_error():

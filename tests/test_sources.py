@@ -130,6 +130,11 @@ def test_boxes_of_a_file_come_best_first(make_record, tmp_path):
     assert nothing.boxes.shape == (0, 4) and nothing.box_scores.shape == (0,)
 
 
+def test_an_image_whose_boxes_have_no_area_has_nobody_in_it(make_record, tmp_path):
+    path = written(tmp_path / "boxes.json", [box(bbox=[5, 5, 0, 9]), box(category_id=2)])
+    assert box_source(path, [1])(EMPTY, make_record(identity=1)).boxes.shape == (0, 4)
+
+
 def test_boxes_keep_the_peaks(make_record, tmp_path):
     record = make_record({"box": [1, 2, 30, 40], "keypoints": {3: (5, 6, 2)}})
     detections = with_true_keypoints(EMPTY, record)

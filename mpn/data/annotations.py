@@ -69,10 +69,10 @@ def read_annotations(path):
     """Reads a COCO file, plain or .gz.
 
     People are found by the category called person, or, where the file has no categories, are those of category 1.
-    Their keypoints are put into COCO's order by the names that the category gives. Annotations of other categories are
-    not looked at. A field that is null counts as absent. Left out, with one line that counts them: people of images
-    that the file does not list, and boxes without area inside the image. Polygons that are malformed count as no
-    segmentation, which one line says too.
+    Their keypoints are put into COCO's order by the names that the category gives. Annotations without a category are
+    people; those of other categories are not looked at. A field that is null counts as absent. Left out, with one line
+    that counts them: annotations of categories and people of images that the file does not list, and boxes without
+    area inside the image. Polygons that are malformed count as no segmentation, which one line says too.
 
     Args:
         path: a COCO JSON with "images" and, but for test images, "annotations".
@@ -118,23 +118,28 @@ def _checked(path, content):
         raise _Fault(f"image {twice} is listed twice")
     sizes = _sizes(images)
 
-    categories = _whole_numbers(people, "category_id", PERSON_CATEGORY)
+    categories = _whole_numbers(people, "category_id", category)
     mine = [person for person, number in zip(people, categories, strict=True) if number == category]
     if people and not mine:
         raise _Fault(f"none of its {len(people)} annotations is of category {category} (person)")
+    listed = {whole_number(item.get("id")) for item in content.get("categories") or ()} or {category, *categories}
+    listed = np.array([number in listed for number in categories], bool)
+    _note(path, content, "annotations left out, whose category it does not list", people, listed)
     owners = np.array([index.get(image, -1) for image in _whole_numbers(mine, "image_id")], np.int64)
     if len(owners) and owners.max() < 0:
         raise _Fault(f"none of its {len(mine)} people is in an image that it lists")
     listed = owners >= 0
-    _note(path, content, "left out, whose image it does not list", mine, listed)
+    _note(path, content, "people left out, whose image it does not list", mine, listed)
     mine, owners = _kept(listed, mine, owners)
     boxes = _rows([person.get("bbox") for person in mine], 4, FARTHEST, mine, "bbox")
     real = _has_area(boxes, sizes[owners])
-    _note(path, content, "left out, whose box has no area in the image", mine, real)
+    _note(path, content, "people left out, whose box has no area in the image", mine, real)
     mine, owners, boxes = _kept(real, mine, owners, boxes)
     segmentations = _segmentations(mine, sizes[owners].tolist())
     known = np.array([segmentation is not None for segmentation in segmentations], bool)
-    _note(path, content, "of unknown silhouette, whose polygons are no lists of three or more points", mine, known)
+    _note(
+        path, content, "people of unknown silhouette, whose polygons are no lists of three or more points", mine, known
+    )
 
     return Annotations(
         path=path,
@@ -143,9 +148,9 @@ def _checked(path, content):
         file_names=[image.get("file_name") for image in images],
         sizes=sizes,
         owners=owners,
-        keypoints=_keypoints(mine, joints),
+        keypoints=_keypoints(mine, joints, sizes[owners]),
         boxes=boxes,
-        areas=_areas(mine, boxes, sizes[owners]),
+        areas=_areas(mine, boxes),
         crowd=_crowd(mine),
         segmentations=[segmentation or [] for segmentation in segmentations],
     )
@@ -226,11 +231,11 @@ def _kept(which, people, *arrays):
     return list(itertools.compress(people, which)), *(array[which] for array in arrays)
 
 
-def _note(path, content, what, people, right):
-    """Says how many of the people are not right, and which is the first."""
+def _note(path, content, what, items, right):
+    """Says how many of the items are not right, and which is the first."""
     wrong = np.flatnonzero(~right)
     if len(wrong):
-        print(f"{path}: {len(wrong)} of {len(people)} people {what}: first {_name(content, people[wrong[0]])}".rstrip())
+        print(f"{path}: {len(wrong)} of {len(items)} {what}: first {_name(content, items[wrong[0]])}".rstrip())
 
 
 def _numbers(lists, count, most):
@@ -263,10 +268,10 @@ def _has_area(boxes, sizes):
     boxes = boxes.astype(np.float32)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     corners = corners.clip(0, np.tile(sizes, 2).astype(np.float32))
-    return (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    return (corners[:, 2:] > corners[:, :2]).all(axis=1) & (boxes[:, 2] * boxes[:, 3] * np.float32(AREA_SHARE) > 0)
 
 
-def _keypoints(people, joints):
+def _keypoints(people, joints, sizes):
     values = [person.get("keypoints") for person in people]
     some = [number for number, value in enumerate(values) if value is not None and value != []]
     given = [people[number] for number in some]
@@ -276,21 +281,25 @@ def _keypoints(people, joints):
     if len(bad):
         raise _Fault("has a keypoint whose v is not 0, 1 or 2", given[bad[0]])
     rows[rows[..., 2] == 0] = 0
+    shares = rows[..., :2] / sizes[some, None]
+    bad = np.flatnonzero(((shares < -1) | (shares > 2)).any(axis=(1, 2)))
+    if len(bad):
+        raise _Fault("has a keypoint that is further outside the image than the image is large", given[bad[0]])
     keypoints = np.zeros((len(people), NUM_KEYPOINTS, 3))
     keypoints[some] = rows[:, joints]
     return keypoints
 
 
-def _areas(people, boxes, sizes):
+def _areas(people, boxes):
     values = [person.get("area") for person in people]
     values = [[0 if value is None else value] for value in values]
     areas = _rows(values, 1, FARTHEST**2, people, "area")[:, 0]
-    inside = np.maximum(boxes[:, 2:].prod(axis=1), sizes.prod(axis=1))
-    bad = np.flatnonzero((areas < 0) | (areas > inside))
+    # An area is counted in whole pixels, of which one on each side may lie in the box by a part.
+    bad = np.flatnonzero((areas < 0) | (areas > (boxes[:, 2:] + 2).prod(axis=1)))
     if len(bad):
-        wanted = "a number from 0 that its image has room for"
+        wanted = "a number from 0 that its box has room for"
         raise _fault(people[bad[0]], "area", float(areas[bad[0]]), wanted)
-    return np.where(areas > 0, areas, AREA_SHARE * boxes[:, 2:].prod(axis=1))
+    return np.where(areas.astype(np.float32) > 0, areas, AREA_SHARE * boxes[:, 2:].prod(axis=1))
 
 
 def _crowd(people):

@@ -5,6 +5,8 @@ import numpy as np
 # Groups of 5 bits that make one run of a compressed RLE: more would be a run longer than any image.
 _MOST_GROUPS = 7
 _LONGEST_RUN = 2**32
+# Stated limit: decoding takes up to 73 bytes of memory a character, so 2 GB. Silhouettes have some thousand counts.
+_MOST_COUNTS = 2**22
 
 
 def checked_segmentation(segmentation, width, height):
@@ -44,6 +46,10 @@ def _checked_rle(rle, width, height):
     size, counts = rle.get("size"), rle.get("counts")
     if size != [height, width]:
         raise ValueError(f"for [height, width] {str(size)[:40]}, and its image has {[height, width]}")
+    # No count but the first and the last needs to be 0.
+    most = min(width * height + 2, _MOST_COUNTS)
+    if isinstance(counts, list | str) and len(counts) > most * (_MOST_GROUPS if isinstance(counts, str) else 1):
+        raise ValueError("with more counts than its image has room for")
     if isinstance(counts, list):
         if set(map(type, counts)) - {int} or min(counts, default=0) < 0:
             raise ValueError("with counts that are not whole numbers from 0")

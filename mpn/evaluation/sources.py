@@ -192,8 +192,9 @@ class BoxesFile:
             else:
                 corner = entry["bbox"] if isinstance(entry["bbox"], list) else [entry["bbox"]]
                 x, y, width, height, score = _finite(where, [*corner, entry["score"]], 5)
+                boxes = self._boxes[entry["image_id"]]  # the image counts as one of the file's, whatever the box
                 if width > 0 and height > 0:
-                    self._boxes[entry["image_id"]].append((x, y, x + width, y + height, score))
+                    boxes.append((x, y, x + width, y + height, score))
         if others and not self._boxes:
             raise UserError(
                 f"{path} has no box of category {category}, which is person in the annotations, but of category "

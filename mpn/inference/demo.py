@@ -5,6 +5,7 @@ import functools
 import sys
 from pathlib import Path
 
+import av
 import cv2
 
 from mpn.arguments import LEAST_POSE_SCORE
@@ -18,7 +19,7 @@ from mpn.inference.video import is_video
 from mpn.inference.window import open_window
 
 # What can be wrong with one file, its results' names included, and not with the next.
-_ABOUT_ONE_FILE = (UserError, OSError, cv2.error, UnicodeError, MemoryError)
+_ABOUT_ONE_FILE = (UserError, OSError, cv2.error, av.FFmpegError, ValueError, MemoryError)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -75,7 +75,7 @@ def _images_and_videos(paths):
         path
         for path in paths
         if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        and path.is_file()
+        and os.path.isfile(path)
         and not path.name.startswith(".")
         and not _is_drawing(path)
     )
@@ -84,7 +84,7 @@ def _images_and_videos(paths):
 def _is_drawing(path):
     """Whether an earlier run made this file."""
     return any(
-        path.name.endswith(drawing) and path.with_name(path.name.removesuffix(drawing) + text).exists()
+        path.name.endswith(drawing) and os.path.exists(path.with_name(path.name.removesuffix(drawing) + text))
         for drawing, text in _DRAWINGS.items()
     )
 
