@@ -29,8 +29,7 @@ ASTRONAUT = {
 
 
 def test_weights_are_small():
-    files = (path for name in ("small", "small-refiner") for path in (PRETRAINED / name).iterdir())
-    assert sum(path.stat().st_size for path in files) <= 20e6
+    assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) <= 45e6
 
 
 def test_astronaut():
@@ -53,7 +52,7 @@ def test_astronaut():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
-@pytest.mark.parametrize(("more", "poses", "boxes"), [((), 0.16, 0.17), (("--refine", "small-refiner"), 0.25, 0.21)])
+@pytest.mark.parametrize(("more", "poses", "boxes"), [((), 0.36, 0.31), (("--refine", "small-refiner"), 0.45, 0.31)])
 def test_average_precision(tmp_path, more, poses, boxes):
     """On 200 photographs of val2017, none of which were trained on or chosen by."""
     metrics = tmp_path / "metrics.json"
@@ -65,4 +64,4 @@ def test_average_precision(tmp_path, more, poses, boxes):
         pytest.skip("MPN_COCO has another val split, whose images may have been trained on")
     assert figures["keypoints"]["AP"] >= poses
     assert figures["boxes"]["AP"] >= boxes
-    assert figures["silhouettes"]["IoU"] >= 0.56
+    assert figures["silhouettes"]["IoU"] >= 0.7
