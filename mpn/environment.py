@@ -11,7 +11,7 @@ from mpn.errors import UserError
 _VARIABLES = {
     "KERAS_BACKEND": "tensorflow",  # keras-retinanet is TensorFlow
     "TF_USE_LEGACY_KERAS": None,  # Keras 2
-    "KERAS_NNX_ENABLED": None,  # JAX
+    "KERAS_NNX_ENABLED": "false",  # JAX; unset, keras.json would decide
     "KERAS_MAX_EPOCHS": None,
     "KERAS_MAX_STEPS_PER_EPOCH": None,
 }
@@ -27,7 +27,8 @@ def pin_environment(variables=os.environ):
     """
     for name, needed in _VARIABLES.items():
         found = variables.pop(name, None)
-        if found and found != needed and (needed or found.lower() not in ("0", "false")):
+        off = needed in (None, "false") and (found or "").lower() in ("0", "false")
+        if found and found != needed and not off:
             print(f"{name}={found} does not count here: mpn needs {needed or 'it unset'}", file=sys.stderr)
         if needed:
             variables[name] = needed
@@ -58,7 +59,10 @@ def pin_keras():
 
 
 def _keras_json():
-    return pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    """Where Keras looks for it, by Keras's own rule: a home that is missing or read-only gives way to /tmp."""
+    home = os.path.expanduser("~")  # stays "~" where the system knows none
+    folder = os.environ.get("KERAS_HOME", os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras"))
+    return pathlib.Path(os.path.expanduser(folder)) / "keras.json"
 
 
 def _check_keras_json():

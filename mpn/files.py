@@ -26,6 +26,8 @@ MOST_JSON_CONTAINERS = 20_000_000
 MOST_JSON_COMMAS = 100_000_000
 # Temporary files of other machines and containers, whose processes cannot be seen from here, stay this long.
 _SECONDS_OF_OTHERS = 24 * 3600
+# Names of the files of a model directory, which alone is written as a temporary folder.
+_OF_A_MODEL = re.compile(r"config\.json|.+-config\.json|.+\.weights\.h5|.+\.npy")
 
 
 def temporary_path(path):
@@ -39,19 +41,28 @@ def temporary_path(path):
 def remove_leftovers(folder):
     """Removes what processes that were killed have left of `temporary_path` in a folder."""
     for path in Path(folder).glob(".tmp-*"):
-        with contextlib.suppress(OSError):
-            if _is_left_over(path):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        name = re.match(r"\.tmp-(\d{1,9})-(?:([0-9a-f]{8})-)?.", path.name)
+        if name:
+            with contextlib.suppress(OSError):
+                _remove_if_left_over(path, int(name[1]), name[2])
 
 
-def _is_left_over(path):
-    name = re.match(r"\.tmp-(\d{1,9})-(?:([0-9a-f]{8})-)?.", path.name)
-    if not name:
-        return False
-    if os.name == "nt" or name[2] not in (None, _machine()):  # Windows has no way to ask without ending the process
+def _remove_if_left_over(path, process, machine):
+    if not _is_left_over(path, process, machine):
+        return
+    if not path.is_dir() or path.is_symlink():
+        path.unlink()
+    elif machine and all(
+        inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()
+    ):  # else a folder of the user's
+        shutil.rmtree(path)
+
+
+def _is_left_over(path, process, machine):
+    if os.name == "nt" or machine not in (None, _machine()):  # Windows has no way to ask without ending the process
         return time.time() - path.lstat().st_mtime > _SECONDS_OF_OTHERS
     try:
-        os.kill(int(name[1]), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return True
     except OSError:  # somebody else's process

@@ -1,5 +1,6 @@
 """Our extractors against keras.applications, whose ImageNet weights they must take unchanged."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -158,6 +159,14 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
     path.write_text("not HDF5")
     with pytest.raises(UserError, match="notes.h5"):
         load_backbone_weights(build_backbone("mobilenet_v2", width=0.35), str(path), width=0.35)
+
+
+def test_a_file_of_another_kind_of_numbers_is_refused(tmp_path):
+    path = str(tmp_path / "empty.h5")
+    with h5py.File(path, "w") as file:
+        file["nothing"] = h5py.Empty("f4")
+    with pytest.raises(UserError, match="no network that this package knows"):
+        load_backbone_weights(build_backbone("mobilenet_v2", width=0.35), path, width=0.35)
 
 
 def test_missing_weights_are_refused(tmp_path):

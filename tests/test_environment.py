@@ -1,6 +1,8 @@
 """What other projects leave in variables and keras.json does not change mpn."""
 
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pytest
 from runs import ENVIRONMENT, ROOT, assert_one_sentence
 
 from mpn.cli import run
-from mpn.environment import pin_environment, pin_keras
+from mpn.environment import _keras_json, pin_environment, pin_keras
 from mpn.errors import UserError
 
 FOREIGN = {
@@ -20,21 +22,23 @@ FOREIGN = {
     "KERAS_MAX_STEPS_PER_EPOCH": "x",
 }
 
+NEEDED = {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "false"}
+
 
 def test_variables_of_other_projects_are_set_aside_and_named(capsys):
     variables = {**FOREIGN, "HOME": "/home/me", "OPENCV_LOG_LEVEL": "INFO"}
     pin_environment(variables)
-    assert variables == {"KERAS_BACKEND": "tensorflow", "HOME": "/home/me", "OPENCV_LOG_LEVEL": "INFO"}
+    assert variables == {**NEEDED, "HOME": "/home/me", "OPENCV_LOG_LEVEL": "INFO"}
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(FOREIGN)
     for name, value in FOREIGN.items():
         assert sum(f"{name}={value} " in line for line in lines) == 1
 
 
-@pytest.mark.parametrize("variables", [{}, {"KERAS_BACKEND": "tensorflow"}, {"TF_USE_LEGACY_KERAS": "0"}])
+@pytest.mark.parametrize("variables", [{}, NEEDED, {"TF_USE_LEGACY_KERAS": "0", "KERAS_NNX_ENABLED": "0"}])
 def test_nothing_is_said_about_variables_that_suit(variables, capsys):
     pin_environment(variables)
-    assert variables == {"KERAS_BACKEND": "tensorflow", "OPENCV_LOG_LEVEL": "FATAL"}
+    assert variables == {**NEEDED, "OPENCV_LOG_LEVEL": "FATAL"}
     assert capsys.readouterr().err == ""
 
 
@@ -74,6 +78,15 @@ def test_a_keras_json_that_keras_passes_over_is_no_error(content, tmp_path, monk
     pin_keras()
 
 
+def test_keras_json_is_looked_for_where_keras_does(tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    for home, expected in ((str(tmp_path), tmp_path), (str(tmp_path / "none"), pathlib.Path("/tmp"))):
+        monkeypatch.setenv("HOME", home)
+        assert _keras_json() == expected / ".keras" / "keras.json"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # no HOME, and no entry of the user either
+    assert _keras_json() == pathlib.Path("/tmp/.keras/keras.json")
+
+
 def test_a_missing_library_of_the_system_is_named(capsys):
     def main(_):
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
@@ -105,7 +118,7 @@ print(keras.config.backend(), keras.config.floatx(), keras.config.image_data_for
 
 def test_a_model_predicts_where_everything_is_set_for_others(tmp_path):
     settings = {"floatx": "float16", "epsilon": 1e-3, "backend": "theano", "image_data_format": "channels_first"}
-    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    (tmp_path / "keras.json").write_text(json.dumps({**settings, "nnx_enabled": True}))
     foreign = {**FOREIGN, "KERAS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", PREDICTION],

@@ -99,8 +99,9 @@ def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path, gone):
     machine = temporary_path(tmp_path / "a").name.split("-")[2]
     for name in (*kept, f".tmp-{gone}-a.weights.h5", f".tmp-{gone}-{machine}-a.json"):
         (tmp_path / name).write_text("half")
-    (tmp_path / f".tmp-{gone}-export").mkdir()
-    (tmp_path / f".tmp-{gone}-export" / "config.json").write_text("{}")
+    (tmp_path / f".tmp-{gone}-{machine}-export").mkdir()
+    for name in ("config.json", "prn.weights.h5", ".tmp-1-0123abcd-position_prior.npy"):
+        (tmp_path / f".tmp-{gone}-{machine}-export" / name).write_text("{}")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "precious").write_text("")
     (tmp_path / f".tmp-{gone}-link").symlink_to(tmp_path / "folder")
@@ -108,6 +109,16 @@ def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path, gone):
         temporary.write_text("x")
     assert sorted(os.listdir(tmp_path)) == sorted([*kept, "b.json", "folder"])
     assert (tmp_path / "folder" / "precious").exists()
+
+
+def test_folders_of_the_users_stay_whatever_their_names(tmp_path, gone):
+    machine = temporary_path(tmp_path / "a").name.split("-")[2]
+    names = [f".tmp-{gone}-backup", f".tmp-{gone}-{machine}-photographs", f".tmp-{gone}-{machine}-deep"]
+    for name, file in zip(names, ("config.json", "a.jpg", "config.json/a"), strict=True):
+        (tmp_path / name / file).parent.mkdir(parents=True)
+        (tmp_path / name / file).write_text("precious")
+    make_writable(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
 
 
 def test_leftovers_of_other_machines_stay_for_a_day(tmp_path, gone):

@@ -11,7 +11,7 @@ import pytest
 from mpn.config import ModelConfig, load_config, save_config
 from mpn.errors import UserError
 from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
-from mpn.models.weights import fingerprint, load_weights, read_notes, save_weights
+from mpn.models.weights import check_numbers, fingerprint, load_weights, read_notes, save_weights
 
 TINY = ModelConfig(
     backbone="mobilenet_v2",
@@ -225,12 +225,29 @@ def test_files_without_checksum_load(directory):
 
 @pytest.mark.parametrize(
     "notes",
-    [3.5, [1, 2], "null", "[]", "7", '{"architecture": 3}', '{"architecture": []}', np.void(b"\xff"), "[" * 9999],
+    [
+        *(3.5, [1, 2], "null", "[]", "7", '{"architecture": 3}', '{"architecture": []}', "[" * 9999),
+        *(np.void(b"\xff"), np.bytes_(b"{}")),
+    ],
 )
 def test_notes_of_another_type_are_refused(directory, notes):
     with h5py.File(weights_file(directory, "prn"), "r+") as file:
         file.attrs["mpn"] = notes
     assert "prn.weights.h5" in refused(directory, ("prn",))
+    with pytest.raises(UserError, match="prn.weights.h5"):
+        check_numbers(weights_file(directory, "prn"))
+
+
+def test_weights_that_may_not_be_read_are_not_called_damaged(directory, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Unable to synchronously open file")
+
+    path = weights_file(directory, "prn")
+    monkeypatch.setattr(h5py, "File", refuse)
+    for read in (read_notes, check_numbers):
+        with pytest.raises(PermissionError) as caught:
+            read(path)
+        assert caught.value.filename == str(path)
 
 
 @pytest.mark.parametrize("kind", ["text", "huge", "compressed"])

@@ -1,6 +1,7 @@
 """Options of a resumed run: taken from its checkpoint, and refused where they differ."""
 
 import json
+import math
 import shutil
 
 import h5py
@@ -14,6 +15,8 @@ from mpn.config import ModelConfig, save_config
 from mpn.errors import UserError
 from mpn.models.multiposenet import Networks, last_checkpoint, weights_file
 from mpn.models.weights import read_notes
+from mpn.training.callbacks import ResumablePlateau
+from mpn.training.loop import _restored_state
 from mpn.training.options import MAY_CHANGE, options_to_store, parse
 from mpn.training.prn import prn_parser
 
@@ -116,7 +119,8 @@ def test_data_of_a_kind_that_the_run_had_not_are_refused(parsed, checkpoint):
 
 
 def test_runs_from_before_options_were_stored_go_by_their_notes_and_config(parsed, checkpoint):
-    model = checkpoint("prn", schedule="cosine", design=None, learning_rate=0.02, settings={"validation": "train"})
+    notes = {"schedule": "cosine", "design": None, "learning_rate": 0.02, "settings": {"validation": "train"}}
+    model = checkpoint("prn", **notes)
     save_config(ModelConfig(prn_nodes=16, prn_dropout=0.3), model)
     options = parsed("prn", "--model", model, "--resume", "--batch-size", "7")
     assert (options.nodes, options.dropout, options.schedule, options.learning_rate) == (16, 0.3, "cosine", 0.02)
@@ -124,6 +128,67 @@ def test_runs_from_before_options_were_stored_go_by_their_notes_and_config(parse
     for flags, words in (("--nodes 32", "--nodes 16, not --nodes 32"), ("--schedule plateau", "--schedule cosine")):
         with pytest.raises(UserError, match=words):
             parsed("prn", "--model", model, "--resume", *flags.split())
+
+
+def test_a_run_from_before_options_were_stored_needs_its_design(parsed, checkpoint):
+    model = checkpoint("prn", schedule="cosine", design="best", learning_rate=0.001)
+    save_config(ModelConfig(prn_nodes=16), model)
+    for flags in ((), ("--design", "compact")):
+        with pytest.raises(UserError, match="was trained with --design best: pass that"):
+            parsed("prn", "--model", model, "--resume", *flags)
+    options = parsed("prn", "--model", model, "--resume", "--design", "best")
+    assert (options.design, options.loss, options.box_jitter, options.nodes) == ("best", "cross-entropy", 0.1, 16)
+
+
+@pytest.mark.parametrize(
+    ("stage", "stored"),
+    [
+        *(
+            ("prn", {name: "x"})
+            for name in ("nodes", "dropout", "curriculum", "design", "loss", "pool", "learning_rate")
+        ),
+        *(("prn", stored) for stored in ({"nodes": None}, {"nodes": [8]}, {"seed": True}, {"coco": 3}, {"margin": 7})),
+        *(("person", {"image_size": size}) for size in (64, [64], [64, "96"], [64, 96, 96], {})),
+        *(("keypoints", {"scale": scale}) for scale in (1.0, [1.0], [1, None])),
+    ],
+)
+def test_stored_options_of_another_type_are_refused(stage, stored, parsed, checkpoint):
+    model = checkpoint(stage, options=stored)
+    with pytest.raises(UserError, match="holds no options of a run"):
+        parsed(stage, "--model", model, "--resume")
+
+
+def test_settings_that_are_none_are_refused(parsed, checkpoint):
+    with pytest.raises(UserError, match="holds no options of a run"):
+        parsed("prn", "--model", checkpoint("prn", settings=[3]), "--resume")
+
+
+def test_notes_are_not_believed_before_their_checksum(parsed, checkpoint):
+    model = checkpoint("prn", options={"nodes": 16})
+    with h5py.File(last_checkpoint(model, "prn"), "r+") as file:
+        file.attrs["mpn_sha256"] = "0" * 64
+    with pytest.raises(UserError, match="not those that were written"):
+        parsed("prn", "--model", model, "--resume", "--nodes", "32")
+
+
+def test_an_old_best_loss_of_stage_2_does_not_count(capsys):
+    plateau = ResumablePlateau(3, 1e-7)
+    old = {"best": 0.5, "wait": 1, "cooldown_counter": 0}
+    notes = {"state": {"epoch": 1, "samples": 4, "best": 0.5, "plateau": old}}
+    for stored, best in (({**notes, "options": {}}, 0.5), (notes, math.inf)):
+        assert _restored_state(json.loads(json.dumps(stored)), "last", "person", plateau)["best"] == best
+        assert ("older version" in capsys.readouterr().out) == (best == math.inf)
+    plateau.on_train_begin()
+    assert plateau.memory() == {**old, "best": None}
+
+
+@pytest.mark.parametrize(
+    "memory", [{}, {"best": 1.0, "wait": 0}, {"best": "1", "wait": 0, "cooldown_counter": 0}, {"params": 3}]
+)
+def test_a_schedule_without_its_memory_is_refused(memory):
+    state = {"epoch": 1, "samples": 4, "best": 0.5, "plateau": memory}
+    with pytest.raises(UserError, match="last holds no state of a run"):
+        _restored_state({"state": state, "options": {}}, "last", "prn", ResumablePlateau(3, 1e-7))
 
 
 def test_a_new_run_takes_nothing_from_an_old_one(checkpoint):

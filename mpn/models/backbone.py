@@ -187,8 +187,9 @@ def _check_network(backbone, path):
     kernels = []
     try:
         with h5py.File(path) as file:
+            # A group has no shape, and that of a dataset without content is None.
             file.visititems(
-                lambda _, item: kernels.append(item.shape) if len(getattr(item, "shape", ())) == 4 else None
+                lambda _, item: kernels.append(item.shape) if len(getattr(item, "shape", None) or ()) == 4 else None
             )
     except (OSError, RuntimeError) as error:
         raise UserError(f"backbone weights {path} are no HDF5 file, or a damaged one ({error})") from error

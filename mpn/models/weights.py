@@ -1,8 +1,10 @@
 """Weights files: Keras' own .weights.h5 with the architecture they fit written beside the numbers."""
 
+import errno
 import hashlib
 import json
 import math
+import os
 import pathlib
 
 import h5py
@@ -67,6 +69,7 @@ def read_notes(path):
 
     Raises:
         UserError: the file is missing, damaged, or was not written by `save_weights`.
+        PermissionError: the file may not be read.
     """
     return _read(path, _notes)
 
@@ -118,6 +121,7 @@ def check_numbers(path):
 
     Raises:
         UserError: its numbers are not finite, not in the form of this project, or not those that were written.
+        PermissionError: the file may not be read.
     """
     if fault := _read(path, _fault):
         raise UserError(f"{path} {fault}: train or copy it again")
@@ -130,15 +134,24 @@ def _read(path, function):
             return function(file)
     except FileNotFoundError as error:
         raise UserError(f"the weights {path} do not exist") from error
+    except PermissionError as error:  # the file may be sound; h5py's own words do not name it
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
     except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:  # as h5py raises them
         raise UserError(f"{path} is damaged or not a weights file of this project: train or copy it again") from error
 
 
 def _notes(file):
-    notes = json.loads(file.attrs[_NOTES])
+    notes = json.loads(_text_of_notes(file))
     if not isinstance(notes, dict) or not isinstance(notes.get("architecture", {}), dict):
         raise ValueError("notes of another kind")
     return notes
+
+
+def _text_of_notes(file):
+    text = file.attrs[_NOTES]
+    if not isinstance(text, str):  # HDF5 has other kinds of text, which h5py gives as bytes
+        raise ValueError("notes of another kind")
+    return text
 
 
 def _fault(file):
@@ -167,7 +180,7 @@ def _checksum(file):
 
 
 def _begun_checksum(file):
-    return hashlib.sha256(file.attrs[_NOTES].encode())
+    return hashlib.sha256(_text_of_notes(file).encode())
 
 
 def _add(digest, name, value):

@@ -28,7 +28,14 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
         return {key: getattr(self, key) for key in self._MEMORY}
 
     def restore(self, memory):
-        """Takes over what `memory` gave, from the next `fit` on."""
+        """Takes over what `memory` gave, from the next `fit` on.
+
+        Raises:
+            ValueError: `memory` gives nothing of the kind.
+        """
+        kinds = {"best": (float, type(None)), "wait": (int,), "cooldown_counter": (int,)}
+        if memory.keys() != kinds.keys() or any(type(memory[key]) not in kinds[key] for key in kinds):
+            raise ValueError(f"no memory of a schedule: {memory}")
         self._restored = dict(memory)
 
 

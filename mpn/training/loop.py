@@ -140,8 +140,7 @@ def _resume(stage, options, schedule):
     """
     checkpoint = last_checkpoint(options.model, stage.name)
     stored = load_weights(stage.model, checkpoint, stage.architecture)
-    state = _checked_state(stored, checkpoint)
-    schedule.restore(state["plateau"])
+    state = _restored_state(stored, checkpoint, stage.name, schedule)
     _advance_dropout(stage.model)
     precisions = {options.precision, stored.get("options", {}).get("precision", options.precision)}
     if len(precisions) > 1 and "mixed_float16" in precisions:  # Keras wraps it, and skips a state that does not fit
@@ -157,16 +156,23 @@ def _resume(stage, options, schedule):
     return state
 
 
-def _checked_state(stored, checkpoint):
-    """The state in a checkpoint's notes.
+def _restored_state(stored, checkpoint, stage_name, schedule):
+    """The state in a checkpoint's notes; the schedule takes over its part.
 
     Raises:
         UserError: it is not what `Checkpoints` stores.
     """
     kinds = {"epoch": int, "samples": int, "best": float, "plateau": dict}
     state = stored.get("state")
-    if not isinstance(state, dict) or any(not isinstance(state.get(name), kind) for name, kind in kinds.items()):
-        raise UserError(f"{checkpoint} holds no state of a run: it is no checkpoint, or damaged")
+    try:
+        if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in kinds.items()):
+            raise ValueError("no state")
+        if stage_name == "person" and "options" not in stored:
+            print(f"{checkpoint} is of an older version, which measured losses otherwise: its best loss does not count")
+            state |= {"best": math.inf, "plateau": state["plateau"] | {"best": None}}
+        schedule.restore(state["plateau"])
+    except ValueError as error:
+        raise UserError(f"{checkpoint} holds no state of a run: it is no checkpoint, or damaged") from error
     return state
 
 

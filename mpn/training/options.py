@@ -10,7 +10,7 @@ from mpn.arguments import add_coco_option, average, natural, positive_float, pos
 from mpn.config import load_config
 from mpn.errors import UserError
 from mpn.models.multiposenet import last_checkpoint
-from mpn.models.weights import read_notes
+from mpn.models.weights import check_numbers, read_notes
 from mpn.precision import TRAINING_PRECISIONS
 
 # Where the data lie.
@@ -87,7 +87,7 @@ def parse(parser, argv=None):
         argparse.Namespace, with `stage` (str) and `progress` (bool, whether stdout is a terminal).
 
     Raises:
-        UserError: an option is given that is not the run's, and not one of MAY_CHANGE.
+        UserError: an option is given that is not the run's, and not one of MAY_CHANGE; or the checkpoint is damaged.
     """
     options = parser.parse_args(argv)
     options.progress = sys.stdout.isatty()
@@ -121,6 +121,9 @@ def _take_over(parser, argv, options):
     """Sets the options that are not given to those of the run that is resumed; refuses those that differ."""
     checkpoint = last_checkpoint(options.model, options.stage)
     stored = {name: value for name, value in _stored(checkpoint, options).items() if name in vars(options)}
+    for action in parser._actions:
+        if action.dest in stored and not _fits(action, stored[action.dest]):
+            raise _no_options(checkpoint)
     absent = object()
     blank = argparse.Namespace(**dict.fromkeys(vars(options), absent))  # defaults fill what is not there
     given = {name for name, value in vars(parser.parse_args(argv, blank)).items() if value is not absent}
@@ -140,15 +143,43 @@ def _take_over(parser, argv, options):
 
 def _stored(checkpoint, options):
     """The options of a run; of one from before they were stored, those that its notes and config.json tell."""
+    check_numbers(checkpoint)  # before its notes are believed
     notes = read_notes(checkpoint)
     stored = notes.get("options")
     if stored is None:
+        if not isinstance(notes.get("settings", {}), dict):
+            raise _no_options(checkpoint)
+        design = notes.get("design") or "paper"  # as it was where none was given; it decides more than the notes tell
+        if "design" in notes and design != getattr(options, "design", design):
+            raise UserError(f"{checkpoint} was trained with --design {design}: pass that to resume it")
         known = {name: notes[name] for name in ("schedule", "design", "learning_rate") if notes.get(name) is not None}
         stored = {**notes.get("settings", {}), **known, **options_of(load_config(options.model), options.stage)}
         stored = json.loads(json.dumps(stored))
     if not isinstance(stored, dict):
-        raise UserError(f"{checkpoint} holds no options of a run: it is damaged; train in another --model directory")
+        raise _no_options(checkpoint)
     return stored
+
+
+def _no_options(checkpoint):
+    return UserError(f"{checkpoint} holds no options of a run: it is damaged; train in another --model directory")
+
+
+def _fits(action, value):
+    """Whether a stored value is one that an option can have: its default, or what the command line could give."""
+    if action.nargs == 0:
+        return isinstance(value, bool)
+    if value is None:
+        return action.default is None or action.dest in _PATHS  # of paths, variables decide the default
+    if isinstance(value, list) != (action.nargs is not None):
+        return False
+    values = value if isinstance(value, list) else [value]
+    try:
+        same = all((action.type or str)(str(one)) == one for one in values)
+    except (argparse.ArgumentTypeError, ValueError):
+        return False
+    if action.nargs is not None:  # pairs, of sides or factors
+        return same and len(values) == 2
+    return same and (action.choices is None or value in action.choices)
 
 
 def _spelled(parser, name, value):

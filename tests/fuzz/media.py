@@ -1,7 +1,5 @@
 """Damaged images and videos, byte by byte: whatever the bytes, reading gives a result or one sentence.
 
-    python tests/fuzz/media.py COUNT SEED
-
 Each file is read in a process of its own that outlives it, so that a crash of the interpreter and a hang are failures
 of one file, too.
 """
@@ -10,7 +8,6 @@ import concurrent.futures
 import io
 import math
 import multiprocessing
-import sys
 import tempfile
 import traceback
 from concurrent.futures.process import BrokenProcessPool
@@ -19,9 +16,6 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mpn.errors import UserError
 from mpn.images import decode_image
@@ -182,10 +176,3 @@ def _videos():
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(_picture(index))))
             container.mux(stream.encode(None))
         yield kind, file.getvalue()
-
-
-if __name__ == "__main__":
-    found = run(int(sys.argv[1]), int(sys.argv[2]))
-    print(*found, sep="\n")
-    print(f"{len(found)} failures of {sys.argv[1]}, seed {sys.argv[2]}")
-    sys.exit(bool(found))

@@ -257,7 +257,8 @@ def _change_dataset(file, rng):
 
 def _change_notes(file, rng):
     notes = json.loads(file.attrs[NOTES])
-    kind = rng.choice(("value", "architecture", "field", "number", "bytes", "array", "missing", "no JSON", "deep"))
+    kinds = ("value", "architecture", "backbone_fingerprint", "position_prior", "field", "number", "bytes")
+    kind = rng.choice((*kinds, "fixed length", "array", "missing", "no JSON", "deep"))
     if kind == "value":
         notes = rng.choice(VALUES)
     elif kind in ("architecture", "backbone_fingerprint", "position_prior"):
@@ -267,5 +268,6 @@ def _change_notes(file, rng):
     text = {"no JSON": "{", "deep": "[" * 30_000}.get(kind, json.dumps(notes))
     del file.attrs[NOTES]
     if kind != "missing":
-        file.attrs[NOTES] = {"number": 3.5, "bytes": np.void(b"\xff\xfe"), "array": [1, 2]}.get(kind, text)
+        others = {"number": 3.5, "bytes": np.void(b"\xff\xfe"), "fixed length": np.bytes_(text), "array": [1, 2]}
+        file.attrs[NOTES] = others.get(kind, text)
     return f"notes {kind} {text[:200]}"
