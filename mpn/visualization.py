@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 
-from mpn.people import GUESS_CONFIDENCE
 from mpn.skeleton import KEYPOINTS, LIMB_COLOURS, LIMBS, NUM_KEYPOINTS
 
 # RGB of boxes, labels and silhouettes, in an order that keeps similar ones apart; dark letters can be read on each.
@@ -22,6 +21,11 @@ _PERSON_COLOURS = (
     (225, 225, 225),
 )
 _SILHOUETTE_OPACITY = 0.25
+
+# Keypoints less confident than this are not drawn. Of 229 people found in held-out photographs with small and
+# small-refiner, fewer than half of the labelled keypoints between .2 and .3 are right (similarity .5 or more) and 64 %
+# of those between .3 and .4. From .3 up 90 % are right, and 98 % of all right ones are drawn.
+LEAST_DRAWN_CONFIDENCE = 0.3
 _RIM_COLOUR = (25, 25, 25)
 _INK = (20, 20, 20)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -32,7 +36,7 @@ _FACE = frozenset(i for i, name in enumerate(KEYPOINTS) if name.endswith(("nose"
 _REFERENCE_SIDE = 640  # the longer side of a COCO photograph, for which the sizes below are given in pixels
 
 
-def draw_people(image, people, threshold=None, colours=None):
+def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None):
     """A picture of what was found; the image itself is left alone.
 
     Each person has a colour for box, score and silhouette. Limbs have the colours of `mpn.skeleton`, warm on
@@ -42,8 +46,7 @@ def draw_people(image, people, threshold=None, colours=None):
     Args:
         image: (H, W, 3) uint8 RGB.
         people: list of Person, in pixels of `image`, best first; may be empty.
-        threshold: keypoints less confident than this are not drawn, nor the limbs that end in them; None leaves
-            out guesses alone, keypoints of at most `mpn.people.GUESS_CONFIDENCE`.
+        threshold: keypoints less confident than this are not drawn, nor the limbs that end in them.
         colours: list of int from 0 up, the number of each person's colour, so that a person can keep it from frame
             to frame; None numbers them as they come. There are twelve, then they start over.
 
@@ -147,8 +150,7 @@ def _draw_skeleton(canvas, person, threshold):
     width = _limb_width(canvas, person.box)
     keypoints = np.asarray(person.keypoints, np.float32)
     confidence = keypoints[:, 2]
-    sure = confidence > GUESS_CONFIDENCE if threshold is None else (confidence >= threshold) & (confidence > 0)
-    drawn = np.isfinite(keypoints).all(axis=1) & sure
+    drawn = np.isfinite(keypoints).all(axis=1) & (confidence >= threshold) & (confidence > 0)
     keypoints = np.concatenate([keypoints[:, :2].clip(-1e5, 1e5), confidence[:, None].clip(0, 1)], axis=1)
     for (a, b), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
         if drawn[a] and drawn[b]:

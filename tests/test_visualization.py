@@ -4,7 +4,7 @@ import pytest
 
 from mpn.people import GUESS_CONFIDENCE, Person, SilhouetteMap
 from mpn.skeleton import KEYPOINTS
-from mpn.visualization import draw_people
+from mpn.visualization import LEAST_DRAWN_CONFIDENCE, draw_people
 
 
 def make_person(box=(20, 20, 80, 140), keypoints=(), score=0.8, silhouettes=None):
@@ -60,16 +60,17 @@ def test_unsure_keypoints_and_their_limbs_are_not_drawn():
     assert not pixels(0.15)[60:].any() and pixels(0.15)[40, 40]
 
 
-def test_guesses_are_not_drawn_unless_asked_for():
+def test_keypoints_that_nobody_would_believe_are_not_drawn_unless_asked_for():
     image = grey()
 
     def drawn(confidence, **options):
         keypoints = [("left_shoulder", 40, 40, 0.9), ("left_elbow", 70, 100, confidence)]
         return changed(image, draw_people(image, [make_person((-9, -9, -5, -5), keypoints)], **options))[60:].any()
 
-    guess = np.float32(GUESS_CONFIDENCE)
-    assert not drawn(guess) and not drawn(0) and drawn(np.nextafter(guess, np.float32(1)))
-    assert drawn(guess, threshold=GUESS_CONFIDENCE / 2)
+    least = np.float32(LEAST_DRAWN_CONFIDENCE)
+    assert least > GUESS_CONFIDENCE
+    assert drawn(least) and not drawn(np.nextafter(least, np.float32(0))) and not drawn(0)
+    assert drawn(GUESS_CONFIDENCE, threshold=GUESS_CONFIDENCE / 2)
 
 
 def test_confidence_is_visible():
