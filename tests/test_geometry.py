@@ -127,7 +127,8 @@ def test_shrinking_keeps_places_and_averages_texture(scale, size):
     ramps = np.broadcast_to(np.arange(width) + 0.5, size), np.broadcast_to(np.arange(height)[:, None] + 0.5, size)
     for ramp, expected in zip(ramps, (x, y), strict=True):
         warped = warp_image(matrix, ramp.astype(np.float32), (40, 40))
-        np.testing.assert_allclose(warped[inside], expected[inside], atol=0.1)
+        # In image pixels, of which a patch has `scale`; OpenCV before 4.13 is off by up to .15 at the smallest.
+        np.testing.assert_allclose(warped[inside], expected[inside], atol=max(0.1, 0.02 / scale))
     # A pixel that stands for n x n of the image has their mean; single samples would keep the noise.
     noise = np.random.default_rng(0).normal(0, 1, size).astype(np.float32)
     assert warp_image(matrix, noise, (40, 40))[inside].std() < max(2 * scale, 0.1)
