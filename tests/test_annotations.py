@@ -8,7 +8,7 @@ import pytest
 from entries import written
 from pycocotools import mask as coco_mask
 
-from mpn.data.annotations import AREA_SHARE, read_annotations
+from mpn.data.annotations import read_annotations
 from mpn.data.coco import load_annotations
 from mpn.data.person_pipeline import valid_boxes
 from mpn.data.prn_pipeline import collect_people
@@ -276,8 +276,8 @@ def test_a_missing_area_has_one_rule(file, area):
         del lone["area"]
     path = file(lone)
     (record,), truth = load_labels(path)
-    assert record.areas.tolist() == [AREA_SHARE * 600] == [truth.dataset["annotations"][0]["area"]]
-    assert collect_people([record]).areas.tolist() == [AREA_SHARE * 600]
+    assert record.areas.tolist() == [300] == [truth.dataset["annotations"][0]["area"]]
+    assert collect_people([record]).areas.tolist() == [300]
 
 
 def masks():
