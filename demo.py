@@ -8,8 +8,8 @@ Examples:
 
 import argparse
 
-import mpn.cli
-from mpn.arguments import LEAST_POSE_SCORE, ImageSize, add_view_options, natural, share
+import mpn.cli.script
+from mpn.cli.arguments import LEAST_POSE_SCORE, ImageSize, add_view_options, natural, share
 
 # Models that come with the package.
 _MODEL, _REFINER = "small", "small-refiner"
@@ -36,10 +36,10 @@ def main(argv=None):
 
     # Imported after parsing, so that --help and mistyped options answer at once.
     if arguments.camera is not None:
-        from mpn.inference.camera import run_camera
+        from mpn.demo.camera import run_camera
 
         return run_camera(arguments.camera, arguments.model, **shared)
-    from mpn.inference.demo import run_demo
+    from mpn.demo.run import run_demo
 
     # Time counts in a film, and in a photograph limbs do.
     if not arguments.refine and not arguments.no_refine and arguments.model == _MODEL:
@@ -124,4 +124,4 @@ def _parser():
 
 
 if __name__ == "__main__":
-    mpn.cli.run(main)
+    mpn.cli.script.run(main)

@@ -5,17 +5,16 @@ With --voc it measures person segmentation on PASCAL VOC 2012 instead, with --ru
 
 import argparse
 
-from mpn.cli import import_tensorflow, run
+from mpn.cli.script import import_tensorflow, run
 
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, add_coco_option, add_view_options, natural, odd, positive_int, share
+    from mpn.cli.arguments import ImageSize, add_coco_option, add_view_options, natural, odd, positive_int, share
     from mpn.config import PRN_ASSIGNMENTS
     from mpn.data.voc import SPLITS as VOC_SPLITS
     from mpn.errors import UserError
     from mpn.evaluation.evaluate import evaluate
-    from mpn.evaluation.prn_clusters import draw_prn_clusters
     from mpn.evaluation.runtime_report import time_stages
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
     from mpn.evaluation.voc import evaluate_voc
@@ -23,6 +22,7 @@ def main(argv=None):
     from mpn.inference.grouping import GROUPINGS
     from mpn.models.person import NMS_THRESHOLD
     from mpn.precision import INFERENCE_PRECISIONS
+    from mpn.studies.prn_clusters import draw_prn_clusters
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False

@@ -1,11 +1,11 @@
 """Stage 1 of 3: trains backbone and keypoint subnet on COCO. Next: train_person.py."""
 
-from mpn.cli import import_tensorflow, run
+from mpn.cli.script import import_tensorflow, run
 
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, degrees, non_negative, positive_float, positive_int, share
+    from mpn.cli.arguments import ImageSize, degrees, non_negative, positive_float, positive_int, share
     from mpn.config import BACKBONES, ModelConfig
     from mpn.data.patches import PatchAugmentation
     from mpn.heatmaps import SIGMA, STRIDE

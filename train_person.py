@@ -1,11 +1,11 @@
 """Stage 2 of 3: trains the person subnet on the frozen backbone of stage 1. Next: train_prn.py."""
 
-from mpn.cli import import_tensorflow, run
+from mpn.cli.script import import_tensorflow, run
 
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.arguments import ImageSize, positive_float, share
+    from mpn.cli.arguments import ImageSize, positive_float, share
     from mpn.training.options import parse, training_parser
     from mpn.training.person import train_person
 

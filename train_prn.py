@@ -1,6 +1,6 @@
 """Stage 3 of 3: trains the Pose Residual Network from labels; needs no images and neither of the other stages."""
 
-from mpn.cli import import_tensorflow, run
+from mpn.cli.script import import_tensorflow, run
 
 
 def main(argv=None):

@@ -10,7 +10,7 @@ pin_environment()
 def __getattr__(name):
     # TensorFlow takes seconds to import, which `--help` and a wrong option should not cost.
     if name == "MultiPoseNet":
-        from mpn.inference.predictor import MultiPoseNet
+        from mpn.inference.multiposenet import MultiPoseNet
 
         return MultiPoseNet
     raise AttributeError(f"module 'mpn' has no attribute {name!r}")

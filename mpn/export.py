@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 
-from mpn.cli import import_tensorflow, run
+from mpn.cli.script import import_tensorflow, run
 from mpn.config import CONFIG_FILE, model_folder
 from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path
@@ -20,7 +20,7 @@ def export_model(source, target, storage="float16", overwrite=False):
     Args:
         source: model directory, or the name of a shipped model.
         target: folder to make.
-        storage: "float16" or "float32", see `mpn.models.weights.save_weights`.
+        storage: "float16" or "float32", see `mpn.weights.save_weights`.
         overwrite: replace an earlier export.
 
     Returns:
@@ -31,7 +31,7 @@ def export_model(source, target, storage="float16", overwrite=False):
             exists and is not to be overwritten, or holds something else than an export. It is as it was then.
         OSError: the target cannot be written.
     """
-    from mpn.models.multiposenet import PARTS, Networks, weights_file
+    from mpn.models.networks import PARTS, Networks, weights_file
 
     source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
     _check_target(source, target, overwrite)
@@ -60,7 +60,7 @@ def export_model(source, target, storage="float16", overwrite=False):
 
 def _check_target(source, target, overwrite):
     """Refuses a target whose replacement would lose something."""
-    from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, weights_file
+    from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, weights_file
 
     if target == source or target in source.parents:
         raise UserError(f"{target} is or holds the model to export: choose another folder")
@@ -78,7 +78,7 @@ def _check_target(source, target, overwrite):
 
 def main(argv=None):
     import_tensorflow()
-    from mpn.models.weights import STORAGES
+    from mpn.weights import STORAGES
 
     parser = argparse.ArgumentParser(
         prog="python -m mpn.export", description="Writes a model directory for inference, without what training needs."

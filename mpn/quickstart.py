@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from mpn.cli import run
+from mpn.cli.script import run
 from mpn.errors import UserError
 
 SCRIPTS = ("train_keypoints.py", "train_person.py", "train_prn.py", "evaluate.py", "demo.py")
@@ -35,7 +35,7 @@ def commands(folder):
     return [
         (
             "synthetic photographs in COCO layout",
-            ["-m", "mpn.data.synthetic", coco] + "--train 8 --val 8 --test 4 --image-size 256 192 --seed 1".split(),
+            ["-m", "mpn.synthetic", coco] + "--train 8 --val 8 --test 4 --image-size 256 192 --seed 1".split(),
         ),
         (
             "stage 1: backbone and keypoint subnet",

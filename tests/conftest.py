@@ -3,19 +3,15 @@ import mpn  # noqa: F401  before OpenCV and Keras, whose settings it makes
 # isort: split
 import pathlib
 import shutil
-import sys
 
 import numpy as np
 import pytest
-from runs import ROOT, call, keypoint_arguments, prn_arguments
-
-from mpn.data.coco import ImageRecord
-from mpn.data.synthetic import write_synthetic_coco
-
-sys.path.insert(0, str(ROOT))
+from runs import call, keypoint_arguments, prn_arguments
 
 import train_keypoints  # noqa: E402
 import train_prn  # noqa: E402
+from mpn.data.coco import ImageRecord
+from mpn.synthetic.scenes import write_synthetic_coco
 
 
 @pytest.fixture(scope="session")

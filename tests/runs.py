@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from mpn.cli import run
-from mpn.models.weights import read_notes
+from mpn.cli.script import run
 from mpn.training.loop import last_checkpoint, run_folder
+from mpn.weights import read_notes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}

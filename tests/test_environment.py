@@ -10,7 +10,7 @@ import keras
 import pytest
 from runs import ENVIRONMENT, ROOT, assert_one_sentence
 
-from mpn.cli import run
+from mpn.cli.script import run
 from mpn.environment import _keras_json, pin_environment, pin_keras
 from mpn.errors import UserError
 

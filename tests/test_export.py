@@ -14,8 +14,8 @@ from mpn import export
 from mpn.config import load_config, model_folder
 from mpn.errors import UserError
 from mpn.export import export_model
-from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
-from mpn.models.weights import fingerprint, load_weights, save_weights, stored_bytes
+from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
+from mpn.weights import fingerprint, load_weights, save_weights, stored_bytes
 
 # Narrow but for the PRN's hidden layer, so that the numbers outweigh what HDF5 writes about them.
 TINY = NARROW.replace(prn_nodes=16, prn_residual_gain=True)
@@ -222,7 +222,7 @@ def test_a_failed_export_leaves_the_old_one_and_nothing_else(prn_source, tmp_pat
         raise error
 
     with monkeypatch.context() as patch, pytest.raises(type(error)):
-        patch.setattr("mpn.models.weights._copy_in_float16", fail)
+        patch.setattr("mpn.weights._copy_in_float16", fail)
         export_model(prn_source, tmp_path / "small", overwrite=True)
     renames = iter([export.os.rename, fail, export.os.rename])
     with monkeypatch.context() as patch, pytest.raises(type(error)):

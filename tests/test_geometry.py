@@ -4,7 +4,8 @@ import tensorflow as tf
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mpn.data.geometry import (
+from mpn.data.person import mirror_boxes
+from mpn.geometry import (
     affine,
     fill_box,
     fill_polygon,
@@ -15,7 +16,6 @@ from mpn.data.geometry import (
     transform_points,
     warp_image,
 )
-from mpn.data.person_pipeline import mirror_boxes
 from mpn.skeleton import KEYPOINTS
 
 IDENTITY = np.eye(2, 3)

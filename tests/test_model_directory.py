@@ -10,8 +10,8 @@ import pytest
 
 from mpn.config import ModelConfig, load_config, save_config
 from mpn.errors import UserError
-from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
-from mpn.models.weights import check_numbers, fingerprint, load_weights, read_notes, save_weights
+from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
+from mpn.weights import check_numbers, fingerprint, load_weights, read_notes, save_weights
 
 TINY = ModelConfig(
     backbone="mobilenet_v2",
@@ -267,7 +267,7 @@ def test_weights_in_another_form_are_refused_before_they_are_read(directory, kin
 
 def test_an_architecture_is_compared_before_anything_is_built(directory, monkeypatch):
     edit_config(directory, prn_nodes=8192)
-    monkeypatch.setattr("mpn.models.multiposenet.build_prn", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr("mpn.models.networks.build_prn", lambda *_: pytest.fail("built"))
     assert "prn_nodes is 8 there and 8192 here" in refused(directory, ("prn",))
 
 

@@ -9,7 +9,7 @@ import skimage.data
 
 import evaluate
 from mpn import MultiPoseNet
-from mpn.arguments import LEAST_POSE_SCORE
+from mpn.cli.arguments import LEAST_POSE_SCORE
 from mpn.config import PRETRAINED
 from mpn.inference.refiner import Refiner
 from mpn.skeleton import KEYPOINTS

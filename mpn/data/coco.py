@@ -13,7 +13,7 @@ from mpn.images import read_image
 LAYOUT = (
     "--coco (or MPN_COCO) must name a folder with train2017/, val2017/ and "
     "annotations/person_keypoints_{train,val}2017.json, for test-dev test2017/ and "
-    "annotations/image_info_test-dev2017.json; `python -m mpn.data.synthetic DIR` writes a small one"
+    "annotations/image_info_test-dev2017.json; `python -m mpn.synthetic DIR` writes a small one"
 )
 
 

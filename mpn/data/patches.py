@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from mpn.data.geometry import affine, fill_box, fill_segmentation, transform_keypoints, warp_image
 from mpn.errors import UserError
+from mpn.geometry import affine, fill_box, fill_segmentation, transform_keypoints, warp_image
 from mpn.heatmaps import SIGMA, encode_targets
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 

@@ -9,10 +9,10 @@ from mpn.data.coco import annotation_file, check_images, hold_out, image_records
 from mpn.errors import UserError
 from mpn.evaluation.coco import check_labelled, evaluate_boxes, evaluate_keypoints, ground_truth
 from mpn.evaluation.curves import write_curves
-from mpn.evaluation.error_report import write_error_report
+from mpn.evaluation.errors.report import write_error_report
 from mpn.evaluation.models import check_models, load_model, model_settings
 from mpn.evaluation.results import box_results, keypoint_results, of_category, results_file, write_keypoint_results
-from mpn.evaluation.silhouettes import count_pixels, silhouette_metrics
+from mpn.evaluation.segmentation import count_pixels, silhouette_metrics
 from mpn.evaluation.sources import (
     EMPTY,
     GROUND_TRUTH,

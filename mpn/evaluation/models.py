@@ -2,10 +2,10 @@
 
 from mpn.errors import UserError
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble
-from mpn.inference.predictor import MultiPoseNet
+from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.refiner import refined
 from mpn.inference.views import Augmentation
-from mpn.models.multiposenet import PARTS
+from mpn.models.networks import PARTS
 
 
 def check_models(options, network):

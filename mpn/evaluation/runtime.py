@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from mpn.arguments import ImageSize, positive_int
-from mpn.cli import import_tensorflow, run
+from mpn.cli.arguments import ImageSize, positive_int
+from mpn.cli.script import import_tensorflow, run
 from mpn.skeleton import NUM_KEYPOINTS
 
 # One after the other; the last two depend on the number of people.
@@ -94,7 +94,7 @@ def crowd(people, image_size, slots=0):
         image_size: (H, W) of the image in pixels.
         slots: places for peaks of each keypoint, as the network always gives 30; those without a peak are 0.
     """
-    from mpn.inference.predictor import Detections
+    from mpn.inference.multiposenet import Detections
 
     height, width = image_size
     left = np.linspace(0, 0.8 * width, people)
@@ -151,8 +151,8 @@ def main(argv=None):
     import_tensorflow()
     from mpn.evaluation.runtime_report import report
     from mpn.files import make_writable, read_bytes
-    from mpn.inference.predictor import MultiPoseNet
-    from mpn.models.multiposenet import Networks
+    from mpn.inference.multiposenet import MultiPoseNet
+    from mpn.models.networks import Networks
 
     images = {path: read_bytes(path, "image") for path in options.images}
     if options.output:

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import tensorflow as tf
 
-from mpn.inference.predictor import MultiPoseNet
+from mpn.inference.multiposenet import MultiPoseNet
 from mpn.skeleton import NUM_KEYPOINTS
 
 

@@ -116,7 +116,7 @@ def _check(options):
     if options.mirror or options.crops > 1 or tuple(options.scales) != (1.0,):
         raise UserError(
             "--runtime times one pass of the network: leave out --scales, --mirror and --crops, whose cost "
-            "`python -m mpn.evaluation.augmentation_runtime` measures"
+            "`python -m mpn.studies.augmentation_runtime` measures"
         )
 
 
@@ -144,6 +144,6 @@ def _example():
     """The photograph that scikit-image ships, as the bytes of a file."""
     import cv2
 
-    from mpn.inference.demo_inputs import example_image
+    from mpn.demo.inputs import example_image
 
     return cv2.imencode(".jpg", cv2.cvtColor(example_image(), cv2.COLOR_RGB2BGR))[1].tobytes()

@@ -8,12 +8,12 @@ import pathlib
 import numpy as np
 
 from mpn.data.annotations import FARTHEST, PERSON_CATEGORY, shown, whole_number
-from mpn.data.geometry import pad_to_multiple
 from mpn.data.imperfect import PERFECT
 from mpn.errors import UserError
 from mpn.files import read_json
+from mpn.geometry import pad_to_multiple
 from mpn.heatmaps import STRIDE, encode_keypoints, find_peaks
-from mpn.inference.predictor import Detections
+from mpn.inference.multiposenet import Detections
 from mpn.people import Person
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from mpn.errors import UserError
+from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.oks_nms import oks_nms
-from mpn.inference.predictor import MultiPoseNet
 from mpn.inference.resampling import interpolation, resample
 from mpn.people import SilhouetteMap
 

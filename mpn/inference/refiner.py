@@ -6,13 +6,13 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from mpn.data.geometry import affine, transform_points, warp_image
 from mpn.errors import UserError
+from mpn.geometry import affine, transform_points, warp_image
 from mpn.heatmaps import STRIDE, find_peaks
 from mpn.inference.augmentation import MIRRORED_CHANNELS
 from mpn.inference.graphs import compile_graph, run_with_constant_weights
-from mpn.inference.predictor import check_image
-from mpn.models.multiposenet import Networks
+from mpn.inference.multiposenet import check_image
+from mpn.models.networks import Networks
 from mpn.people import pose_scores
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS

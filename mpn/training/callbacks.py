@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from mpn.models.weights import save_weights
+from mpn.weights import save_weights
 
 
 class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):

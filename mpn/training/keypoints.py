@@ -6,22 +6,22 @@ import pathlib
 
 import keras
 
-from mpn.arguments import with_longest_side
+from mpn.cli.arguments import with_longest_side
 from mpn.config import CONFIG_FILE, ModelConfig, load_config, model_folder, save_section
 from mpn.data.coco import load_partial
-from mpn.data.keypoint_pipeline import keypoint_dataset
+from mpn.data.keypoints import keypoint_dataset
 from mpn.data.patches import PatchAugmentation, people_alone
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
 from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to, load_backbone_weights
-from mpn.models.multiposenet import Networks, person_command, weights_file
-from mpn.models.weights import fingerprint, read_notes
+from mpn.models.networks import Networks, person_command, weights_file
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import masked_l2
 from mpn.training.options import options_of
 from mpn.training.splits import training_and_validation
+from mpn.weights import fingerprint, read_notes
 
 # Statistics of fewer images than this are too noisy to normalise with.
 LEAST_BATCH_FOR_NORMALIZATION = 8

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
-from mpn.models.multiposenet import last_checkpoint, run_folder, weights_file
-from mpn.models.weights import check_numbers, load_weights, needed_bytes
+from mpn.models.networks import last_checkpoint, run_folder, weights_file
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 from mpn.training.distribution import Adam
 from mpn.training.options import options_to_store
+from mpn.weights import check_numbers, load_weights, needed_bytes
 
 
 @dataclasses.dataclass(frozen=True)

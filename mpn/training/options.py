@@ -6,12 +6,12 @@ import json
 import os
 import sys
 
-from mpn.arguments import add_coco_option, average, natural, positive_float, positive_int, share
+from mpn.cli.arguments import add_coco_option, average, natural, positive_float, positive_int, share
 from mpn.config import load_config
 from mpn.errors import UserError
-from mpn.models.multiposenet import last_checkpoint
-from mpn.models.weights import check_numbers, read_notes
+from mpn.models.networks import last_checkpoint
 from mpn.precision import TRAINING_PRECISIONS
+from mpn.weights import check_numbers, read_notes
 
 # Where the data lie.
 _PATHS = ("coco", "annotations", "partial")

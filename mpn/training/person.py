@@ -5,14 +5,14 @@ import functools
 import keras
 
 from mpn.config import model_folder
-from mpn.data.person_pipeline import person_dataset, valid_boxes
-from mpn.models.multiposenet import Networks, last_checkpoint
-from mpn.models.weights import fingerprint, read_notes
+from mpn.data.person import person_dataset, valid_boxes
+from mpn.models.networks import Networks, last_checkpoint
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import PERSON_LOSSES
 from mpn.training.splits import training_and_validation
+from mpn.weights import fingerprint, read_notes
 
 # keras-retinanet's, whose training strategy the paper follows.
 CLIPNORM = 0.001

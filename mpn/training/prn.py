@@ -9,9 +9,9 @@ import numpy as np
 from mpn import roi
 from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
 from mpn.data.imperfect import Imperfections
-from mpn.data.prn_pipeline import collect_people, gather_people, prn_dataset
+from mpn.data.prn import collect_people, gather_people, prn_dataset
 from mpn.errors import UserError
-from mpn.models.multiposenet import Networks
+from mpn.models.networks import Networks
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mpn.arguments import height, jitter, odd, positive_int, share
+from mpn.cli.arguments import height, jitter, odd, positive_int, share
 from mpn.config import PRN_ASSIGNMENTS
 from mpn.training.losses import PRN_LOSSES
 

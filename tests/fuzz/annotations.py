@@ -14,12 +14,12 @@ import numpy as np
 from mpn.data.annotations import read_annotations
 from mpn.data.coco import check_images, image_records
 from mpn.data.patches import region_masks
-from mpn.data.person_pipeline import valid_boxes
-from mpn.data.prn_pipeline import collect_people
+from mpn.data.person import valid_boxes
+from mpn.data.prn import collect_people
 from mpn.errors import UserError
 from mpn.evaluation import coco
 from mpn.evaluation.results import box_results, keypoint_results, write_keypoint_results
-from mpn.evaluation.silhouettes import true_silhouettes
+from mpn.evaluation.segmentation import true_silhouettes
 from mpn.evaluation.sources import (
     EMPTY,
     BoxesFile,

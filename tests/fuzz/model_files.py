@@ -14,7 +14,7 @@ import numpy as np
 
 from mpn.config import ModelConfig
 from mpn.errors import UserError
-from mpn.models.multiposenet import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
+from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
 
 CONFIG = ModelConfig(
     backbone="mobilenet_v2",
@@ -34,7 +34,7 @@ VALUES = (
     *(float("nan"), float("-inf"), [10**9, 10**9], [float("nan"), 1], [None, 96], [True, 96], [64] * 1000),
 )
 
-# Attributes of a weights file, as `mpn.models.weights` names them.
+# Attributes of a weights file, as `mpn.weights` names them.
 NOTES, CHECKSUM = "mpn", "mpn_sha256"
 
 

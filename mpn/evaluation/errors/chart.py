@@ -1,0 +1,97 @@
+"""The picture of `evaluate.py --errors`: what each kind of error costs, and where keypoints are wrong."""
+
+import numpy as np
+
+from mpn.evaluation.charts import INK, new_figure, plain
+from mpn.evaluation.tables import as_share
+
+# Colours that people who confuse red and green tell apart (Okabe and Ito), one a kind wherever it is drawn.
+_COLOURS = {
+    "jitter": "#56b4e9",
+    "inversion": "#e69f00",
+    "swap": "#cc79a7",
+    "miss": "#d55e00",
+    "all keypoints": "#777777",
+    "scores": "#0072b2",
+    "duplicates": "#009e73",
+    "background": "#b8a800",
+    "not found": "#333333",
+}
+_WRONG = ("jitter", "inversion", "swap", "miss")
+_UNITS = dict.fromkeys(_WRONG, "keypoints") | {"duplicates": "detections", "background": "detections"}
+_UNITS["not found"] = "people"
+
+
+def draw_errors(counts, gained):
+    """Three panels: AP gained by each correction, and errors by overlapping people and by keypoint.
+
+    Args:
+        counts: what `mpn.evaluation.errors.report.summarise` gives.
+        gained: what `mpn.evaluation.errors.gains.gains` gives.
+
+    Returns:
+        matplotlib Figure.
+    """
+    figure = new_figure(14, 9.5)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    panels = figure.subplot_mosaic([["gains", "overlap"], ["keypoints", "keypoints"]], width_ratios=[1.35, 1])
+    _draw_gains(panels["gains"], counts, gained)
+    _draw_overlap(panels["overlap"], counts["overlap"])
+    _draw_keypoints(panels["keypoints"], counts["keypoints"])
+    return figure
+
+
+def _draw_gains(axes, counts, gained):
+    """Bars, one a correction, with its gain and how much there is to correct."""
+    numbers = counts["overlap"]["all"] | counts["detections"]["all"]
+    rows = [(name, row["gain"]) for name, row in gained.items() if "gain" in row]
+    plain(axes, "x")
+    for place, (name, gain) in enumerate(rows):
+        axes.barh(place, gain or 0, color=_COLOURS[name], height=0.7)
+        text = "-" if gain is None else as_share(gain, signed=True)
+        axes.annotate(text, (max(gain or 0, 0), place), (5, 0), textcoords="offset points", va="center", color=INK)
+    names = [f"{name}: {numbers[name]:,} {_UNITS[name]}" if name in numbers else name for name, _ in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    before = gained["as it is"]["AP"]
+    axes.set_title("AP gained if corrected alone" + ("" if before is None else f"; AP as it is {as_share(before)}"))
+
+
+def _draw_overlap(axes, rows):
+    """Stacked bars, one a bin of people."""
+    _stack(axes, rows)
+    labels = [f"{name}\n{row['found']:,}\nof {row['found'] + row['not found']:,}\nfound" for name, row in rows.items()]
+    axes.set_xticks(_places(rows), labels)
+    axes.set_xlabel("other people who overlap the person")
+    axes.set_title("wrong keypoints by overlapping people")
+
+
+def _draw_keypoints(axes, rows):
+    """Stacked bars, one a keypoint."""
+    _stack(axes, rows)
+    labels = [name.replace("_", "\n") for name in rows]
+    axes.set_xticks(_places(rows), labels)
+    axes.set_title("wrong keypoints by joint")
+    axes.legend(ncols=len(_WRONG), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), labelcolor=INK)
+
+
+def _stack(axes, rows):
+    """Bars of the shares of wrong keypoints, in percent; none where there are no keypoints."""
+    plain(axes, "y")
+    wholes = np.array([sum(row[kind] for kind in ("good", *_WRONG)) for row in rows.values()])
+    places, heights = _places(rows), np.zeros(len(rows))
+    for kind in _WRONG:
+        shares = 100 * np.array([row[kind] for row in rows.values()]) / np.maximum(wholes, 1)
+        axes.bar(places, shares, bottom=heights, color=_COLOURS[kind], width=0.7, label=kind)
+        heights += shares
+    for place, height, whole in zip(places, heights, wholes, strict=True):
+        text = f"{height:.0f}" if whole else "none"
+        axes.annotate(text, (place, height), (0, 3), textcoords="offset points", ha="center", color=INK)
+    axes.margins(x=0.01, y=0.1)
+    axes.set_ylabel("% of labelled keypoints")
+
+
+def _places(rows):
+    """Where the bars stand: the last, of everything, is set off."""
+    return [*range(len(rows) - 1), len(rows) - 0.6]

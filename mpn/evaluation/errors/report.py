@@ -1,0 +1,139 @@
+"""The errors of poses, counted, and what they cost: printed, as tables in files, and as a picture.
+
+See `mpn.evaluation.errors.pose_errors` for the kinds, and `mpn.evaluation.errors.gains` for what their costs mean.
+"""
+
+import numpy as np
+
+from mpn.evaluation.charts import save
+from mpn.evaluation.errors.chart import draw_errors
+from mpn.evaluation.errors.gains import CORRECTIONS, METRICS, gains
+from mpn.evaluation.errors.pose_errors import ERRORS, NOT_LABELLED, diagnose
+from mpn.evaluation.tables import as_share, markdown, write_csv
+from mpn.files import write_json
+from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
+
+# Bins of people by how many others overlap them: a person belongs to the last bin that begins at or below theirs.
+OVERLAP_BINS = {"0": 0, "1-2": 1, "3-4": 3, "5 and more": 5}
+
+# Bins of keypoints by their confidence, likewise.
+CONFIDENCE_BINS = {f"from {least:.1f}": least for least in np.arange(10) / 10}
+
+# Kinds of keypoints, people and detections; each makes a whole.
+PEOPLE = ("found", "not found")
+DETECTIONS = ("matched", "duplicates", "background", "ignored")
+
+
+def summarise(diagnosis, results):
+    """The counts of a Diagnosis.
+
+    Args:
+        diagnosis: Diagnosis.
+        results: those that were diagnosed.
+
+    Returns:
+        dict of four tables, dicts of rows, each a dict of kinds to counts: "keypoints", rows KEYPOINTS and "all",
+        kinds ERRORS, of labelled keypoints of people with a detection; "confidence", rows CONFIDENCE_BINS, kinds
+        ERRORS, of the same keypoints; "overlap", rows OVERLAP_BINS and "all", kinds ERRORS, of the same keypoints,
+        and PEOPLE; "detections", row "all", kinds DETECTIONS.
+    """
+    errors = np.array([match.errors for match in diagnosis.matches], int).reshape(-1, NUM_KEYPOINTS)
+    found, missed = (
+        np.searchsorted(list(OVERLAP_BINS.values()), np.array(counts, int), side="right") - 1
+        for counts in ([match.overlapping for match in diagnosis.matches], list(diagnosis.missed.values()))
+    )
+    bins = {name: (found == index, missed == index) for index, name in enumerate(OVERLAP_BINS)}
+    bins["all"] = (found >= 0, missed >= 0)
+    confidences = np.array([results[match.result]["keypoints"][2::3] for match in diagnosis.matches], float)
+    confidence = np.searchsorted(list(CONFIDENCE_BINS.values()), confidences.reshape(errors.shape), side="right") - 1
+    lists = (getattr(diagnosis, name) for name in ("matches", *DETECTIONS[1:]))
+    return {
+        "keypoints": {name: _count(errors[:, joint]) for joint, name in enumerate(KEYPOINTS)} | {"all": _count(errors)},
+        "confidence": {name: _count(errors[confidence == index]) for index, name in enumerate(CONFIDENCE_BINS)},
+        "overlap": {
+            name: _count(errors[here]) | dict(zip(PEOPLE, (int(here.sum()), int(gone.sum())), strict=True))
+            for name, (here, gone) in bins.items()
+        },
+        "detections": {"all": dict(zip(DETECTIONS, map(len, lists), strict=True))},
+    }
+
+
+def _count(errors):
+    """Counts by ERRORS of an array of them."""
+    counts = np.bincount(errors[errors != NOT_LABELLED], minlength=len(ERRORS))
+    return {name: int(count) for name, count in zip(ERRORS, counts, strict=True)}
+
+
+def shares(row):
+    """The counts of a row of `summarise` as shares of all keypoints, people or detections in it; None of nothing."""
+    wholes = {kind: sum(row.get(k, 0) for k in kinds) for kinds in (ERRORS, PEOPLE, DETECTIONS) for kind in kinds}
+    return {kind: count / wholes[kind] if wholes[kind] else None for kind, count in row.items()}
+
+
+def write_error_report(folder, ground_truth, results, image_ids, settings):
+    """What `evaluate.py --errors` does: counts, prints and writes.
+
+    `errors.csv` has a line for each count of `summarise`: table, row, kind, count, and share as in `shares`.
+    `gains.csv` has a line for each correction of `gains`: correction, AP, AP50, AP75, APM, APL, gain. A cell is empty
+    where there is no such number. `errors.json` has both with the settings, `errors.png` shows both.
+
+    Args:
+        folder: pathlib.Path, which exists.
+        ground_truth, results, image_ids: as for `diagnose`.
+        settings: dict of what the results were made with.
+
+    Returns:
+        dict, what `errors.json` holds: {"counts": that of `summarise`, "gains": that of `gains`, "settings": {...}}.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    diagnosis = diagnose(ground_truth, results, image_ids)
+    counts = summarise(diagnosis, results)
+    gained = gains(ground_truth, results, image_ids, diagnosis)
+    report = {"counts": counts, "gains": gained, "settings": settings}
+    lines = (
+        (table, name, kind, row[kind], share)
+        for table, rows in counts.items()
+        for name, row in rows.items()
+        for kind, share in shares(row).items()
+    )
+    write_csv(folder / "errors.csv", ("table", "row", "kind", "count", "share"), lines)
+    columns = (*METRICS, "gain")
+    lines = ((name, *map(row.get, columns)) for name, row in gained.items())
+    write_csv(folder / "gains.csv", ("correction", *columns), lines)
+    save(draw_errors(counts, gained), folder / "errors.png")
+    write_json(folder / "errors.json", report, indent=2)
+    print_report(report)
+    print(f"\nerrors of poses in {folder}")
+    return report
+
+
+def print_report(report):
+    """Prints the tables of `write_error_report`."""
+    counts = report["counts"]
+    for title, table, kinds in (
+        ("keypoint", "keypoints", ERRORS),
+        ("confidence", "confidence", ERRORS),
+        ("people overlapping", "overlap", ERRORS + PEOPLE),
+    ):
+        header = [title, "keypoints", *kinds]
+        rows = [
+            [name, sum(row[kind] for kind in ERRORS), *(_or_dash(shares(row)[kind]) for kind in kinds)]
+            for name, row in counts[table].items()
+        ]
+        print(f"\n{markdown(header, rows)}")
+    print("\ndetections: " + ", ".join(f"{count} {kind}" for kind, count in counts["detections"]["all"].items()))
+    rows = [
+        [name, *(_or_dash(row[metric]) for metric in METRICS), _gain(row.get("gain")), CORRECTIONS.get(name, "")]
+        for name, row in report["gains"].items()
+    ]
+    print(f"\n{markdown(['without', *METRICS, 'AP gained', 'what that means'], rows)}")
+
+
+def _or_dash(share):
+    return "-" if share is None else share
+
+
+def _gain(value):
+    return "-" if value is None else as_share(value, signed=True)

@@ -1,0 +1,107 @@
+"""Grouping alone, measured on labels: Table 3 (right) and what no paper measures, the cost of imperfect input.
+
+`python -m mpn.studies.grouping_tables --model DIR --annotations FILE` prints both tables; no images are needed.
+"""
+
+import argparse
+import dataclasses
+
+import numpy as np
+from tqdm import tqdm
+
+from mpn.cli.arguments import positive_int
+from mpn.cli.script import import_tensorflow, run
+from mpn.data.imperfect import PERFECT, Imperfections, boxes_at_iou
+from mpn.evaluation.coco import check_labelled, evaluate_keypoints, load_labels
+from mpn.evaluation.results import keypoint_results
+from mpn.evaluation.tables import markdown
+
+GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn")
+
+# Everything a little wrong at once, as detectors are: Imperfections of the keypoints, and the boxes' IoU.
+SPOILT = (Imperfections(displacement=0.25, dropped=0.1, false_peaks=0.1), 0.8)
+
+# What is wrong with the input, and by how much: a name, Imperfections of the keypoints, and the boxes' IoU.
+CONDITIONS = (
+    ("perfect", PERFECT, 1.0),
+    ("boxes at IoU 0.9", PERFECT, 0.9),
+    ("boxes at IoU 0.8", PERFECT, 0.8),
+    ("boxes at IoU 0.7", PERFECT, 0.7),
+    ("keypoints displaced by 0.25", Imperfections(displacement=0.25), 1.0),
+    ("keypoints displaced by 0.5", Imperfections(displacement=0.5), 1.0),
+    ("10 % of keypoints missing", Imperfections(dropped=0.1), 1.0),
+    ("30 % of keypoints missing", Imperfections(dropped=0.3), 1.0),
+    ("10 % false peaks", Imperfections(false_peaks=0.1), 1.0),
+    ("30 % false peaks", Imperfections(false_peaks=0.3), 1.0),
+    ("all: IoU 0.8, displaced by 0.25, 10 % missing, 10 % false", *SPOILT),
+)
+
+
+def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.0, rescore=None):
+    """Official keypoint metrics of a grouping whose keypoints and boxes come from the labels.
+
+    Args:
+        model: MultiPoseNet; only its grouping is used.
+        records: list of ImageRecord, the images that count.
+        ground_truth: COCO object that has them.
+        imperfections: Imperfections of the keypoints.
+        iou: IoU of the boxes with the true ones.
+        rescore: function of a Person giving its pose score; None takes the grouping's own.
+
+    Returns:
+        dict, see `evaluate_keypoints`.
+    """
+    from mpn.evaluation.evaluate import find_people
+    from mpn.evaluation.sources import with_true_boxes, with_true_keypoints
+
+    def add_keypoints(detections, record):
+        return with_true_keypoints(detections, record, imperfections)
+
+    def add_boxes(detections, record):
+        detections = with_true_boxes(detections, record)
+        if iou == 1:
+            return detections
+        boxes = boxes_at_iou(detections.boxes, iou, np.random.default_rng([abs(record.id), 1]))
+        return dataclasses.replace(detections, boxes=boxes)
+
+    results = []
+    for record, people in zip(records, find_people(model, records, add_keypoints, add_boxes), strict=True):
+        if rescore:
+            people = [dataclasses.replace(person, score=float(rescore(person))) for person in people]
+        results += keypoint_results(record.id, people)
+    return evaluate_keypoints(ground_truth, results, [record.id for record in records])
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description="Grouping of true and of spoilt keypoints and boxes: measures grouping alone, not the system.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory with a PRN")
+    parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoints JSON (or .gz)")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
+    options = parser.parse_args(argv)
+    import_tensorflow()
+    from mpn.inference.multiposenet import MultiPoseNet
+
+    records, ground_truth = load_labels(options.annotations, options.limit)
+    check_labelled(records, options.annotations)
+    models = {name: MultiPoseNet.load(options.model, ("prn",), grouping=name) for name in GROUPINGS_COMPARED}
+    rows = []
+    with tqdm(total=len(CONDITIONS) * len(models), unit="evaluation") as progress:
+        for name, imperfections, iou in CONDITIONS:
+            metrics = {}
+            for grouping, model in models.items():
+                metrics[grouping] = grouping_metrics(model, records, ground_truth, imperfections, iou)
+                progress.update()
+            if imperfections is PERFECT and iou == 1:
+                progress.clear()
+                names = ("AP", "AP50", "AP75", "APM", "APL")
+                print(f"{len(records)} images, true keypoints and boxes: grouping alone, not the system")
+                print(markdown(["grouping", *names], [[g, *(m[n] for n in names)] for g, m in metrics.items()]))
+            rows.append([name, *(m["AP"] for m in metrics.values())])
+    print(markdown(["input, AP", *models], rows))
+
+
+if __name__ == "__main__":
+    run(main)

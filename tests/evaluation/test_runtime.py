@@ -1,0 +1,292 @@
+"""Runtime analysis: what is timed is what a prediction does, and the table, file and chart show what was timed."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from runs import assert_one_sentence, exit_of
+
+import evaluate as script
+from mpn.config import ModelConfig
+from mpn.evaluation import runtime, runtime_report
+from mpn.evaluation.runtime import PEOPLE, STAGES, WHOLE, crowd, stage_times
+from mpn.evaluation.runtime_graphs import Crowded, PeaksAlone, halves_of_grouping
+from mpn.images import read_image, write_image
+from mpn.inference.multiposenet import MultiPoseNet
+from mpn.models.networks import Networks
+
+CONFIG = ModelConfig(
+    backbone="mobilenet_v2",
+    width=0.35,
+    keypoint_channels=8,
+    keypoint_head_channels=8,
+    person_channels=8,
+    person_head_channels=8,
+    prn_nodes=8,
+    image_size=(96, 160),
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """An untrained model whose heads find something in every image."""
+    networks = Networks(CONFIG)
+    rng = np.random.default_rng(0)
+    for part in (networks.person_detector.subnet.get_layer("classification_submodel"), networks.keypoint_subnet):
+        for layer in part.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                kernel, bias = layer.get_weights()
+                kernel = rng.normal(0, np.sqrt(2 / kernel[..., 0].size), kernel.shape)
+                layer.set_weights([kernel, np.full(bias.shape, 0.2)])
+    return MultiPoseNet(networks, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "photo.png"
+    write_image(path, np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_dir(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runtime") / "tiny"
+    model.save(folder)
+    return folder
+
+
+# What is timed
+
+
+def test_peaks_alone_finds_what_the_model_finds(model, photo):
+    inputs, scale = model.prepare(read_image(photo))
+    alone, found = PeaksAlone(model), model.detect(read_image(photo))
+    alone.look_at(model.forward_graph(*inputs))
+    raw = alone.run(inputs)
+    assert len(found.boxes) > 0
+    np.testing.assert_allclose(raw["boxes"] / np.tile(scale, 2), found.boxes, atol=1e-2)
+    np.testing.assert_allclose(raw["peaks"] / scale, found.peaks, atol=1e-2)
+
+
+def test_peaks_alone_runs_no_network(model, photo):
+    inputs, _ = model.prepare(read_image(photo))
+    outputs, alone = model.forward_graph(*inputs), PeaksAlone(model)
+    for heatmaps in (outputs["heatmaps"], np.zeros_like(outputs["heatmaps"]), np.zeros((1, 8, 8, 18), np.float32)):
+        alone.look_at({**outputs, "heatmaps": heatmaps})
+        raw = alone.run(inputs)
+        assert raw["peak_scores"].any() == heatmaps.any() and len(raw["boxes"]) > 0
+        assert raw["silhouette"].shape == heatmaps.shape[1:3]
+
+
+def test_a_crowd_takes_the_place_of_what_is_found(model, photo):
+    image = read_image(photo)
+    inputs, scale = model.prepare(image)
+    crowded = Crowded(model)
+    for count in (3, 20, 1):  # one graph for all
+        given = crowd(count, image.shape[:2], 30)
+        crowded.put_in(given, scale)
+        people = crowded.predict(image)
+        assert len(people) == count
+        boxes = np.array(sorted(person.box.tolist() for person in people))
+        np.testing.assert_allclose(boxes, given.boxes, atol=1e-2)
+        expected = model.group(given)
+        for person, other in zip(people, expected, strict=True):
+            np.testing.assert_allclose(person.keypoints, other.keypoints, atol=2e-2)
+    # The network, peaks and NMS ran all the same.
+    raw, found = crowded._predict_graph(*inputs), model.detect(image)
+    np.testing.assert_allclose(raw["unused_boxes"] / np.tile(scale, 2), found.boxes, atol=1e-2)
+    np.testing.assert_allclose(raw["unused_peaks"] / scale, found.peaks, atol=1e-2)
+    np.testing.assert_allclose(raw["silhouette"], found.silhouettes.values, atol=1e-3)
+
+
+def test_the_halves_of_grouping_are_the_prn_and_the_rest(model):
+    given = crowd(4, (80, 100), 30)
+    graph, calls = model._group_graph, []
+    model._group_graph = lambda *inputs: calls.append(1) or graph(*inputs)
+    try:
+        prn, rest = halves_of_grouping(model, given)
+        assert len(calls) == 1
+        people = rest()
+        assert len(calls) == 1
+        assert prn()["candidates"].shape == (4, 17, 30) and len(calls) == 2
+    finally:
+        model._group_graph = graph
+    for person, other in zip(people, model.group(given), strict=True):
+        np.testing.assert_array_equal(person.keypoints, other.keypoints)
+
+
+def test_a_crowd_has_the_networks_number_of_peaks():
+    found = crowd(3, (96, 128), 30)
+    assert found.boxes.shape == (3, 4) and found.peaks.shape == (17, 30, 2) and found.peak_scores.shape == (17, 30)
+    assert (found.peak_scores.sum(axis=1) == 3).all()
+    np.testing.assert_array_equal(found.peaks[:, :3], crowd(3, (96, 128)).peaks)
+    assert crowd(40, (96, 128), 30).peaks.shape == (17, 40, 2)
+
+
+def test_times_go_to_their_stages_and_images_are_averaged(model, photo, monkeypatch):
+    image = np.random.default_rng(2).integers(0, 256, (100, 50, 3), np.uint8)
+    write_image(photo.with_name("other.png"), image)
+    calls = []
+
+    def medians(stages, repeats):
+        for stage in stages.values():
+            stage()
+        calls.append((list(stages), repeats))
+        return {name: 10**index * len(calls) for index, name in enumerate(stages)}
+
+    monkeypatch.setattr(runtime, "medians", medians)
+    images = {path: path.read_bytes() for path in (photo, photo.with_name("other.png"))}
+    times = stage_times(model, images, people=[1, 3], repeats=7)
+    names, repeats = calls[0]
+    assert repeats == 7 and len(calls) == 2
+    assert names == [*STAGES[:3], *((stage, count) for count in (1, 3) for stage in ("PRN", "grouping", WHOLE))]
+    assert list(times) == [1, 3]
+    mean = 1.5
+    assert times[1] == dict(zip((*STAGES, WHOLE), [mean * 10**i for i in (0, 1, 2, 3, 4, 5)], strict=True))
+    assert times[3] == dict(zip((*STAGES, WHOLE), [mean * 10**i for i in (0, 1, 2, 6, 7, 8)], strict=True))
+
+
+def test_real_times_are_positive(model, photo):
+    times = stage_times(model, {"photo": photo.read_bytes()}, people=[2], repeats=2)[2]
+    assert set(times) == {*STAGES, WHOLE} and all(seconds > 0 for seconds in times.values())
+
+
+# What is shown
+
+TIMES = {
+    "float32": {5: dict(zip((*STAGES, WHOLE), (0.004, 0.5, 0.005, 0.02, 0.001, 0.525), strict=True))},
+    "bfloat16": {5: dict(zip((*STAGES, WHOLE), (0.004, 0.1, 0.005, 0.01, 0.001, 0.125), strict=True))},
+}
+TIMES["float32"][1] = {**TIMES["float32"][5], "PRN": 0.01, WHOLE: 0.5}
+TIMES["bfloat16"][1] = {**TIMES["bfloat16"][5], "PRN": 0.005, WHOLE: 0.1}
+
+
+def test_the_report_is_a_table_a_file_and_a_chart(tmp_path, capsys):
+    runtime_report.report(TIMES, tmp_path)
+    table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert table[0] == ["precision", "people", *STAGES, WHOLE, "images a second"]
+    assert table[2] == ["float32", "5", "4.0", "500.0", "5.0", "20.0", "1.0", "525.0", "1.9"]
+    assert table[5] == ["bfloat16", "1", "4.0", "100.0", "5.0", "5.0", "1.0", "100.0", "10.0"]
+    with open(tmp_path / "runtime.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert list(rows[0]) == [
+        *("precision", "people", "decode_and_resize_ms", "backbone_and_subnets_ms", "peaks_and_NMS_ms"),
+        *("PRN_ms", "grouping_ms", "whole_image_ms"),
+    ]
+    assert [float(rows[1][name]) for name in ("people", "PRN_ms", "whole_image_ms")] == [1, 10, 500]
+    assert read_image(tmp_path / "runtime.png").std() > 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runtime.csv", "runtime.png"]
+
+
+def test_the_chart_stacks_the_stages():
+    figure = runtime_report.draw_times(TIMES)
+    for axes, precision in zip(figure.axes, TIMES, strict=True):
+        assert precision in axes.get_title()
+        (line,) = axes.lines
+        np.testing.assert_allclose(line.get_xdata(), [1, 5])  # least first, whatever the order of measuring
+        np.testing.assert_allclose(line.get_ydata(), [1000 * TIMES[precision][count][WHOLE] for count in (1, 5)])
+        low = np.zeros(2)
+        for area, stage in zip(axes.collections, STAGES, strict=True):
+            high = low + [1000 * TIMES[precision][count][stage] for count in (1, 5)]
+            corners = {(x, round(float(y), 6)) for x, y in area.get_paths()[0].vertices}
+            assert corners == {
+                (x, round(float(y), 6)) for y_of in (low, high) for x, y in zip((1, 5), y_of, strict=True)
+            }
+            low = high
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim() and figure.axes[0].get_ylim()[1] > 530
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:5] == list(STAGES)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_chart_has_room_for_its_legend(count):
+    figure = runtime_report.draw_times(dict(list(TIMES.items())[:count]))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert figure.bbox.containsx(legend.get_window_extent().x0) and figure.bbox.containsx(legend.get_window_extent().x1)
+
+
+def test_one_number_of_people_makes_a_chart_too():
+    figure = runtime_report.draw_times({"float32": {3: TIMES["float32"][5]}})
+    assert figure.axes[0].collections[0].get_paths()[0].vertices[:, 0].min() == 2.5
+
+
+# The scripts
+
+
+def test_evaluate_times_one_model(model_dir, photo, tmp_path, monkeypatch, capsys):
+    seen = {}
+
+    def times_of(model, images):
+        seen.update(config=model.config, precision=model.precision, square=model.square, images=images)
+        return TIMES["float32"]
+
+    monkeypatch.setattr(runtime_report, "stage_times", times_of)
+    arguments = ["--runtime", photo, "--model", model_dir, "--output", tmp_path / "new", "--image-size", 96, 128]
+    more = ["--precision", "float32", "--square", "--metrics", tmp_path / "figures" / "times.json"]
+    assert script.main([str(word) for word in [*arguments, *more]]) is None
+    assert seen["config"].image_size == (96, 128) and seen["precision"] == "float32" and seen["square"]
+    assert seen["images"] == {str(photo): photo.read_bytes()}
+    metrics = json.loads((tmp_path / "figures" / "times.json").read_text())
+    assert metrics["runtime"]["float32"]["5"]["PRN"] == 0.02
+    assert metrics["settings"]["image_size"] == [96, 128] and metrics["settings"]["images"] == 1
+    assert (tmp_path / "new" / "runtime.png").exists() and (tmp_path / "new" / "runtime.csv").exists()
+    assert "| float32 | 5 |" in capsys.readouterr().out
+
+
+def test_without_an_image_scikit_images_photograph_is_taken(model_dir, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        runtime_report, "stage_times", lambda _, images: seen.extend(images.values()) or TIMES["float32"]
+    )
+    script.main(["--runtime", "--model", str(model_dir), "--output", str(tmp_path)])
+    (tmp_path / "seen.jpg").write_bytes(seen[0])
+    assert len(seen) == 1 and read_image(tmp_path / "seen.jpg").shape == (512, 512, 3)
+
+
+def test_the_module_times_both_precisions(model_dir, photo, tmp_path, capsys):
+    arguments = [photo, "--model", model_dir, "--image-size", 64, 96, "--people", 2, 1, 2, "--repeats", 1]
+    runtime.main([str(word) for word in [*arguments, "--output", tmp_path]])
+    with open(tmp_path / "runtime.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["precision"], row["people"]) for row in rows] == [
+        *(("float32", "2"), ("float32", "1"), ("bfloat16", "2"), ("bfloat16", "1"))
+    ]
+    assert all(float(value) > 0 for row in rows for name, value in row.items() if name.endswith("_ms"))
+    assert (tmp_path / "runtime.png").exists()
+
+
+def test_the_numbers_of_people_that_the_paper_names_are_timed():
+    assert {1, 3, 20} <= set(PEOPLE) and list(PEOPLE) == sorted(PEOPLE)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--runtime", "nowhere.jpg"], "nowhere.jpg"),
+        (["--runtime", "--prn-clusters", "clusters.png"], "--prn-clusters"),
+        (["--runtime", "--voc", "."], "--runtime"),
+        (["--runtime", "--scales", "0.5,1"], "--scales"),
+        (["--runtime", "--mirror"], "--mirror"),
+        (["--runtime", "--crops", "2"], "--crops"),
+        (["--runtime", "--oks-threshold", "0.5"], "--oks-threshold"),
+        (["--runtime", "--model", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, more, words):
+    monkeypatch.chdir(tmp_path)
+    code, error = exit_of(script, more, capsys)
+    assert code == 1 and words in error
+    assert_one_sentence(error)
+
+
+def test_a_damaged_image_is_named_before_anything_is_timed(model_dir, photo, tmp_path, capsys, monkeypatch):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    monkeypatch.setattr(runtime, "medians", None)
+    code, error = exit_of(
+        script, ["--runtime", photo, tmp_path / "bad.jpg", "--model", model_dir, "--output", tmp_path], capsys
+    )
+    assert code == 1 and "bad.jpg" in error
+    assert_one_sentence(error)

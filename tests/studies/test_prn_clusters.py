@@ -1,0 +1,259 @@
+"""Figure 2, right: OKS against pycocotools, k-means on poses whose clusters are known, and the picture."""
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+import evaluate as script
+from mpn.cli.script import run
+from mpn.config import ModelConfig
+from mpn.data.prn import collect_people
+from mpn.errors import UserError
+from mpn.images import read_image
+from mpn.models.networks import Networks
+from mpn.roi import ROI_HEIGHT, ROI_WIDTH
+from mpn.skeleton import KEYPOINTS, MIRROR
+from mpn.studies.prn_clusters import (
+    ROI_AREA,
+    cluster_poses,
+    draw_clusters,
+    pose_similarity,
+    prn_clusters,
+    prn_poses,
+)
+
+# A person seen from the front, in cells of the grid.
+STANDING = np.float32(
+    [
+        (18, 11), (19, 10), (17, 10), (21, 11), (15, 11), (23, 17), (13, 17), (25, 24), (11, 24),
+        (25, 31), (11, 31), (21, 31), (15, 31), (21, 39), (15, 39), (21, 47), (15, 47),
+    ]
+)  # fmt: skip
+SITTING = STANDING * (1, 0.6) + (0, 20)
+FROM_BEHIND = STANDING * (-1, 1) + (ROI_WIDTH, 0)
+KINDS = np.float32([STANDING, SITTING, FROM_BEHIND])
+
+
+def people(counts=(30, 20, 10), noise=0.5, seed=0):
+    """Poses around KINDS, the keypoints that count, and whose pose each is."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.permutation(np.repeat(np.arange(len(KINDS)), counts))
+    poses = KINDS[kinds] + rng.normal(0, noise, (len(kinds), 17, 2))
+    weights = (rng.random(poses.shape[:2]) < 0.8).astype(np.float32)
+    weights[:, :8] = 1
+    poses[weights == 0] = 1000  # must make no difference
+    return poses.astype(np.float32), weights, kinds
+
+
+def test_similarity_is_that_of_pycocotools():
+    rng = np.random.default_rng(0)
+    poses = (STANDING + rng.normal(0, 2, (3, 17, 2))).astype(np.float32)
+    means = (STANDING + rng.normal(0, 2, (4, 17, 2))).astype(np.float32)
+    weights = (rng.random((3, 17)) < 0.6).astype(np.float32)
+    labels = [
+        {
+            "id": i + 1,
+            "image_id": 1,
+            "category_id": 1,
+            "keypoints": np.concatenate([pose, 2 * weight[:, None]], axis=1).ravel().tolist(),
+            "num_keypoints": int(weight.sum()),
+            "area": ROI_AREA,
+            "bbox": [0, 0, ROI_WIDTH, ROI_HEIGHT],
+            "iscrowd": 0,
+        }
+        for i, (pose, weight) in enumerate(zip(poses, weights, strict=True))
+    ]
+    results = [
+        {
+            "image_id": 1,
+            "category_id": 1,
+            "score": 1 - i / 10,
+            "keypoints": np.pad(mean, ((0, 0), (0, 1))).ravel().tolist(),
+        }
+        for i, mean in enumerate(means)
+    ]
+    truth = COCO()
+    truth.dataset = {"info": {}, "images": [{"id": 1}], "categories": [{"id": 1}], "annotations": labels}
+    truth.createIndex()
+    evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
+    evaluation.evaluate()
+    expected = evaluation.ious[1, 1].T  # pycocotools has predictions in rows
+    similarities = pose_similarity(poses, means, weights)
+    assert similarities.shape == (3, 4) and np.ptp(expected) > 0.05
+    np.testing.assert_allclose(similarities, expected, atol=1e-5)
+
+
+def test_similarity_by_hand():
+    assert pose_similarity(STANDING[None], STANDING[None]) == pytest.approx(1)
+    moved = STANDING.copy()
+    moved[KEYPOINTS.index("left_hip"), 0] += 2 * 0.107 * 20  # 2 sigma, times the side of a square of 400 cells
+    hip = np.arange(17) == KEYPOINTS.index("left_hip")
+    similarity = pose_similarity(moved[None], STANDING[None], hip[None], area=400)
+    assert similarity == pytest.approx(np.exp(-0.5), rel=1e-5)
+    assert pose_similarity(moved[None], STANDING[None], np.zeros((1, 17))) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_known_clusters_are_found(seed):
+    poses, weights, kinds = people(seed=seed)
+    means, counts, assignment = cluster_poses(poses, weights, 3, seed)
+    assert counts.tolist() == [30, 20, 10]  # the largest first
+    assert (assignment == kinds).all()
+    assert np.abs(means[..., :2] - KINDS).max() < 1
+    np.testing.assert_allclose(means[0, :, 2], weights[kinds == 0].mean(axis=0), rtol=1e-5)
+
+
+def test_equal_seeds_give_equal_clusters():
+    poses, weights, _ = people(noise=3)
+    first, again = (cluster_poses(poses, weights, 5, seed=7) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert (one == other).all()
+
+
+@pytest.mark.parametrize("clusters", [1, 4, 12])
+def test_no_cluster_is_empty(clusters):
+    poses = np.repeat(KINDS, 4, axis=0)  # three different poses only
+    means, counts, assignment = cluster_poses(poses, np.ones((12, 17)), clusters)
+    assert means.shape == (clusters, 17, 3) and np.isfinite(means).all()
+    assert (counts > 0).all() and (np.bincount(assignment, minlength=clusters) == counts).all()
+
+
+def test_a_keypoint_that_nobody_has():
+    poses, weights, _ = people()
+    weights[:, KEYPOINTS.index("nose")] = 0
+    means, _, _ = cluster_poses(poses, weights, 3)
+    assert (means[:, 0, 2] == 0).all() and np.isfinite(means).all()
+
+
+def test_more_clusters_than_poses_are_refused():
+    with pytest.raises(UserError, match="13 clusters"):
+        cluster_poses(np.repeat(KINDS, 4, axis=0), np.ones((12, 17)), 13)
+
+
+def skeletons(image):
+    """How many drawings a sheet has: dark panels with coloured pixels inside, and the width and height of each."""
+    paper = (image == 255).all(axis=2)
+    columns, rows = (~paper.all(axis=axis) for axis in (0, 1))
+    found = []
+    for y in spans(rows):
+        for x in spans(columns):
+            part = image[y, x].astype(int)
+            coloured = np.ptp(part, axis=2) > 60
+            if coloured.any():
+                found.append(tuple(np.ptp(np.nonzero(coloured), axis=1)[::-1]))
+    return found
+
+
+def spans(marked):
+    """Slices of the runs of True in (n,) bool that are long enough for a panel."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(int), [0]])))
+    return [slice(a, b) for a, b in edges.reshape(-1, 2) if b - a > 50]
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 5, 6])
+def test_every_cluster_has_a_drawing(clusters):
+    means = np.concatenate([KINDS, KINDS])[:clusters]
+    means = np.concatenate([means, np.ones((clusters, 17, 1))], axis=2)
+    image = draw_clusters(means, np.arange(clusters, 0, -1))
+    assert image.dtype == np.uint8 and len(skeletons(image)) == clusters
+
+
+def test_proportions_undo_the_grids_stretching():
+    means = np.concatenate([[STANDING, STANDING], np.ones((2, 17, 1))], axis=2)
+    grid = ROI_HEIGHT / ROI_WIDTH
+    image = draw_clusters(means, [1, 1], [grid, 2 * grid])
+    (width, height), (tall_width, tall_height) = skeletons(image)
+    assert tall_height / tall_width == pytest.approx(2 * height / width, rel=0.1)
+
+
+def test_keypoints_of_few_members_are_not_drawn():
+    legs = np.array([name.endswith(("knee", "ankle")) for name in KEYPOINTS])
+    mean = np.concatenate([STANDING, np.where(legs, 0.4, 1)[:, None]], axis=1)
+    (whole,), (half,) = (
+        skeletons(draw_clusters(one[None], [1])) for one in (np.concatenate([STANDING, np.ones((17, 1))], axis=1), mean)
+    )
+    assert half[1] / half[0] < 0.7 * whole[1] / whole[0]
+    assert not skeletons(draw_clusters(mean[None] * (1, 1, 0.1), [1]))
+
+
+def test_left_and_right_differ():
+    mean = np.concatenate([STANDING, np.ones((17, 1))], axis=1)
+    other = mean[MIRROR]
+    assert (draw_clusters(mean[None], [1]) != draw_clusters(other[None], [1])).any()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model directory with a small PRN: untrained, it repeats its input, and is sure of where there is a peak."""
+    directory = tmp_path_factory.mktemp("model")
+    Networks(ModelConfig(prn_nodes=8, prn_residual_gain=True)).save(directory, ("prn",))
+    return directory
+
+
+def run_script(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(script.main, [str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def test_the_command_needs_labels_alone(synthetic_coco, model, tmp_path, capsys):
+    labels = synthetic_coco / "annotations" / "person_keypoints_val2017.json"
+    file = tmp_path / "new" / "clusters.png"
+    shared = ["--model", model, "--clusters", 3, "--prn-clusters", file]
+    assert run_script("--annotations", labels, *shared) == 0
+    assert "3 clusters" in capsys.readouterr().out
+    assert [path.name for path in file.parent.iterdir()] == ["clusters.png"]
+    image = read_image(file)
+    assert len(skeletons(image)) == 3
+    assert run_script("--coco", synthetic_coco, *shared) == 0
+    assert (read_image(file) == image).all()
+
+
+def test_an_untrained_prn_repeats_the_keypoints(make_record, model, tmp_path):
+    box = np.float32([10, 20, 46, 76])  # as large as the grid, which a margin of 0 leaves it
+    networks = Networks.load(model, ("prn",))
+    networks.config = networks.config.replace(prn_margin=0)
+    keypoints = {index: (*(place + box[:2] + 0.5), 2) for index, place in enumerate(STANDING)}
+    few = dict(list(keypoints.items())[:7])
+    records = [
+        make_record({"box": box, "keypoints": keypoints}),
+        make_record({"box": box, "keypoints": few}),  # too few to count
+    ]
+    means, counts = prn_clusters(networks, records, 1, path=tmp_path / "one.png")
+    assert counts.tolist() == [1]
+    np.testing.assert_allclose(means[0, :, :2], STANDING + 0.5, atol=1e-4)
+    with pytest.raises(UserError, match="fewer --clusters"):
+        prn_clusters(networks, records, 2, path=tmp_path / "two.png")
+
+
+def test_only_keypoints_that_the_prn_is_sure_of_have_weight(make_record, model):
+    box = np.float32([10, 20, 46, 76])
+    networks = Networks.load(model, ("prn",))
+    keypoints = {index: (*(STANDING[index] + box[:2]), 2) for index in range(17)}
+    eight = {index: keypoints[index] for index in range(9, 17)}
+    seven = {index: keypoints[index] for index in range(10, 17)}
+    records = [make_record({"box": box, "keypoints": labelled}) for labelled in (eight, keypoints, seven)]
+    poses, weights, boxes = prn_poses(networks, collect_people(records))
+    assert poses.shape == (2, 17, 2) and (boxes == box).all()  # seven labels are too few
+    assert weights.sum(axis=1).tolist() == [17, 8]  # many keypoints first, as in training
+    assert (weights[1] > 0).tolist() == [index in eight for index in range(17)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--prn-clusters", "clusters.jpg"], ".png"),
+        (["--prn-clusters", "clusters.png", "--split", "test-dev"], "test-dev"),
+        (["--prn-clusters", "clusters.png", "--annotations", "nowhere.json"], "nowhere.json"),
+        (["--prn-clusters", "clusters.png", "--clusters", "1000"], "1000 clusters"),
+        (["--prn-clusters", "clusters.png", "--model", "none"], "none"),
+    ],
+)
+def test_mistakes_are_one_sentence(synthetic_coco, model, tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    which = [] if "--model" in arguments else ["--model", model]
+    assert run_script("--coco", synthetic_coco, *which, *arguments) == 1
+    error = capsys.readouterr().err.strip()
+    assert words in error and len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
