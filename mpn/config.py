@@ -1,17 +1,14 @@
-"""The architecture of one model directory: a frozen dataclass and its `config.json`."""
+"""The architecture of a model: a frozen dataclass, which `mpn.model_directory` stores as config.json."""
 
 import dataclasses
 import numbers
-import pathlib
 import reprlib
 import types
 
 from mpn.errors import UserError
-from mpn.files import read_json, write_json
 
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
-CONFIG_FILE = "config.json"
 
 # Least and most of each number. The most keeps a damaged or mistaken file from taking all memory; the paper's values
 # are far below.
@@ -38,9 +35,6 @@ _NAMES = {
     str: "a text",
     tuple: "a list of whole numbers",
 }
-
-# Models that come with the package, one folder each.
-PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,68 +157,3 @@ def _is_of(value, kind):
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
-
-
-def model_folder(name_or_path):
-    """Path of a model directory: that folder where it holds a model, or else the shipped model of that name.
-
-    Args:
-        name_or_path: a path, or the name of a folder in `mpn/pretrained`. A folder of such a name that holds no
-            config.json does not hide the shipped model.
-
-    Raises:
-        UserError: there is neither; the message says which models are shipped.
-    """
-    folder = pathlib.Path(name_or_path)
-    shipped = {path.parent.name: path.parent for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
-    if str(name_or_path) in shipped and not (folder / CONFIG_FILE).exists():
-        return shipped[str(name_or_path)]
-    if folder.is_dir():
-        return folder
-    raise UserError(
-        f"{name_or_path} is neither a folder nor a model that comes with this package "
-        f"({', '.join(shipped) or 'there is none'}): check the name, or run train_keypoints.py --model {name_or_path}"
-    )
-
-
-def load_config(model_dir):
-    """Reads `config.json` of a model directory.
-
-    Args:
-        model_dir: folder, or the name of a shipped model, see `model_folder`.
-
-    Raises:
-        UserError: the file is missing, is not JSON, or has unknown or impossible fields.
-    """
-    model_dir = model_folder(model_dir)
-    path = pathlib.Path(model_dir) / CONFIG_FILE
-    if not path.exists():
-        raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
-    fields = read_json(path, "a model configuration")
-    if not isinstance(fields, dict):
-        raise UserError(f"{path} is not a model configuration: it holds no fields")
-    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(ModelConfig)}):
-        raise UserError(f"{path} has fields this version does not know: {reprlib.repr(unknown)}")
-    try:
-        return ModelConfig(**fields)
-    except UserError as error:
-        raise UserError(f"{path} is not a model configuration: {error}") from error
-
-
-def save_section(config, model_dir, part):
-    """Writes the fields of one part, and keeps those that another stage has written meanwhile.
-
-    Args:
-        config: ModelConfig.
-        model_dir: the model directory.
-        part: "keypoints", which owns everything that is not the PRN's, or "prn".
-    """
-    stored = load_config(model_dir) if (pathlib.Path(model_dir) / CONFIG_FILE).exists() else config
-    mine = {name: v for name, v in dataclasses.asdict(config).items() if name.startswith("prn_") == (part == "prn")}
-    save_config(stored.replace(**mine), model_dir)
-
-
-def save_config(config, model_dir):
-    """Writes `config.json` of a model directory, which is created if need be."""
-    pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)
-    write_json(pathlib.Path(model_dir) / CONFIG_FILE, dataclasses.asdict(config))

@@ -9,9 +9,17 @@ import pathlib
 import shutil
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.config import CONFIG_FILE, model_folder
 from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path
+from mpn.model_directory import (
+    CONFIG_FILE,
+    PARTS,
+    POSITION_PRIOR_FILE,
+    load_networks,
+    model_folder,
+    save_networks,
+    weights_file,
+)
 
 
 def export_model(source, target, storage="float16", overwrite=False):
@@ -31,7 +39,6 @@ def export_model(source, target, storage="float16", overwrite=False):
             exists and is not to be overwritten, or holds something else than an export. It is as it was then.
         OSError: the target cannot be written.
     """
-    from mpn.models.networks import PARTS, Networks, weights_file
 
     source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
     _check_target(source, target, overwrite)
@@ -39,12 +46,12 @@ def export_model(source, target, storage="float16", overwrite=False):
     if not parts:
         raise UserError(f"{source} holds no weights to export: run train_keypoints.py or train_prn.py --model {source}")
     # The fingerprint in the person weights is that of the backbone, which "keypoints" brings.
-    networks = Networks.load(source, (*parts, "keypoints") if "person" in parts else parts, refiner=True)
+    networks = load_networks(source, (*parts, "keypoints") if "person" in parts else parts, refiner=True)
     make_writable(target.parent)
     new = temporary_path(target)
     old = target.with_name(f".old-{os.getpid()}-{target.name}")
     try:
-        networks.save(new, parts, storage)
+        save_networks(networks, new, parts, storage)
         if target.exists():
             os.rename(target, old)
         os.rename(new, target)
@@ -60,7 +67,6 @@ def export_model(source, target, storage="float16", overwrite=False):
 
 def _check_target(source, target, overwrite):
     """Refuses a target whose replacement would lose something."""
-    from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, weights_file
 
     if target == source or target in source.parents:
         raise UserError(f"{target} is or holds the model to export: choose another folder")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mpn.cli.script import run
-from mpn.training.loop import last_checkpoint, run_folder
+from mpn.model_directory import last_checkpoint, run_folder
 from mpn.weights import read_notes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

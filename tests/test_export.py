@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 from test_model_directory import TINY as NARROW
 
-from mpn import config as config_module
 from mpn import export
-from mpn.config import load_config, model_folder
 from mpn.errors import UserError
 from mpn.export import export_model
-from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
+from mpn.model_directory import (
+    PARTS,
+    POSITION_PRIOR_FILE,
+    load_config,
+    load_networks,
+    model_folder,
+    save_networks,
+    weights_file,
+)
+from mpn.models.networks import Networks
 from mpn.weights import fingerprint, load_weights, save_weights, stored_bytes
 
 # Narrow but for the PRN's hidden layer, so that the numbers outweigh what HDF5 writes about them.
@@ -35,7 +42,7 @@ def source(tmp_path_factory):
     networks.position_prior = (rng.random((56, 36, 17)) ** 8 / 1e3).astype(np.float32)
     networks.position_prior[..., 3] = 0  # a keypoint that nobody has
     folder = tmp_path_factory.mktemp("export") / "source"
-    networks.save(folder)
+    save_networks(networks, folder)
     (folder / "training" / "prn").mkdir(parents=True)
     (folder / "training" / "prn" / "log.csv").write_text("epoch\n")
     return folder
@@ -53,7 +60,7 @@ def exported(source, tmp_path_factory):
 def prn_source(source, tmp_path_factory):
     """Model directory with the PRN alone, which is quick to export; tests must not change it."""
     folder = tmp_path_factory.mktemp("export") / "prn"
-    Networks.load(source, ("prn",)).save(folder, ("prn",))
+    save_networks(load_networks(source, ("prn",)), folder, ("prn",))
     return folder
 
 
@@ -81,7 +88,7 @@ def refused(*arguments, **options):
 
 
 def test_export_loads_with_the_rounded_values_of_the_originals(source, exported):
-    before, after = models_of(Networks.load(source)), models_of(Networks.load(exported))
+    before, after = models_of(load_networks(source)), models_of(load_networks(exported))
     for part in PARTS:
         for old, new in zip(before[part].weights, after[part].weights, strict=True):
             expected = old.numpy()
@@ -104,7 +111,7 @@ def test_export_is_half_as_large(source, exported, tmp_path):
     export_model(source, tmp_path / "float32", "float32")
     size = {folder: weights_file(folder, "prn").stat().st_size for folder in (exported, tmp_path / "float32")}
     assert size[exported] < 0.56 * size[tmp_path / "float32"]  # biases are kept, and a ninth of this PRN
-    prn = Networks.load(exported, ("prn",)).prn
+    prn = load_networks(exported, ("prn",)).prn
     for folder, storage in ((exported, "float16"), (tmp_path / "float32", "float32")):
         assert 0 < size[folder] - stored_bytes(prn.weights, storage) < 40_000
 
@@ -145,14 +152,14 @@ def test_an_export_of_an_export_is_the_same(exported, tmp_path):
 
 
 def test_person_weights_know_the_rounded_backbone(source, exported):
-    networks = Networks.load(source)
-    assert fingerprint(networks.backbone, "float16") == fingerprint(Networks.load(exported).backbone)
+    networks = load_networks(source)
+    assert fingerprint(networks.backbone, "float16") == fingerprint(load_networks(exported).backbone)
     assert fingerprint(networks.backbone, "float16") != fingerprint(networks.backbone)
 
 
 def test_position_maps_keep_their_proportions(source, exported):
     assert np.load(exported / POSITION_PRIOR_FILE).dtype == np.float16
-    before, after = (Networks.load(folder, ("prn",)).position_prior for folder in (source, exported))
+    before, after = (load_networks(folder, ("prn",)).position_prior for folder in (source, exported))
     assert after.dtype == np.float32 and np.isfinite(after).all() and not after[..., 3].any()
     relative = before / np.maximum(before.max(axis=(0, 1)), 1e-12)
     counts = relative > 0.01  # UCR takes nothing below
@@ -162,10 +169,10 @@ def test_position_maps_keep_their_proportions(source, exported):
 
 @pytest.mark.parametrize("bad", [65520.0, -1e6])
 def test_what_float16_cannot_store_is_refused(source, tmp_path, bad):
-    networks = Networks.load(source, ("prn",))
+    networks = load_networks(source, ("prn",))
     kernel = networks.prn.get_layer("hidden_1").kernel
     kernel.assign(np.where(np.arange(16) == 3, np.float32(bad), kernel.numpy()))
-    networks.save(tmp_path / "large", ("prn",))
+    save_networks(networks, tmp_path / "large", ("prn",))
     message = refused(tmp_path / "large", tmp_path / "small")
     assert "hidden_1/kernel" in message and f"{bad:g}" in message and "float32" in message
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
@@ -174,18 +181,18 @@ def test_what_float16_cannot_store_is_refused(source, tmp_path, bad):
 def test_the_largest_number_of_float16_is_stored(tmp_path):
     networks = Networks(TINY)
     networks.prn.get_layer("hidden_1").kernel.assign_add(np.full((34272, 16), 65504, np.float32))
-    networks.save(tmp_path, ("prn",), "float16")
-    assert Networks.load(tmp_path, ("prn",)).prn.get_layer("hidden_1").kernel.numpy().max() == 65504
+    save_networks(networks, tmp_path, ("prn",), "float16")
+    assert load_networks(tmp_path, ("prn",)).prn.get_layer("hidden_1").kernel.numpy().max() == 65504
 
 
 def test_parts_that_the_source_lacks_stay_away(prn_source, tmp_path):
     assert export_model(prn_source, tmp_path / "small") == ["prn"]
     assert not weights_file(tmp_path / "small", "keypoints").exists()
-    Networks.load(tmp_path / "small", ("prn",))
+    load_networks(tmp_path / "small", ("prn",))
 
 
 def test_a_source_without_weights_is_refused(tmp_path):
-    config_module.save_config(TINY, tmp_path / "empty")
+    model_directory.save_config(TINY, tmp_path / "empty")
     assert "holds no weights" in refused(tmp_path / "empty", tmp_path / "small")
     assert "nowhere" in refused(tmp_path / "nowhere", tmp_path / "small")
     assert not (tmp_path / "small").exists()
@@ -264,7 +271,7 @@ def test_integers_are_kept(tmp_path):
 def shipped(exported, tmp_path, monkeypatch):
     """Folder that stands in for mpn/pretrained, with the models "one" and "two", in another working directory."""
     folder = tmp_path / "package" / "pretrained"
-    monkeypatch.setattr(config_module, "PRETRAINED", folder)
+    monkeypatch.setattr(model_directory, "PRETRAINED", folder)
     for name in ("one", "two"):
         shutil.copytree(exported, folder / name)
     (tmp_path / "here").mkdir()
@@ -275,11 +282,11 @@ def shipped(exported, tmp_path, monkeypatch):
 def test_a_shipped_model_is_loaded_by_its_name(shipped):
     assert model_folder("one") == shipped / "one"
     assert load_config("two") == TINY
-    assert Networks.load("two", ("prn",)).config == TINY
+    assert load_networks("two", ("prn",)).config == TINY
 
 
 def test_a_folder_wins_over_a_shipped_model(shipped, tmp_path):
-    config_module.save_config(TINY.replace(prn_nodes=3), tmp_path / "here" / "one")
+    model_directory.save_config(TINY.replace(prn_nodes=3), tmp_path / "here" / "one")
     assert load_config("one").prn_nodes == 3
     assert load_config(shipped / "one").prn_nodes == 16
     (tmp_path / "here" / "two").mkdir()  # but not one that holds no model
@@ -289,13 +296,13 @@ def test_a_folder_wins_over_a_shipped_model(shipped, tmp_path):
 @pytest.mark.parametrize("name", ["three", "../pretrained/one", "models/one", "*"])
 def test_an_unknown_name_lists_what_there_is(shipped, name):
     with pytest.raises(UserError) as caught:
-        Networks.load(name)
+        load_networks(name)
     message = str(caught.value)
     assert message.startswith(name) and "one, two" in message and "train_keypoints.py" in message
     assert "\n" not in message
 
 
 def test_without_shipped_models_an_unknown_name_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(config_module, "PRETRAINED", tmp_path / "none")
+    monkeypatch.setattr(model_directory, "PRETRAINED", tmp_path / "none")
     with pytest.raises(UserError, match="there is none"):
         model_folder("one")

@@ -8,9 +8,19 @@ import h5py
 import numpy as np
 import pytest
 
-from mpn.config import ModelConfig, load_config, save_config
+from mpn.config import ModelConfig
 from mpn.errors import UserError
-from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
+from mpn.model_directory import (
+    PARTS,
+    POSITION_PRIOR_FILE,
+    load_config,
+    load_networks,
+    save_config,
+    save_networks,
+    save_part,
+    weights_file,
+)
+from mpn.models.networks import Networks
 from mpn.weights import check_numbers, fingerprint, load_weights, read_notes, save_weights
 
 TINY = ModelConfig(
@@ -40,7 +50,7 @@ def networks():
 def saved(networks, tmp_path_factory):
     """A complete model directory; tests must not change it."""
     folder = tmp_path_factory.mktemp("saved") / "models" / "tiny"
-    networks.save(folder)
+    save_networks(networks, folder)
     return folder
 
 
@@ -57,7 +67,7 @@ def one_sentence(caught):
 
 def refused(directory, parts=PARTS):
     with pytest.raises(UserError) as caught:
-        Networks.load(directory, parts)
+        load_networks(directory, parts)
     return one_sentence(caught)
 
 
@@ -67,7 +77,7 @@ def edit_config(directory, **fields):
 
 
 def test_round_trip_gives_equal_outputs(networks, saved):
-    loaded = Networks.load(saved)
+    loaded = load_networks(saved)
     assert loaded.config == TINY
     assert fingerprint(loaded.backbone) == fingerprint(networks.backbone)
     rng = np.random.default_rng(1)
@@ -112,7 +122,7 @@ def test_missing_part_names_its_script(directory, part):
 def test_parts_that_are_not_asked_for_may_be_missing(directory):
     for part in ("person", "prn"):
         weights_file(directory, part).unlink()
-    Networks.load(directory, ("keypoints",))
+    load_networks(directory, ("keypoints",))
 
 
 def test_missing_directory_names_the_first_script(tmp_path):
@@ -145,11 +155,11 @@ def test_weights_from_before_a_field_existed_have_its_default(directory):
         notes = json.loads(file.attrs["mpn"])
         del notes["architecture"]["prn_pool"], notes["architecture"]["prn_residual_gain"]
         file.attrs["mpn"] = json.dumps(notes)
-    Networks.load(directory, ("prn",))
+    load_networks(directory, ("prn",))
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps({**config, "prn_pool": 2}))
     with pytest.raises(UserError, match="prn_pool is 1 there and 2 here"):
-        Networks.load(directory, ("prn",))
+        load_networks(directory, ("prn",))
 
 
 def test_other_person_channels_are_refused(directory):
@@ -160,10 +170,10 @@ def test_other_person_channels_are_refused(directory):
 
 def test_person_weights_of_another_backbone_are_refused(directory):
     other = Networks(TINY)  # a new backbone, of the same architecture
-    other.save_part("keypoints", directory)
+    save_part(other, "keypoints", directory)
     message = refused(directory)
     assert f"train_person.py --model {directory}" in message and "backbone" in message
-    Networks.load(directory, ("keypoints", "prn"))
+    load_networks(directory, ("keypoints", "prn"))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -220,7 +230,7 @@ def test_files_without_checksum_load(directory):
             notes = json.loads(file.attrs["mpn"])
             notes.pop("position_prior", None)
             file.attrs["mpn"] = json.dumps(notes)
-    assert fingerprint(Networks.load(directory).prn) == fingerprint(Networks.load(directory).prn)
+    assert fingerprint(load_networks(directory).prn) == fingerprint(load_networks(directory).prn)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +432,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(networks, directory,
 
     monkeypatch.setattr(type(networks.prn), "save_weights", half)
     with pytest.raises(type(error)):
-        networks.save_part("prn", directory)
+        save_part(networks, "prn", directory)
     assert listing(directory) == before
 
 

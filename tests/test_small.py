@@ -10,8 +10,8 @@ import skimage.data
 import evaluate
 from mpn import MultiPoseNet
 from mpn.cli.arguments import LEAST_POSE_SCORE
-from mpn.config import PRETRAINED
 from mpn.inference.refiner import Refiner
+from mpn.model_directory import PRETRAINED
 from mpn.skeleton import KEYPOINTS
 
 MPN_COCO = os.environ.get("MPN_COCO")

@@ -5,7 +5,7 @@ from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.refiner import refined
 from mpn.inference.views import Augmentation
-from mpn.models.networks import PARTS
+from mpn.model_directory import PARTS
 
 
 def check_models(options, network):

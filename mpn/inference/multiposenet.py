@@ -19,7 +19,7 @@ from mpn.inference.grouping import (
 )
 from mpn.inference.prn import GroupingPRN
 from mpn.inference.views import Augmentation
-from mpn.models.networks import PARTS, Networks
+from mpn.model_directory import PARTS, load_networks, save_networks
 from mpn.models.person import NMS_THRESHOLD, SCORE_THRESHOLD, decode_boxes
 from mpn.people import SilhouetteMap
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
@@ -92,7 +92,7 @@ class MultiPoseNet:
             UserError: a file is missing, damaged or does not fit the others; the message says which stage to run.
         """
         with network_dtype_policy(precision):
-            networks = Networks.load(model_dir, parts)
+            networks = load_networks(model_dir, parts)
         return cls(networks, precision=precision, **options)
 
     def save(self, model_dir):
@@ -101,7 +101,7 @@ class MultiPoseNet:
         Raises:
             OSError: the directory cannot be written.
         """
-        self.networks.save(model_dir)
+        save_networks(self.networks, model_dir)
 
     def predict(self, image, with_silhouettes=False):
         """Finds the people in one image.

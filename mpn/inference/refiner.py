@@ -12,7 +12,7 @@ from mpn.heatmaps import STRIDE, find_peaks
 from mpn.inference.augmentation import MIRRORED_CHANNELS
 from mpn.inference.graphs import compile_graph, run_with_constant_weights
 from mpn.inference.multiposenet import check_image
-from mpn.models.networks import Networks
+from mpn.model_directory import load_networks
 from mpn.people import pose_scores
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS
@@ -52,7 +52,7 @@ class Refiner:
             UserError: a file is missing or damaged, or the directory holds another kind of network.
         """
         with network_dtype_policy(precision):
-            networks = Networks.load(model_dir, ("keypoints",), refiner=True)
+            networks = load_networks(model_dir, ("keypoints",), refiner=True)
         try:
             return cls(networks, precision, mirror)
         except UserError as error:

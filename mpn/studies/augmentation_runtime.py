@@ -9,6 +9,7 @@ import argparse
 from mpn.cli.arguments import ImageSize, numbers, positive_int
 from mpn.cli.script import import_tensorflow, run
 from mpn.evaluation.runtime import medians
+from mpn.model_directory import load_networks
 
 
 def view_times(networks, image, repeats=5, image_size=None, precision="auto", **augmentation):
@@ -71,7 +72,7 @@ def main(argv=None):
     from mpn.images import read_image
     from mpn.models.networks import Networks
 
-    networks = Networks.load(options.model) if options.model else Networks(ModelConfig(backbone=options.backbone))
+    networks = load_networks(options.model) if options.model else Networks(ModelConfig(backbone=options.backbone))
     views = {"scales": options.scales, "mirror": options.mirror, "crops": options.crops}
     image = read_image(options.image)
     times = view_times(networks, image, options.repeats, options.image_size, options.precision, **views)

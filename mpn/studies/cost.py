@@ -8,6 +8,7 @@ import dataclasses
 
 from mpn.cli.arguments import ImageSize
 from mpn.cli.script import import_tensorflow, run
+from mpn.model_directory import load_config
 
 # What every input side is padded to, see `MultiPoseNet.prepare`.
 _MULTIPLE = 32
@@ -66,7 +67,7 @@ def cost_table(config, height, width):
 
 
 def main(argv=None):
-    from mpn.config import BACKBONES, ModelConfig, load_config
+    from mpn.config import BACKBONES, ModelConfig
 
     parser = argparse.ArgumentParser(description="Prints parameters and multiply-adds of every block of a network.")
     parser.add_argument("--model", metavar="DIR", help="a model directory, instead of --backbone")

@@ -17,7 +17,7 @@ from mpn.demo.drawing import draw_people
 from mpn.errors import UserError
 from mpn.files import make_replaceable
 from mpn.images import write_image
-from mpn.models.networks import Networks
+from mpn.model_directory import load_networks
 from mpn.people import Person
 from mpn.roi import LABEL_SIGMA, ROI_HEIGHT, ROI_WIDTH, encode_rois, enlarge_boxes, highest_cells
 from mpn.skeleton import NUM_KEYPOINTS, OKS_SIGMAS
@@ -63,7 +63,7 @@ def draw_prn_clusters(options):
         raise UserError("--split test-dev has no keypoints: --prn-clusters needs val, train or --annotations")
     path = pathlib.Path(options.prn_clusters)
     _check_name(path)
-    networks = Networks.load(options.model[0], ("prn",))
+    networks = load_networks(options.model[0], ("prn",))
     records = load_annotations(options.annotations or annotation_file(options.coco, options.split), limit=options.limit)
     make_replaceable(path)
     _, counts = prn_clusters(networks, records, options.clusters, path=path)

@@ -7,14 +7,24 @@ import pathlib
 import keras
 
 from mpn.cli.arguments import with_longest_side
-from mpn.config import CONFIG_FILE, ModelConfig, load_config, model_folder, save_section
+from mpn.config import ModelConfig
 from mpn.data.coco import load_partial
 from mpn.data.keypoints import keypoint_dataset
 from mpn.data.patches import PatchAugmentation, people_alone
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
+from mpn.model_directory import (
+    CONFIG_FILE,
+    load_config,
+    load_part,
+    model_folder,
+    person_command,
+    save_part,
+    save_section,
+    weights_file,
+)
 from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to, load_backbone_weights
-from mpn.models.networks import Networks, person_command, weights_file
+from mpn.models.networks import Networks
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
@@ -59,7 +69,7 @@ def train_keypoints(options):
 
     def save_best():
         save_section(config, options.model, "keypoints")
-        networks.save_part("keypoints", options.model)
+        save_part(networks, "keypoints", options.model)
         trained.add(fingerprint(networks.backbone))
 
     person = weights_file(options.model, "person")
@@ -86,7 +96,7 @@ def _networks(options, config):
     """Networks with the weights that training starts from; layers that keep theirs are frozen."""
     networks = Networks(config)
     if options.initial_model and not options.resume:
-        networks.load_part("keypoints", model_folder(options.initial_model))
+        load_part(networks, "keypoints", model_folder(options.initial_model))
     elif not options.resume:
         load_backbone_weights(networks.backbone, options.backbone_weights, config.width)
     if _frozen_normalization(options):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
-from mpn.models.networks import last_checkpoint, run_folder, weights_file
+from mpn.model_directory import last_checkpoint, run_folder, weights_file
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 from mpn.training.distribution import Adam
 from mpn.training.options import options_to_store

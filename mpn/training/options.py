@@ -7,9 +7,8 @@ import os
 import sys
 
 from mpn.cli.arguments import add_coco_option, average, natural, positive_float, positive_int, share
-from mpn.config import load_config
 from mpn.errors import UserError
-from mpn.models.networks import last_checkpoint
+from mpn.model_directory import last_checkpoint, load_config
 from mpn.precision import TRAINING_PRECISIONS
 from mpn.weights import check_numbers, read_notes
 

@@ -4,9 +4,8 @@ import functools
 
 import keras
 
-from mpn.config import model_folder
 from mpn.data.person import person_dataset, valid_boxes
-from mpn.models.networks import Networks, last_checkpoint
+from mpn.model_directory import last_checkpoint, load_networks, load_part, model_folder, save_part
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
 from mpn.training.loop import Stage, check_fresh, train
@@ -31,7 +30,7 @@ def train_person(options):
     set_training_precision(options.precision)
     keras.utils.set_random_seed(options.seed)  # initial weights and dropout
     with strategy_scope(options.batch_size):
-        networks = Networks.load(options.model, parts=("keypoints",))
+        networks = load_networks(options.model, parts=("keypoints",))
         before = fingerprint(networks.backbone)
         if _is_of_another_backbone(last_checkpoint(options.model, "person"), before):
             print(f"the backbone of {options.model} is not what it was: stage 2 begins anew")
@@ -40,7 +39,7 @@ def train_person(options):
             check_fresh(options, "person")
         detector = networks.person_detector
         if options.initial_model and not options.resume:
-            networks.load_part("person", model_folder(options.initial_model), any_backbone=True)
+            load_part(networks, "person", model_folder(options.initial_model), any_backbone=True)
         networks.backbone.trainable = False
     training, validation = training_and_validation(options, keep=lambda record: len(valid_boxes(record)[0]) > 0)
 
@@ -65,7 +64,7 @@ def train_person(options):
             samples=len(training),
             training_data=lambda first: data(training, first=first),
             validation_data=data(validation, training=False),
-            save_best=lambda: networks.save_part("person", options.model),
+            save_best=lambda: save_part(networks, "person", options.model),
             clipnorm=CLIPNORM,
         ),
         options,

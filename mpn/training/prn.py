@@ -7,10 +7,11 @@ import keras
 import numpy as np
 
 from mpn import roi
-from mpn.config import CONFIG_FILE, ModelConfig, load_config, save_section
+from mpn.config import ModelConfig
 from mpn.data.imperfect import Imperfections
 from mpn.data.prn import collect_people, gather_people, prn_dataset
 from mpn.errors import UserError
+from mpn.model_directory import CONFIG_FILE, load_config, save_part, save_section
 from mpn.models.networks import Networks
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
@@ -70,7 +71,7 @@ def train_prn(options):
 
     def save_best():
         save_section(config, options.model, "prn")
-        networks.save_part("prn", options.model)
+        save_part(networks, "prn", options.model)
 
     train(
         Stage(

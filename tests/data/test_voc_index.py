@@ -16,6 +16,7 @@ from mpn.errors import UserError
 from mpn.evaluation.voc import count_person_pixels, person_metrics
 from mpn.images import read_image, write_image
 from mpn.inference.multiposenet import MultiPoseNet
+from mpn.model_directory import save_networks
 from mpn.models.networks import Networks
 from mpn.people import SilhouetteMap
 
@@ -248,7 +249,7 @@ def test_stage_1_alone_is_needed(voc, tmp_path):
     networks.keypoint_subnet.get_layer("heatmaps").kernel.assign_add(
         np.random.default_rng(0).normal(0, 1, (1, 1, 32, 18))
     )
-    networks.save(tmp_path / "model", ("keypoints",))
+    save_networks(networks, tmp_path / "model", ("keypoints",))
     arguments = ["--voc", voc, "--model", tmp_path / "model", "--output", tmp_path, "--metrics", tmp_path / "m.json"]
     script.main([str(word) for word in [*arguments, "--precision", "float32", "--silhouette-threshold", "0"]])
     metrics = json.loads((tmp_path / "m.json").read_text())

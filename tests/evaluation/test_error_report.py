@@ -11,13 +11,14 @@ from coco_people import annotation, detection, ground_truth, labels, moved
 
 import evaluate as script
 from mpn.cli.script import run
-from mpn.config import ModelConfig, save_config
+from mpn.config import ModelConfig
 from mpn.evaluation.coco import evaluate_keypoints
 from mpn.evaluation.errors.chart import draw_errors
 from mpn.evaluation.errors.gains import CORRECTIONS, correct, gains, without
 from mpn.evaluation.errors.pose_errors import ERRORS, diagnose
 from mpn.evaluation.errors.report import DETECTIONS, OVERLAP_BINS, PEOPLE, shares, summarise, write_error_report
 from mpn.images import read_image
+from mpn.model_directory import save_config
 from mpn.skeleton import KEYPOINTS, MIRROR
 
 FACE = list(range(5))

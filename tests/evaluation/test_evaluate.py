@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 import evaluate as script
 from mpn.cli.script import run
-from mpn.config import ModelConfig, save_config
+from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, hold_out, load_annotations
 from mpn.errors import UserError
 from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
@@ -26,6 +26,7 @@ from mpn.evaluation.results import (
     validate_keypoint_results,
     write_keypoint_results,
 )
+from mpn.model_directory import save_config
 from mpn.people import Person
 from mpn.training.splits import training_and_validation
 

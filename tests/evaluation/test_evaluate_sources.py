@@ -8,9 +8,10 @@ from entries import box, peak, written
 
 import evaluate as script
 from mpn.cli.script import run
-from mpn.config import ModelConfig, save_config
+from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.evaluation.sources import EMPTY, with_true_keypoints
+from mpn.model_directory import save_config
 from mpn.skeleton import KEYPOINTS
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from mpn.config import ModelConfig
 from mpn.errors import UserError
-from mpn.models.networks import PARTS, POSITION_PRIOR_FILE, Networks, weights_file
+from mpn.model_directory import PARTS, POSITION_PRIOR_FILE, load_networks, load_part, save_networks, weights_file
+from mpn.models.networks import Networks
 
 CONFIG = ModelConfig(
     backbone="mobilenet_v2",
@@ -72,13 +73,13 @@ def _make(folder):
     for model in (networks.keypoint_model(), networks.person_detector.subnet, networks.prn):
         model.set_weights([w + rng.uniform(0.01, 0.1, w.shape).astype(w.dtype) for w in model.get_weights()])
     networks.position_prior = rng.random((56, 36, 17), np.float32)
-    networks.save(folder)
+    save_networks(networks, folder)
     return networks
 
 
 def _load_changed_config(networks, target, folder, what):
     try:
-        Networks.load(folder, ("prn",))
+        load_networks(folder, ("prn",))
     except UserError as error:
         return _many_lines(error)
     except (Exception, SystemExit):
@@ -91,7 +92,7 @@ def _load_into(networks, part, folder, what):
     model = networks._weights_of(part)
     before = [*model.get_weights(), networks.position_prior]
     try:
-        networks.load_part(part, folder, any_backbone=True)
+        load_part(networks, part, folder, any_backbone=True)
     except UserError as error:
         return _many_lines(error)
     except (Exception, SystemExit):

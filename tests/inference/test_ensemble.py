@@ -8,9 +8,10 @@ import pytest
 import evaluate as script
 from mpn import MultiPoseNet
 from mpn.cli.script import run
-from mpn.config import ModelConfig, save_config
+from mpn.config import ModelConfig
 from mpn.errors import UserError
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble, average_silhouettes
+from mpn.model_directory import save_config
 from mpn.people import Person, SilhouetteMap
 
 IMAGE = np.zeros((120, 200, 3), np.uint8)

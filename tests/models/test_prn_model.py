@@ -9,6 +9,7 @@ import pytest
 
 from mpn.config import ModelConfig
 from mpn.errors import UserError
+from mpn.model_directory import load_networks, save_networks
 from mpn.models.networks import Networks
 from mpn.models.prn import build_prn
 
@@ -143,8 +144,8 @@ def test_a_saved_prn_is_the_same_and_knows_its_design(tmp_path):
     config = ModelConfig(prn_nodes=4, prn_pool=4, prn_residual_gain=True)
     networks = Networks(config)
     networks.prn.get_layer("residual_gain").set_weights([np.linspace(1, 9, 17)])
-    networks.save(tmp_path / "model", ("prn",))
-    loaded = Networks.load(tmp_path / "model", ("prn",))
+    save_networks(networks, tmp_path / "model", ("prn",))
+    loaded = load_networks(tmp_path / "model", ("prn",))
     assert loaded.config == config
     expected = networks.prn.predict_on_batch(rois())
     np.testing.assert_allclose(loaded.prn.predict_on_batch(rois()), expected, rtol=1e-5)
@@ -152,7 +153,7 @@ def test_a_saved_prn_is_the_same_and_knows_its_design(tmp_path):
         file = tmp_path / "model" / "config.json"
         file.write_text(json.dumps({**dataclasses.asdict(config), **change}))
         with pytest.raises(UserError, match=f"{next(iter(change))} is .* there and .* here"):
-            Networks.load(tmp_path / "model", ("prn",))
+            load_networks(tmp_path / "model", ("prn",))
     networks.prn.save(tmp_path / "prn.keras")
     again = keras.models.load_model(tmp_path / "prn.keras")
     np.testing.assert_allclose(again.predict_on_batch(rois()), expected, rtol=1e-5)

@@ -4,7 +4,8 @@ import keras
 import pytest
 from keras import layers
 
-from mpn.config import ModelConfig, save_config
+from mpn.config import ModelConfig
+from mpn.model_directory import save_config
 from mpn.models.backbone import build_backbone
 from mpn.models.networks import Networks
 from mpn.models.person import BACKBONE_LEVELS

@@ -9,12 +9,13 @@ import pytest
 from pycocotools.cocoeval import COCOeval
 
 from mpn.cli.script import run
-from mpn.config import ModelConfig, save_config
+from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, load_annotations, load_coco
 from mpn.errors import UserError
 from mpn.evaluation.coco import load_ground_truth
 from mpn.evaluation.results import keypoint_results
 from mpn.images import read_image
+from mpn.model_directory import save_config, save_networks
 from mpn.models.networks import Networks
 from mpn.people import Person
 from mpn.studies import failure_drawing, grouping_failures, grouping_verdicts
@@ -315,7 +316,7 @@ def test_command_with_an_untrained_model(synthetic_coco, tmp_path, capsys):
     model, output = tmp_path / "model", tmp_path / "output"
     config = ModelConfig(prn_nodes=8)
     save_config(config, model)
-    Networks(config).save(model, ["prn"])
+    save_networks(Networks(config), model, ["prn"])
     path = annotation_file(synthetic_coco, "val")
     assert run_command("--model", model, "--annotations", path, "--output", output, "--worst", 2) == 0
     report = json.loads((output / "causes.json").read_text())

@@ -11,6 +11,7 @@ from mpn.config import ModelConfig
 from mpn.data.prn import collect_people
 from mpn.errors import UserError
 from mpn.images import read_image
+from mpn.model_directory import load_networks, save_networks
 from mpn.models.networks import Networks
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import KEYPOINTS, MIRROR
@@ -187,7 +188,7 @@ def test_left_and_right_differ():
 def model(tmp_path_factory):
     """A model directory with a small PRN: untrained, it repeats its input, and is sure of where there is a peak."""
     directory = tmp_path_factory.mktemp("model")
-    Networks(ModelConfig(prn_nodes=8, prn_residual_gain=True)).save(directory, ("prn",))
+    save_networks(Networks(ModelConfig(prn_nodes=8, prn_residual_gain=True)), directory, ("prn",))
     return directory
 
 
@@ -212,7 +213,7 @@ def test_the_command_needs_labels_alone(synthetic_coco, model, tmp_path, capsys)
 
 def test_an_untrained_prn_repeats_the_keypoints(make_record, model, tmp_path):
     box = np.float32([10, 20, 46, 76])  # as large as the grid, which a margin of 0 leaves it
-    networks = Networks.load(model, ("prn",))
+    networks = load_networks(model, ("prn",))
     networks.config = networks.config.replace(prn_margin=0)
     keypoints = {index: (*(place + box[:2] + 0.5), 2) for index, place in enumerate(STANDING)}
     few = dict(list(keypoints.items())[:7])
@@ -229,7 +230,7 @@ def test_an_untrained_prn_repeats_the_keypoints(make_record, model, tmp_path):
 
 def test_only_keypoints_that_the_prn_is_sure_of_have_weight(make_record, model):
     box = np.float32([10, 20, 46, 76])
-    networks = Networks.load(model, ("prn",))
+    networks = load_networks(model, ("prn",))
     keypoints = {index: (*(STANDING[index] + box[:2]), 2) for index in range(17)}
     eight = {index: keypoints[index] for index in range(9, 17)}
     seven = {index: keypoints[index] for index in range(10, 17)}

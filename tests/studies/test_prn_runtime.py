@@ -7,6 +7,7 @@ from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file
 from mpn.errors import UserError
 from mpn.evaluation.runtime import medians
+from mpn.model_directory import save_networks
 from mpn.models.networks import Networks
 from mpn.studies import prn_runtime
 
@@ -16,7 +17,7 @@ TINY = ModelConfig(backbone="mobilenet_v2", width=0.35, prn_nodes=8, prn_pool=4)
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prn_runtime") / "tiny"
-    Networks(TINY).save(folder, ("prn",))
+    save_networks(Networks(TINY), folder, ("prn",))
     return folder
 
 

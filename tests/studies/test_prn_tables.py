@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from mpn.config import ModelConfig, load_config
+from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.data.imperfect import Imperfections
 from mpn.errors import UserError
 from mpn.evaluation.coco import load_ground_truth
 from mpn.evaluation.tables import markdown
 from mpn.inference.multiposenet import MultiPoseNet
+from mpn.model_directory import load_config, save_networks
 from mpn.models.networks import Networks
 from mpn.studies import grouping_tables, prn_tables
 from mpn.training.options import parse
@@ -28,7 +29,7 @@ def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables") / "model"
     networks = Networks(ModelConfig(backbone="mobilenet_v2", width=0.35, prn_nodes=8, prn_pool=4))
     networks.position_prior = np.ones((56, 36, 17), np.float32)
-    networks.save(folder, ("prn",))
+    save_networks(networks, folder, ("prn",))
     return folder
 
 

@@ -9,8 +9,8 @@ import pytest
 from runs import ENVIRONMENT, ROOT, datasets_of, keypoint_arguments, log_of, person_arguments, prn_arguments
 
 from mpn.errors import UserError
+from mpn.model_directory import last_checkpoint
 from mpn.training import distribution
-from mpn.training.loop import last_checkpoint
 
 STAGES = ("keypoints", "person", "prn")
 

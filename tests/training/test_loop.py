@@ -16,7 +16,8 @@ from runs import ROOT, assert_one_sentence, call, exit_of, keypoint_arguments, p
 import train_keypoints  # noqa: E402
 import train_person  # noqa: E402
 import train_prn  # noqa: E402
-from mpn.config import ModelConfig, load_config, save_section
+from mpn.config import ModelConfig
+from mpn.model_directory import load_config, save_section
 from mpn.training.callbacks import ResumablePlateau, StopOnNonFiniteLoss
 
 

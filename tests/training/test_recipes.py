@@ -16,9 +16,9 @@ from runs import call, datasets_of, prn_arguments
 
 from mpn.data.coco import hold_out, load_coco
 from mpn.errors import UserError
+from mpn.model_directory import last_checkpoint, load_networks, weights_file
 from mpn.models.backbone import LEVELS, build_backbone, freeze_up_to
-from mpn.models.networks import Networks, weights_file
-from mpn.training.loop import last_checkpoint
+from mpn.models.networks import Networks
 from mpn.training.splits import training_and_validation
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def test_layers_up_to_a_level_are_frozen(name, level):
 
 def test_frozen_layers_stay_and_the_others_move(synthetic_coco, tmp_path):
     train(synthetic_coco, tmp_path / "m", "--epochs", 1, "--frozen-up-to", "C4", "--seed", 5)
-    trained = Networks.load(tmp_path / "m", ("keypoints",))
+    trained = load_networks(tmp_path / "m", ("keypoints",))
     keras.utils.set_random_seed(5)
     start = Networks(trained.config)
     start.keypoint_model()
@@ -95,7 +95,7 @@ def test_an_average_follows_the_weights(synthetic_coco, tmp_path):
     for count in (1, 2, 3):
         model = tmp_path / str(count)
         train_averaged(synthetic_coco, model, "--epochs", 1, "--steps-per-epoch", count, "--learning-rate", 0.01)
-        networks = Networks.load(model, ("prn",))  # stored is the average
+        networks = load_networks(model, ("prn",))  # stored is the average
         stored.append([variable.numpy() for variable in networks.prn.trainable_variables])
         networks.prn.load_weights(last_checkpoint(model, "prn"))
         weights.append([variable.numpy() for variable in networks.prn.trainable_variables])
@@ -196,7 +196,7 @@ def test_the_notes_say_what_was_held_out(averaged):
 
 def test_a_folded_backbone_is_stored_and_loaded_as_one(synthetic_coco, tmp_path):
     train(synthetic_coco, tmp_path / "m", "--epochs", 1, "--batch-normalization", "folded")
-    networks = Networks.load(tmp_path / "m", ("keypoints",))
+    networks = load_networks(tmp_path / "m", ("keypoints",))
     assert networks.config.folded
     assert not any("moving_variance" in variable.path for variable in networks.backbone.variables)
     plain = tmp_path / "plain"
@@ -204,4 +204,4 @@ def test_a_folded_backbone_is_stored_and_loaded_as_one(synthetic_coco, tmp_path)
     config = json.loads((plain / "config.json").read_text())
     (plain / "config.json").write_text(json.dumps(config | {"folded": False}))
     with pytest.raises(UserError, match="folded is True there and False here"):
-        Networks.load(plain, ("keypoints",))
+        load_networks(plain, ("keypoints",))

@@ -8,10 +8,11 @@ import train_keypoints
 import train_person
 import train_prn
 from mpn import MultiPoseNet
-from mpn.config import ModelConfig, load_config
+from mpn.config import ModelConfig
 from mpn.data.patches import PatchAugmentation, patch_map, people_alone
 from mpn.errors import UserError
 from mpn.inference.refiner import Refiner
+from mpn.model_directory import load_config
 
 SIDE = 96
 

@@ -11,9 +11,9 @@ from runs import assert_one_sentence, assert_same_log, assert_same_training, cal
 import train_keypoints
 import train_person
 import train_prn
-from mpn.config import ModelConfig, save_config
+from mpn.config import ModelConfig
 from mpn.errors import UserError
-from mpn.models.networks import Networks, last_checkpoint, weights_file
+from mpn.model_directory import last_checkpoint, load_networks, save_config, weights_file
 from mpn.training.callbacks import ResumablePlateau
 from mpn.training.loop import _restored_state
 from mpn.training.options import MAY_CHANGE, options_to_store, parse
@@ -228,7 +228,7 @@ def test_best_weights_that_were_lost_are_replaced_by_the_last(stage_3, tmp_path,
         weights_file(model, "prn").write_bytes(data)
     call(train_prn, ["--model", model, "--resume"])
     assert "the run is finished" in capsys.readouterr().out
-    Networks.load(model, ("prn",))
+    load_networks(model, ("prn",))
 
 
 @pytest.mark.parametrize("state", [None, 3, {}, {"epoch": "1", "samples": 4, "best": 0.5, "plateau": {}}])

@@ -18,10 +18,9 @@ from runs import (
 )
 
 import train_prn
-from mpn.config import ModelConfig, load_config
-from mpn.models.networks import Networks
+from mpn.config import ModelConfig
+from mpn.model_directory import last_checkpoint, load_config, load_networks
 from mpn.training.callbacks import CosineSchedule, StopOnNonFiniteLoss
-from mpn.training.loop import last_checkpoint
 from mpn.weights import read_notes
 
 # --- rates
@@ -252,7 +251,7 @@ def test_a_design_is_written_by_a_real_run(synthetic_coco, tmp_path):
     stored = json.loads((model / "config.json").read_text())
     expected = BEST | {"prn_nodes": 8, "prn_dropout": 0.0}
     assert {name: stored[name] for name in expected} == expected
-    assert Networks.load(model, ("prn",)).prn.count_params() == 2 * 2142 * 8 + 8 + 2142 + 17
+    assert load_networks(model, ("prn",)).prn.count_params() == 2 * 2142 * 8 + 8 + 2142 + 17
     options = read_notes(last_checkpoint(model, "prn"))["options"]
     assert (options["schedule"], options["learning_rate"]) == ("cosine", 1e-3)
 

@@ -23,9 +23,7 @@ from runs import (
 )
 
 import train_keypoints  # noqa: E402
-from mpn.config import load_config
-from mpn.models.networks import Networks, weights_file
-from mpn.training.loop import last_checkpoint, run_folder
+from mpn.model_directory import last_checkpoint, load_config, load_networks, run_folder, weights_file
 
 LEVELS = ("K2", "K3", "K4", "K5")
 
@@ -51,7 +49,7 @@ def test_stage_1_writes_its_files(stage_1):
 
 
 def test_stage_1_stores_what_it_trained(stage_1):
-    model = Networks.load(stage_1, ("keypoints",)).keypoint_model()
+    model = load_networks(stage_1, ("keypoints",)).keypoint_model()
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     outputs = model.predict_on_batch(image)
     assert sorted(outputs) == [*LEVELS, "heatmaps"]

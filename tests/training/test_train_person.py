@@ -19,17 +19,16 @@ from runs import (
 import train_keypoints  # noqa: E402
 import train_person  # noqa: E402
 from mpn.errors import UserError
-from mpn.models.networks import Networks, weights_file
-from mpn.training.loop import last_checkpoint, run_folder
+from mpn.model_directory import last_checkpoint, load_networks, run_folder, save_part, weights_file
 from mpn.weights import fingerprint, read_notes
 
 
 def test_stage_2_leaves_the_backbone_as_it_is(tiny_coco, stage_1, after_stage_1):
     stored = weights_file(after_stage_1, "keypoints").read_bytes()
-    before = fingerprint(Networks.load(stage_1, ("keypoints",)).backbone)
+    before = fingerprint(load_networks(stage_1, ("keypoints",)).backbone)
     call(train_person, person_arguments(tiny_coco, after_stage_1, "--epochs", 2, "--learning-rate", 0.01))
     assert weights_file(after_stage_1, "keypoints").read_bytes() == stored
-    networks = Networks.load(after_stage_1, ("keypoints", "person"))
+    networks = load_networks(after_stage_1, ("keypoints", "person"))
     assert fingerprint(networks.backbone) == before
     assert read_notes(weights_file(after_stage_1, "person"))["backbone_fingerprint"] == before
     # What was trained is the subnet: classification starts from a bias of -log 99 and moves.
@@ -57,10 +56,10 @@ def test_stage_2_resumes(tiny_coco, after_stage_1, stage_1, tmp_path):
 
 def change_backbone(model):
     """What stage 1 does when it goes on."""
-    networks = Networks.load(model, ("keypoints",))
+    networks = load_networks(model, ("keypoints",))
     variable = networks.backbone.trainable_variables[0]
     variable.assign(variable + 0.1)
-    networks.save_part("keypoints", model)
+    save_part(networks, "keypoints", model)
 
 
 def test_after_stage_1_has_gone_on_the_advised_command_trains_stage_2_anew(tiny_coco, after_stage_1, capsys):
@@ -69,28 +68,28 @@ def test_after_stage_1_has_gone_on_the_advised_command_trains_stage_2_anew(tiny_
     for arguments in (None, first):  # as evaluate.py and demo.py advise, or as it was the first time
         change_backbone(after_stage_1)
         with pytest.raises(UserError, match="another backbone") as caught:
-            Networks.load(after_stage_1, ("keypoints", "person"))
+            load_networks(after_stage_1, ("keypoints", "person"))
         script, *advised = str(caught.value).partition(": run ")[2].split()
         assert script == "train_person.py"
         call(train_person, arguments or advised)
         assert "stage 2 begins anew" in capsys.readouterr().out
-        Networks.load(after_stage_1, ("keypoints", "person"))
+        load_networks(after_stage_1, ("keypoints", "person"))
         assert [row["epoch"] for row in log_of(after_stage_1, "person")] == ["0"]
     code, error = exit_of(train_person, first, capsys)
     assert code == 1 and "pass --resume" in error
 
 
 def test_the_advice_for_a_person_subnet_without_a_run(after_stage_1):
-    Networks.load(after_stage_1, ("keypoints",)).save_part("person", after_stage_1)
+    save_part(load_networks(after_stage_1, ("keypoints",)), "person", after_stage_1)
     change_backbone(after_stage_1)
     with pytest.raises(UserError) as caught:
-        Networks.load(after_stage_1, ("keypoints", "person"))
+        load_networks(after_stage_1, ("keypoints", "person"))
     assert str(caught.value).endswith(f": run train_person.py --model {after_stage_1}")
 
 
 @pytest.mark.parametrize("better", [True, False])
 def test_stage_1_says_what_it_does_to_stage_2(after_stage_1, monkeypatch, capsys, better):
-    Networks.load(after_stage_1, ("keypoints",)).save_part("person", after_stage_1)
+    save_part(load_networks(after_stage_1, ("keypoints",)), "person", after_stage_1)
     monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: better and stage.save_best())
     call(train_keypoints, ["--model", after_stage_1, "--resume"])
     said = capsys.readouterr().out
@@ -112,11 +111,11 @@ def test_stage_2_after_stage_3_alone_is_refused(tiny_coco, stage_3, capsys):
 
 def test_stage_2_can_start_from_another_models_person_subnet(tiny_coco, stage_1, after_stage_1, tmp_path, monkeypatch):
     """The other model's backbone has other weights: its person subnet could not be loaded beside this one."""
-    networks = Networks.load(stage_1, ("keypoints",))
+    networks = load_networks(stage_1, ("keypoints",))
     backbone = networks.backbone.trainable_variables[0]
     backbone.assign(backbone + 1)
-    networks.save_part("keypoints", after_stage_1)
-    networks.save_part("person", after_stage_1)
+    save_part(networks, "keypoints", after_stage_1)
+    save_part(networks, "person", after_stage_1)
     model = shutil.copytree(stage_1, tmp_path / "new")
     stages = []
     monkeypatch.setattr("mpn.training.person.train", lambda stage, options: stages.append(stage))
@@ -126,7 +125,7 @@ def test_stage_2_can_start_from_another_models_person_subnet(tiny_coco, stage_1,
     assert first.keys() == after.keys()
     for name, value in first.items():
         np.testing.assert_array_equal(after[name], value)
-    Networks.load(model, ("keypoints", "person"))  # and it belongs to this backbone now
+    load_networks(model, ("keypoints", "person"))  # and it belongs to this backbone now
 
 
 def test_a_model_to_start_stage_2_from_needs_a_person_subnet(tiny_coco, stage_1, tmp_path, capsys):

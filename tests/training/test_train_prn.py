@@ -18,9 +18,14 @@ from runs import (
 )
 
 import train_prn  # noqa: E402
-from mpn.config import load_config
-from mpn.models.networks import POSITION_PRIOR_FILE, Networks, weights_file
-from mpn.training.loop import last_checkpoint, run_folder
+from mpn.model_directory import (
+    POSITION_PRIOR_FILE,
+    last_checkpoint,
+    load_config,
+    load_networks,
+    run_folder,
+    weights_file,
+)
 
 
 def test_stage_3_needs_neither_images_nor_the_other_stages(stage_3):
@@ -29,7 +34,7 @@ def test_stage_3_needs_neither_images_nor_the_other_stages(stage_3):
     with h5py.File(last_checkpoint(stage_3, "prn")) as file:
         assert "optimizer" in file
     assert load_config(stage_3).prn_nodes == 8
-    networks = Networks.load(stage_3, ("prn",))
+    networks = load_networks(stage_3, ("prn",))
     rois = np.random.default_rng(0).random((1, 56, 36, 17), np.float32)
     assert np.isfinite(networks.prn.predict_on_batch(rois)).all()
     assert (stage_3 / POSITION_PRIOR_FILE).is_file()
@@ -53,7 +58,7 @@ def test_stage_3_keeps_the_other_stages_configuration(labels_only, after_stage_1
     before = load_config(after_stage_1)
     call(train_prn, prn_arguments(after_stage_1, "--coco", labels_only, "--epochs", 1, "--no-residual", "--layers", 2))
     assert load_config(after_stage_1) == before.replace(prn_nodes=8, prn_layers=2, prn_residual=False)
-    Networks.load(after_stage_1, ("keypoints", "prn"))
+    load_networks(after_stage_1, ("keypoints", "prn"))
 
 
 def test_stage_3_resumes_with_its_dropout(labels_only, stage_3, tmp_path):

@@ -1,0 +1,245 @@
+"""The model directory, the contract between the scripts: config.json, a weights file a part, and training/.
+
+config.json holds a ModelConfig. keypoints.weights.h5 holds backbone and keypoint subnet; person.weights.h5 the person
+subnet and the fingerprint of the backbone that it was trained on; prn.weights.h5 the PRN. training/PART has the log and
+the last checkpoint of each stage.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+import reprlib
+import shlex
+import tokenize
+
+import numpy as np
+
+from mpn.config import ModelConfig
+from mpn.errors import UserError
+from mpn.files import atomic_path, read_json, write_json
+from mpn.models.networks import Networks
+from mpn.roi import ROI_HEIGHT, ROI_WIDTH
+from mpn.skeleton import NUM_KEYPOINTS
+from mpn.weights import check_architecture, fingerprint, load_weights, read_notes, save_weights
+
+PARTS = ("keypoints", "person", "prn")
+CONFIG_FILE = "config.json"
+
+# UCR's mean position maps P_k (Eq. 2); they come from the labels that train the PRN.
+POSITION_PRIOR_FILE = "position_prior.npy"
+
+# Models that come with the package, one folder each.
+PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
+
+# As np.load raises them for damaged files.
+_NUMPY_ERRORS = (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError)
+
+
+def weights_file(model_dir, part):
+    """Path of a part's weights in a model directory."""
+    return pathlib.Path(model_dir) / f"{part}.weights.h5"
+
+
+def run_folder(model_dir, part):
+    """Folder of the logs and the checkpoint of a part's training in a model directory."""
+    return pathlib.Path(model_dir) / "training" / part
+
+
+def last_checkpoint(model_dir, part):
+    """Path of the resumable state of a part's training."""
+    return run_folder(model_dir, part) / "last.weights.h5"
+
+
+def person_command(model_dir):
+    """The command that trains the person subnet on the backbone that a model directory has now."""
+    resume = " --resume" if last_checkpoint(model_dir, "person").exists() else ""
+    return f"train_person.py --model {shlex.quote(str(model_dir))}{resume}"
+
+
+def model_folder(name_or_path):
+    """Path of a model directory: that folder where it holds a model, or else the shipped model of that name.
+
+    Args:
+        name_or_path: a path, or the name of a folder in `mpn/pretrained`. A folder of such a name that holds no
+            config.json does not hide the shipped model.
+
+    Raises:
+        UserError: there is neither; the message says which models are shipped.
+    """
+    folder = pathlib.Path(name_or_path)
+    shipped = {path.parent.name: path.parent for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
+    if str(name_or_path) in shipped and not (folder / CONFIG_FILE).exists():
+        return shipped[str(name_or_path)]
+    if folder.is_dir():
+        return folder
+    raise UserError(
+        f"{name_or_path} is neither a folder nor a model that comes with this package "
+        f"({', '.join(shipped) or 'there is none'}): check the name, or run train_keypoints.py --model {name_or_path}"
+    )
+
+
+def load_config(model_dir):
+    """Reads `config.json` of a model directory.
+
+    Args:
+        model_dir: folder, or the name of a shipped model, see `model_folder`.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or has unknown or impossible fields.
+    """
+    model_dir = model_folder(model_dir)
+    path = pathlib.Path(model_dir) / CONFIG_FILE
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
+    fields = read_json(path, "a model configuration")
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} is not a model configuration: it holds no fields")
+    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(ModelConfig)}):
+        raise UserError(f"{path} has fields this version does not know: {reprlib.repr(unknown)}")
+    try:
+        return ModelConfig(**fields)
+    except UserError as error:
+        raise UserError(f"{path} is not a model configuration: {error}") from error
+
+
+def save_section(config, model_dir, part):
+    """Writes the fields of one part, and keeps those that another stage has written meanwhile.
+
+    Args:
+        config: ModelConfig.
+        model_dir: the model directory.
+        part: "keypoints", which owns everything that is not the PRN's, or "prn".
+    """
+    stored = load_config(model_dir) if (pathlib.Path(model_dir) / CONFIG_FILE).exists() else config
+    mine = {name: v for name, v in dataclasses.asdict(config).items() if name.startswith("prn_") == (part == "prn")}
+    save_config(stored.replace(**mine), model_dir)
+
+
+def save_config(config, model_dir):
+    """Writes `config.json` of a model directory, which is created if need be."""
+    pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)
+    write_json(pathlib.Path(model_dir) / CONFIG_FILE, dataclasses.asdict(config))
+
+
+def save_networks(networks, model_dir, parts=PARTS, storage="float32"):
+    """Writes the configuration and the weights of some parts to a model directory, each file atomically.
+
+    Args:
+        model_dir: folder, which is created if need be.
+        parts: of PARTS.
+        storage: "float32" or "float16", see `save_weights`.
+
+    Raises:
+        UserError: a weight is too large for float16.
+    """
+    save_config(networks.config, model_dir)
+    for part in parts:
+        save_part(networks, part, model_dir, storage)
+
+
+def save_part(networks, part, model_dir, storage="float32"):
+    """Writes the weights of one part: "keypoints" (with the backbone), "person" or "prn"; see `save_networks`.
+
+    "person" and "keypoints" of a directory belong together, and must have the same storage.
+    """
+    notes = {"architecture": _plain(networks.config.section(part))}
+    if part == "person":
+        notes["backbone_fingerprint"] = fingerprint(networks.backbone, storage)
+    model = networks.weights_of(part)
+    if part == "prn" and getattr(model, "optimizer", None):
+        model = networks.new_prn()  # Keras would store the optimizer, twice the weights again
+        model.set_weights(networks.prn.get_weights())
+    prior = networks.position_prior if part == "prn" else None
+    if prior is not None:
+        prior = _stored_prior(prior, storage)
+        notes["position_prior"] = _checksum(prior)
+    save_weights(model, weights_file(model_dir, part), notes, storage)
+    if prior is not None:
+        with atomic_path(pathlib.Path(model_dir) / POSITION_PRIOR_FILE) as temporary:
+            np.save(temporary, prior)
+
+
+def load_networks(model_dir, parts=PARTS, refiner=False):
+    """Builds the networks of a model directory and loads some of its parts.
+
+    Args:
+        model_dir: folder with config.json and weights, or the name of a shipped model, see `model_folder`.
+        parts: of PARTS. "person" also loads the backbone, with "keypoints".
+        refiner: whether the directory may hold a refinement network (§4.2), which is none for whole images.
+
+    Raises:
+        UserError: something is missing or does not fit; the message says which stage to run.
+    """
+    model_dir = model_folder(model_dir)
+    networks = Networks(load_config(model_dir))
+    if networks.config.refiner_share is not None and not refiner:
+        raise UserError(f"{model_dir} is a refinement network, which finds nobody by itself: pass it to --refine")
+    for part in PARTS:
+        if part in parts:
+            load_part(networks, part, model_dir)
+    return networks
+
+
+def load_part(networks, part, model_dir, any_backbone=False):
+    """Loads the weights of one part of a model directory; see `load_networks`.
+
+    Args:
+        part: of PARTS.
+        model_dir: folder.
+        any_backbone: take a person subnet that was trained on other backbone weights, to train it on.
+    """
+    path = weights_file(model_dir, part)
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
+    if part == "person" and not any_backbone:
+        _check_backbone(networks, path, model_dir)
+    architecture = _plain(networks.config.section(part))
+    check_architecture(path, architecture)  # before a network is built that may be a large one
+    notes = load_weights(networks.weights_of(part), path, architecture)
+    prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
+    if part == "prn" and prior.exists():
+        networks.position_prior = _load_prior(prior, notes.get("position_prior"))
+
+
+def _check_backbone(networks, path, model_dir):
+    if read_notes(path).get("backbone_fingerprint") != fingerprint(networks.backbone):
+        raise UserError(
+            f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
+            f"run {person_command(model_dir)}"
+        )
+
+
+def _plain(section):
+    """A configuration section as JSON gives it back."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
+
+
+def _stored_prior(prior, storage):
+    """The position maps as they are stored; in float16 relative to each keypoint's most likely cell.
+
+    UCR looks at that relation alone. As probabilities, many cells would be too small for float16's full precision.
+    """
+    if storage == "float32":
+        return prior
+    return (prior / np.maximum(prior.max(axis=(0, 1)), 1e-12)).astype(np.float16)
+
+
+def _load_prior(path, checksum):
+    try:
+        # Memory-mapped, so that a header cannot ask for more memory than the file has bytes.
+        prior = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _NUMPY_ERRORS as error:
+        raise UserError(f"{path} is damaged: run train_prn.py again") from error
+    if not isinstance(prior, np.ndarray) or prior.dtype.kind != "f":
+        raise UserError(f"{path} holds no array of numbers: run train_prn.py again")
+    if prior.shape != (ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS):
+        raise UserError(f"{path} has shape {prior.shape}, not (56, 36, 17): run train_prn.py again")
+    if not np.isfinite(prior).all() or not prior.any():
+        raise UserError(f"{path} holds no position maps, or numbers that are not finite: run train_prn.py again")
+    if checksum is not None and checksum != _checksum(prior):  # files from before have none
+        raise UserError(f"{path} is damaged, or of other weights than those beside it: run train_prn.py again")
+    return np.array(prior, np.float32)
+
+
+def _checksum(prior):
+    return hashlib.sha256(np.ascontiguousarray(prior)).hexdigest()
