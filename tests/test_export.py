@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_model_directory import TINY as NARROW
 
-from mpn import export
+from mpn import export, model_directory
 from mpn.errors import UserError
 from mpn.export import export_model
 from mpn.model_directory import (
