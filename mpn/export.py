@@ -1,6 +1,6 @@
-"""Makes a small model directory for inference: `python -m mpn.export models/r50 compact/r50`.
+"""Makes a small model directory for inference, or another format: `python -m mpn.export models/r50 compact/r50`.
 
-It holds the parts that the source has, without what only training needs; in float16 half as large.
+A model directory holds the parts that the source has, without what only training needs; in float16 half as large.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import pathlib
 import shutil
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.deployment.folder import FORMATS
 from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path
 from mpn.model_directory import (
@@ -20,6 +21,7 @@ from mpn.model_directory import (
     save_networks,
     weights_file,
 )
+from mpn.weights import STORAGES
 
 
 def export_model(source, target, storage="float16", overwrite=False):
@@ -83,20 +85,34 @@ def _check_target(source, target, overwrite):
 
 
 def main(argv=None):
-    import_tensorflow()
-    from mpn.weights import STORAGES
-
     parser = argparse.ArgumentParser(
-        prog="python -m mpn.export", description="Writes a model directory for inference, without what training needs."
+        prog="python -m mpn.export",
+        description="Writes a model for inference: as a model directory without what training needs, or for places "
+        "without TensorFlow, with a README.md that says how to run it.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="model directory")
+    parser.add_argument("source", metavar="SOURCE", help="model directory, or the name of a shipped model")
     parser.add_argument("target", metavar="TARGET", help="folder to make")
-    parser.add_argument("--storage", choices=STORAGES, default="float16", help="of the weights; default: float16")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    parser.add_argument("--format", choices=("keras", *FORMATS), default="keras", help="default: keras")
+    parser.add_argument("--storage", choices=STORAGES, default="float16", help="of Keras' weights; default: float16")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in the format keras")
+    parser.add_argument("--int8", action="store_true", help="quantise the network, for openvino; needs --calibrate")
+    parser.add_argument("--calibrate", metavar="FOLDER", help="photographs of people, of which the first 300 count")
     options = parser.parse_args(argv)
-    parts = export_model(options.source, options.target, options.storage, options.overwrite)
-    size = sum(path.stat().st_size for path in pathlib.Path(options.target).iterdir())
-    print(f"{options.target}: {', '.join(parts)} in {options.storage}, {size / 1e6:.1f} MB")
+    import_tensorflow()
+    if options.format == "keras":
+        if options.int8 or options.calibrate:
+            raise UserError("--int8 and --calibrate are for --format openvino")
+        parts = export_model(options.source, options.target, options.storage, options.overwrite)
+        what = f"{', '.join(parts)} in {options.storage}"
+    else:
+        from mpn.deployment.export import export_graphs
+
+        if options.overwrite:
+            raise UserError("--overwrite is for --format keras: choose another folder")
+        export_graphs(options.source, options.target, options.format, options.int8, options.calibrate)
+        what = f"{options.format} in {'int8' if options.int8 else 'float32'}"
+    size = sum(path.stat().st_size for path in pathlib.Path(options.target).rglob("*") if path.is_file())
+    print(f"{options.target}: {what}, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

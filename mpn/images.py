@@ -210,3 +210,10 @@ def _exif_orientation(image):
 
 def _too_large(name):
     return UserError(f"image '{name}' has more than {MOST_PIXELS:,} pixels, or more than memory holds: scale it down")
+
+
+def check_image(image):
+    """Raises ValueError where `image` is not a (H, W, 3) uint8 array."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        given = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image)
+        raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {given}")

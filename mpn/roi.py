@@ -8,7 +8,7 @@ The PRN is trained on RoIs, (N, 56, 36, K), keypoints last. Grouping keeps each 
 (N, K, 56, 36), which spares it four transpositions an image.
 """
 
-from keras import ops
+from mpn.lazy import ops
 
 # "36x56 (height/width = 1.56)": 56 rows, 36 columns.
 ROI_HEIGHT, ROI_WIDTH = 56, 36

@@ -14,6 +14,7 @@ from mpn.demo.inputs import EXAMPLE, example_image, find_inputs, result_names
 from mpn.demo.results import annotate_image, annotate_video
 from mpn.demo.video import is_video
 from mpn.demo.window import open_window
+from mpn.deployment.folder import is_export
 from mpn.errors import UserError
 from mpn.files import make_writable
 from mpn.images import read_image
@@ -137,8 +138,9 @@ def load_model(model, **options):
     """
     if hasattr(model, "predict"):
         return model
-    import_tensorflow()
-    from mpn import MultiPoseNet  # imports TensorFlow, which takes seconds that a wrong path should not cost
+    if not is_export(model):
+        import_tensorflow()
+    from mpn import MultiPoseNet
 
     return MultiPoseNet.load(model, **options)
 
@@ -154,7 +156,7 @@ def load_refined(model, refine, threshold, precision="auto", mirror=False):
     """
     if refine is None:
         return model
-    from mpn.inference.refiner import refined  # imports TensorFlow
+    from mpn.inference.refiner import refined
 
     return refined(model, refine, precision, mirror, threshold)
 

@@ -9,10 +9,10 @@ the others to a finer grid loses nothing. The price, peaks looked for in more ce
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from mpn.heatmaps import STRIDE
 from mpn.inference.resampling import interpolation, resample
+from mpn.lazy import tf
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
 # Heatmap channels of a mirrored view: left is right, and the silhouette stays what it is.
@@ -27,14 +27,14 @@ class Merged:
     """What several views of an image show together.
 
     Attributes:
-        heatmaps: (h, w, 18) float32 tensor, the average on the grid.
+        heatmaps: (h, w, 18) float32, the average on the grid; a tensor where the pass gives tensors.
         boxes: (N, 4) float32, [x1, y1, x2, y2] of all views, in pixels of the grid: cells have 4 of them.
         box_scores: (N,) float32.
         scale: (2,) float32, pixels of the grid an image pixel along x and y.
         size: (2,) float32, width and height of the image in pixels of the grid.
     """
 
-    heatmaps: tf.Tensor
+    heatmaps: "tf.Tensor | np.ndarray"
     boxes: np.ndarray
     box_scores: np.ndarray
     scale: np.ndarray
@@ -47,7 +47,7 @@ def merge_views(views, look):
     Args:
         views: see `Augmentation.views`.
         look: the pass: function of its inputs that gives "heatmaps" (h, w, 18), "boxes" (N, 4) in input pixels and
-            "box_scores" (N,) as tensors.
+            "box_scores" (N,), tensors or arrays.
 
     Returns:
         Merged.
@@ -57,9 +57,9 @@ def merge_views(views, look):
     for view, inputs in views:
         found = look(*inputs)
         heatmaps = heatmaps + on_grid(found["heatmaps"], view, places)
-        in_image, whole = view.boxes_in_image(found["boxes"].numpy())
+        in_image, whole = view.boxes_in_image(np.asarray(found["boxes"]))
         boxes.append(in_image[whole] * np.tile(scale, 2))
-        scores.append(found["box_scores"].numpy()[whole])
+        scores.append(np.asarray(found["box_scores"])[whole])
     return Merged(heatmaps, np.concatenate(boxes).astype(np.float32), np.concatenate(scores), scale, size)
 
 
@@ -72,11 +72,12 @@ def on_grid(heatmaps, view, places):
         places: x of the (W,) columns and y of the (H,) rows of the grid in image pixels.
 
     Returns:
-        (H, W, 18) float32 tensor. Weights of all views sum to 1.
+        (H, W, 18) float32 of the same kind. Weights of all views sum to 1.
     """
     h, w, _ = heatmaps.shape
     if view.mirrored:
-        heatmaps = tf.gather(heatmaps, MIRRORED_CHANNELS, axis=-1)
+        take = np.take if isinstance(heatmaps, np.ndarray) else tf.gather
+        heatmaps = take(heatmaps, MIRRORED_CHANNELS, axis=-1)
     columns, rows = (
         interpolation(view.cells(axis, places[axis]), cells) * view.weights(axis, places[axis])[:, None]
         for axis, cells in ((0, w), (1, h))

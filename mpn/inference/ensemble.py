@@ -72,5 +72,5 @@ def average_silhouettes(maps):
     for silhouette_map in maps:
         values, (x, y) = silhouette_map.values, np.divide(silhouette_map.scale, finest.scale)
         to_grid = interpolation(rows * y, values.shape[0]), interpolation(columns * x, values.shape[1])
-        total += resample(values[..., None], *to_grid)[..., 0].numpy()
+        total += resample(values[..., None], *to_grid)[..., 0]
     return SilhouetteMap(total / len(maps), finest.image_size, finest.scale)

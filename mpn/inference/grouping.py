@@ -7,7 +7,7 @@ N boxes, K = 17, M candidates a keypoint.
 import math
 
 import numpy as np
-from keras import ops
+from mpn.lazy import ops
 from scipy.optimize import linear_sum_assignment
 
 from mpn import roi

@@ -5,8 +5,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from mpn.deployment.folder import is_export
+from mpn.deployment.predictor import ExportedModel
 from mpn.geometry import fit_image, pad_to_multiple
 from mpn.heatmaps import STRIDE, find_peaks
+from mpn.images import check_image
 from mpn.inference.augmentation import merge_views
 from mpn.inference.detections import Detections, batches, side_by_side
 from mpn.inference.graphs import compile_graph, run_with_constant_weights, suppress_boxes
@@ -81,16 +84,18 @@ class MultiPoseNet:
 
     @classmethod
     def load(cls, model_dir, parts=PARTS, precision="auto", **options):
-        """Loads a model directory.
+        """Loads a model directory, or an export: an ExportedModel.
 
         Args:
-            model_dir: folder with config.json and the weights of the three stages.
+            model_dir: folder with config.json and the weights of the three stages, or an export.
             parts: stages to load; a missing one is an error only when asked for here.
             precision, options: as for the class.
 
         Raises:
             UserError: a file is missing, damaged or does not fit the others; the message says which stage to run.
         """
+        if is_export(model_dir):
+            return ExportedModel(model_dir, precision=precision, **options)
         with network_dtype_policy(precision):
             networks = load_networks(model_dir, parts)
         return cls(networks, precision=precision, **options)
@@ -311,13 +316,6 @@ class MultiPoseNet:
         # The PRN has weights of its own in bfloat16; what is around it is exact where the network does not run.
         rewrites = rewrites_to_bfloat16(self.precision) and signature == _INPUTS
         return compile_graph(function, signature, rewrites, as_numpy)
-
-
-def check_image(image):
-    """Raises ValueError where `image` is not a (H, W, 3) uint8 array."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
-        given = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image)
-        raise ValueError(f"an image is a (H, W, 3) uint8 RGB array, not {given}")
 
 
 def _found(heatmaps):

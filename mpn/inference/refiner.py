@@ -4,17 +4,15 @@ import dataclasses
 import functools
 
 import numpy as np
-import tensorflow as tf
 
+from mpn.deployment.folder import is_export
 from mpn.errors import UserError
 from mpn.geometry import affine, transform_points, warp_image
 from mpn.heatmaps import STRIDE, find_peaks
+from mpn.images import check_image
 from mpn.inference.augmentation import MIRRORED_CHANNELS
-from mpn.inference.graphs import compile_graph, run_with_constant_weights
-from mpn.inference.multiposenet import check_image
-from mpn.model_directory import load_networks
+from mpn.lazy import tf
 from mpn.people import pose_scores
-from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS
 
 # Crops that share a batch: an image rarely has more people, and a graph for any number needs no more memory.
@@ -37,6 +35,8 @@ class Refiner:
     """
 
     def __init__(self, networks, precision="auto", mirror=False):
+        from mpn.precision import resolve_inference_precision
+
         self.config = networks.config
         self.mirror = mirror
         if self.config.refiner_share is None:
@@ -46,11 +46,18 @@ class Refiner:
 
     @classmethod
     def load(cls, model_dir, precision="auto", mirror=False):
-        """Loads the model directory of a refinement network; see the class for the other arguments.
+        """Loads the model directory of a refinement network, or an export; see the class for the other arguments.
 
         Raises:
             UserError: a file is missing or damaged, or the directory holds another kind of network.
         """
+        if is_export(model_dir):
+            from mpn.deployment.predictor import ExportedRefiner
+
+            return ExportedRefiner(model_dir, precision, mirror)
+        from mpn.model_directory import load_networks
+        from mpn.precision import network_dtype_policy
+
         with network_dtype_policy(precision):
             networks = load_networks(model_dir, ("keypoints",), refiner=True)
         try:
@@ -113,10 +120,14 @@ class Refiner:
 
     def _look(self, image, boxes):
         """What the network sees of some people: list of N (2, 3) maps from the image to their crops, and heatmaps."""
+        crops, seen = self.crops(image, boxes)
+        return crops, self._network_graph(seen)["heatmaps"]
+
+    def crops(self, image, boxes):
+        """The crops of some people: list of N (2, 3) maps from the image to them, and (N, S, S, 3) uint8."""
         side = self.config.image_size[0]
         crops = [self._crop(box) for box in boxes]
-        seen = np.stack([warp_image(crop, image, (side, side)) for crop in crops])
-        return crops, self._network_graph(seen)["heatmaps"]
+        return crops, np.stack([warp_image(crop, image, (side, side)) for crop in crops])
 
     def _peaks(self, heatmaps, crops):
         """The best peak of each keypoint: (N, 17, 3) float32, x, y in image pixels and confidence."""
@@ -135,6 +146,8 @@ class Refiner:
     @functools.cached_property
     def _network_graph(self):
         """Function of (N, S, S, 3) uint8 crops, giving their (N, S/4, S/4, 18) heatmaps."""
+        from mpn.inference.graphs import compile_graph, run_with_constant_weights
+        from mpn.precision import rewrites_to_bfloat16
 
         def look(crops):
             if self.mirror:
@@ -152,6 +165,7 @@ class Refiner:
     @functools.cached_property
     def _peaks_graph(self):
         """Function of (N, h, w, 17) float32 heatmaps, giving the best peak of each, in cells."""
+        from mpn.inference.graphs import compile_graph
 
         def find(heatmaps):
             positions, scores = find_peaks(heatmaps, max_peaks=1)

@@ -3,8 +3,9 @@
 import functools
 
 import numpy as np
-import tensorflow as tf
 from scipy.linalg import solve_banded
+
+from mpn.lazy import tf
 
 # Cells that a position may lie outside of the map and still be given a value.
 _REACH = 0.5
@@ -60,10 +61,11 @@ def resample(maps, rows, columns):
         columns: (W, w) float32, the same for its columns.
 
     Returns:
-        (H, W, C) float32 tensor.
+        (H, W, C) float32 of the same kind.
     """
+    of = np if isinstance(maps, np.ndarray) else tf
     h, w, channels = maps.shape
-    across = tf.matmul(columns, tf.reshape(tf.transpose(maps, (1, 0, 2)), (w, h * channels)))
-    across = tf.transpose(tf.reshape(across, (len(columns), h, channels)), (1, 0, 2))
-    down = tf.matmul(rows, tf.reshape(across, (h, len(columns) * channels)))
-    return tf.reshape(down, (len(rows), len(columns), channels))
+    across = of.matmul(columns, of.reshape(of.transpose(maps, (1, 0, 2)), (w, h * channels)))
+    across = of.transpose(of.reshape(across, (len(columns), h, channels)), (1, 0, 2))
+    down = of.matmul(rows, of.reshape(across, (h, len(columns) * channels)))
+    return of.reshape(down, (len(rows), len(columns), channels))

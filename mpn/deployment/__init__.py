@@ -1,0 +1,1 @@
+"""Models for places without TensorFlow: exports to other formats, and engines that run them."""

@@ -1,0 +1,126 @@
+"""Engines: each runs the graphs of one format. `run(graph, **inputs)` gives a dict of numpy arrays."""
+
+import functools
+import pathlib
+
+import numpy as np
+
+from mpn.deployment.folder import FORMATS, import_extra
+from mpn.errors import UserError
+
+
+class Engine:
+    """The graphs in a folder, each loaded when it first runs.
+
+    Args:
+        folder: of the export.
+        precision: "auto", "float32" or "bfloat16"; the fastest of the machine, or that one.
+
+    Raises:
+        UserError: the engine is not installed, cannot compute in the precision, or the folder lacks a graph.
+    """
+
+    format = None
+
+    def __init__(self, folder, precision="auto"):
+        self.folder = pathlib.Path(folder)
+        self.precision = precision
+        if precision == "bfloat16" and self.format != "openvino":
+            raise UserError(f"an export as {self.format} computes in float32: leave out the precision bfloat16")
+        self._load = functools.lru_cache(self._load)
+
+    def run(self, graph, **inputs):
+        """Runs a graph on arrays, by the names of its inputs; gives a dict of arrays."""
+        return self._call(self._load(graph), inputs)
+
+    def _path(self, graph):
+        path = self.folder / (graph + FORMATS[self.format][0])
+        if not path.exists():
+            raise UserError(f"{path} does not exist: make the export anew with python -m mpn.export")
+        return path
+
+    def _read(self, load, graph):
+        """What `load` gives for the path of a graph; whatever it raises means that the file is damaged."""
+        path = self._path(graph)
+        try:
+            return load(path)
+        except Exception as error:  # each library has its own kinds
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path} cannot be loaded ({reason}): make the export anew") from error
+
+
+class OnnxEngine(Engine):
+    """ONNX Runtime, on the processor."""
+
+    format = "onnx"
+
+    def __init__(self, folder, precision="auto"):
+        super().__init__(folder, precision)
+        self._runtime = import_extra("onnxruntime", "onnx")
+
+    def _load(self, graph):
+        session = self._read(
+            lambda path: self._runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]), graph
+        )
+        return session, [output.name for output in session.get_outputs()]
+
+    def _call(self, loaded, inputs):
+        session, names = loaded
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+class OpenVINOEngine(Engine):
+    """OpenVINO, on the processor. Only the network may run in bfloat16: coordinates need float32."""
+
+    format = "openvino"
+
+    def __init__(self, folder, precision="auto"):
+        super().__init__(folder, precision)
+        self._core = import_extra("openvino", "openvino").Core()
+
+    def _load(self, graph):
+        settings = {"PERFORMANCE_HINT": "LATENCY"}
+        precision = self.precision if graph == "network" else "float32"
+        if precision != "auto":
+            settings["INFERENCE_PRECISION_HINT"] = {"float32": "f32", "bfloat16": "bf16"}[precision]
+        return self._read(
+            lambda path: self._core.compile_model(str(path), "CPU", settings).create_infer_request(), graph
+        )
+
+    def _call(self, request, inputs):
+        outputs = request.infer(inputs, share_inputs=True)
+        return {output.any_name: np.array(value) for output, value in outputs.items()}
+
+
+class SavedModelEngine(Engine):
+    """TensorFlow."""
+
+    format = "saved_model"
+
+    def _load(self, graph):
+        import tensorflow as tf
+
+        return self._read(lambda path: tf.saved_model.load(str(path)).signatures["serving_default"], graph)
+
+    def _call(self, function, inputs):
+        return {name: tensor.numpy() for name, tensor in function(**inputs).items()}
+
+
+class TFLiteEngine(Engine):
+    """TensorFlow Lite, from ai-edge-litert where it is installed, else TensorFlow's."""
+
+    format = "tflite"
+
+    def _load(self, graph):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            from tensorflow.lite import Interpreter
+
+        return self._read(lambda path: Interpreter(str(path)).get_signature_runner(), graph)
+
+    def _call(self, runner, inputs):
+        return runner(**inputs)
+
+
+ENGINES = {engine.format: engine for engine in (OnnxEngine, OpenVINOEngine, SavedModelEngine, TFLiteEngine)}

@@ -1,0 +1,94 @@
+"""The folder of an export: config.json, the graphs in one of the FORMATS, export.json and README.md."""
+
+import dataclasses
+import importlib
+import pathlib
+
+from mpn.errors import UserError
+from mpn.files import read_json, write_json
+
+# Raised when graphs get other inputs, outputs or units: an engine of another version must not run them.
+VERSION = 1
+NOTE_FILE = "export.json"
+
+# Format -> (suffix of a graph's file or folder, extra of the package that runs it).
+FORMATS = {
+    "saved_model": ("", None),
+    "onnx": (".onnx", "onnx"),
+    "openvino": (".xml", "openvino"),
+    "tflite": (".tflite", None),
+}
+
+# Graphs of a model and of a refinement network, in the order in which they run.
+MODEL_GRAPHS = ("network", "boxes", "detect", "group")
+REFINER_GRAPHS = ("network", "peaks")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportNote:
+    """What export.json says.
+
+    Attributes:
+        format: of FORMATS.
+        refiner: whether it is a refinement network.
+        precision: "float32" or "int8", of the network's convolutions.
+        nms_threshold: that "detect" has.
+        input_size: (height, width) in pixels of every image; None where the graph takes any multiples of 32.
+        float_layers: layers that an int8 network keeps in float32, as regular expressions.
+        version: of the format of exports.
+    """
+
+    format: str
+    refiner: bool = False
+    precision: str = "float32"
+    nms_threshold: float = 0.3
+    input_size: tuple | None = None
+    float_layers: tuple = ()
+    version: int = VERSION
+
+    def write(self, folder):
+        """Writes export.json into a folder."""
+        write_json(pathlib.Path(folder) / NOTE_FILE, dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def read(cls, folder):
+        """Reads the export.json of a folder.
+
+        Raises:
+            UserError: it is damaged, or of another version.
+        """
+        path = pathlib.Path(folder) / NOTE_FILE
+        fields = read_json(path, "note of an export")
+        if not isinstance(fields, dict) or fields.get("version") != VERSION:
+            version = fields.get("version") if isinstance(fields, dict) else None
+            raise UserError(
+                f"{folder} is an export of version {version!r}, and this mpn reads version {VERSION}: make it anew with "
+                "python -m mpn.export"
+            )
+        try:
+            note = cls(**fields)
+            known = note.format in FORMATS
+        except TypeError:
+            known = False
+        if not known:
+            raise UserError(f"{path} is not the note of an export: make the export anew with python -m mpn.export")
+        return note
+
+
+def is_export(folder):
+    """Whether a folder, or anything else that names a model, is an export that an engine runs."""
+    return (pathlib.Path(folder) / NOTE_FILE).is_file()
+
+
+def import_extra(module, extra):
+    """Imports a module of an optional package.
+
+    Raises:
+        UserError: it is not installed; the message has the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        raise UserError(f"the package {module} is not installed: run pip install 'mpn[{extra}]'") from error

@@ -1,0 +1,182 @@
+"""Exported models as their users see them: `predict` of MultiPoseNet and `refine` of Refiner, with any engine.
+
+Nothing here imports TensorFlow or Keras. The graphs do what `mpn.inference.multiposenet` does in TensorFlow; see
+`mpn.deployment.graphs`.
+"""
+
+import numpy as np
+
+from mpn.config import ModelConfig
+from mpn.deployment.engines import ENGINES
+from mpn.deployment.folder import ExportNote
+from mpn.errors import UserError
+from mpn.files import read_json
+from mpn.geometry import fit_image, pad_to_multiple
+from mpn.heatmaps import STRIDE
+from mpn.images import check_image
+from mpn.inference.augmentation import MIRRORED_CHANNELS, merge_views
+from mpn.inference.detections import Detections
+from mpn.inference.grouping import assignment_of, build_people
+from mpn.inference.refiner import Refiner
+from mpn.inference.views import Augmentation
+from mpn.people import SilhouetteMap
+
+# Those whose scores the graph "group" gives.
+_GROUPINGS = ("prn", "prn-argmax")
+
+
+def _load(folder, precision, refiner):
+    """The note, configuration and engine of an export of a model or of a refinement network."""
+    note = ExportNote.read(folder)
+    if note.refiner and not refiner:
+        raise UserError(f"{folder} is a refinement network, which finds nobody by itself: pass it to --refine")
+    if refiner and not note.refiner:
+        raise UserError(f"{folder}: this model is not a refinement network: export one")
+    config = ModelConfig(**read_json(f"{folder}/config.json", "a model configuration"))
+    return note, config, ENGINES[note.format](folder, precision)
+
+
+class ExportedModel:
+    """An exported MultiPoseNet, with its methods; arguments as there.
+
+    Args:
+        folder: of the export.
+        parts: is not looked at: an export has all of them.
+
+    Raises:
+        UserError: the export is damaged or of another version, its engine is not installed, or an option needs graphs
+            that it does not have.
+    """
+
+    def __init__(
+        self,
+        folder,
+        image_size=None,
+        precision="auto",
+        grouping="prn",
+        nms_threshold=None,
+        square=False,
+        window=None,
+        assignment=None,
+        scales=(1.0,),
+        mirror=False,
+        crops=1,
+        parts=None,
+    ):
+        self.note, config, self._engine = _load(folder, precision, refiner=False)
+        given = {"image_size": image_size, "prn_assignment": assignment}
+        self.config = config.replace(**{name: v for name, v in given.items() if v is not None})
+        self.augmentation = Augmentation(scales, mirror, crops)
+        self.nms_threshold = self.note.nms_threshold if nms_threshold is None else nms_threshold
+        self.square = square
+        self.grouping = grouping
+        self.precision = "int8" if self.note.precision == "int8" else precision
+        self.assignment = assignment_of(grouping, self.config.prn_assignment)
+        for option, holds in {
+            f"grouping {grouping}": grouping in _GROUPINGS,
+            f"an NMS threshold of {nms_threshold}": self.nms_threshold == self.note.nms_threshold,
+            f"a window of {window}": window in (None, config.prn_window),
+            f"an image size of {image_size}": not self.note.input_size or self.config.image_size == config.image_size,
+            "scales": not self.note.input_size or self.augmentation.scales == (1.0,),
+        }.items():
+            if not holds:
+                raise UserError(f"{folder} is an export, made without {option}: take the model that it was made of")
+
+    def predict(self, image, with_silhouettes=False):
+        """Finds the people in one image; see `MultiPoseNet.predict`."""
+        detections = self.detect(image)
+        people = self.group(detections)
+        return (people, detections.silhouettes) if with_silhouettes else people
+
+    def detect(self, image):
+        """The first half of `predict`: Detections of one image, not yet grouped."""
+        check_image(image)
+        if self.augmentation.is_single:
+            (images, size), scale = self.prepare(image)
+            found = self._look(images, size)
+        else:
+            found = merge_views(self.augmentation.views(image, self.prepare), self._look)
+            size, scale = found.size, found.scale
+            found = {"heatmaps": found.heatmaps, "boxes": found.boxes, "box_scores": found.box_scores}
+        if len(found["boxes"]) == 0:  # not every engine can have an empty input
+            found |= {"boxes": np.zeros((1, 4), np.float32), "box_scores": np.zeros(1, np.float32)}
+        raw = self._engine.run("detect", size=size, **found)
+        limits = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
+        boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
+        silhouettes = SilhouetteMap(raw["silhouette"], image.shape[:2], tuple(scale / STRIDE))
+        return Detections(boxes, raw["box_scores"], raw["peaks"] / scale, raw["peak_scores"], silhouettes)
+
+    def group(self, detections):
+        """The second half of `predict`: people from Detections, which may come from elsewhere."""
+        if len(detections.boxes) == 0:
+            return []
+        inputs = detections.boxes, detections.peaks, detections.peak_scores
+        boxes, peaks, scores = (np.ascontiguousarray(values, np.float32) for values in inputs)
+        raw = self._engine.run("group", boxes=boxes, peaks=peaks, peak_scores=scores)
+        found = raw["candidates"], raw["guesses"], raw["guess_scores"]
+        return build_people(self.grouping, detections, *found, self.assignment)
+
+    def group_all(self, images):
+        """`group` for many images: a list of lists of Person."""
+        return [self.group(detections) for detections in images]
+
+    def heatmaps(self, image):
+        """The heatmaps of one image, for looking at; see `MultiPoseNet.heatmaps`."""
+        check_image(image)
+        if not self.augmentation.is_single:
+            return merge_views(self.augmentation.views(image, self.prepare), self._look).heatmaps
+        (images, _), scale = self.prepare(image)
+        height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE - 1e-3).astype(int)
+        return self._engine.run("network", images=images)["heatmaps"][:height, :width]
+
+    def prepare(self, image, factor=1.0, mirrored=False):
+        """Scales an image and pads it; see `MultiPoseNet.prepare`."""
+        scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
+        height, width = scaled.shape[:2]
+        padded = self.note.input_size or [pad_to_multiple(side) for side in (height, width)]
+        if self.square:
+            padded = [max(padded)] * 2
+        images = np.zeros((1, *padded, 3), np.uint8)
+        images[0, :height, :width] = scaled[:, ::-1] if mirrored else scaled
+        return (images, np.array([width, height], np.float32)), scale
+
+    def _look(self, images, size):
+        """One view: heatmaps (h, w, 18), boxes (C, 4) in input pixels before NMS and their scores (C,)."""
+        outputs = self._engine.run("network", images=images)
+        heatmaps = outputs.pop("heatmaps")
+        return {"heatmaps": heatmaps, **self._engine.run("boxes", **outputs, shape=np.array(images.shape[1:3], np.int32))}
+
+
+class ExportedRefiner(Refiner):
+    """An exported Refiner.
+
+    Args:
+        folder: of the export.
+        precision, mirror: see Refiner.
+
+    Raises:
+        UserError: see ExportedModel.
+    """
+
+    def __init__(self, folder, precision="auto", mirror=False):
+        note, self.config, self._engine = _load(folder, precision, refiner=True)
+        self.mirror = mirror
+        self._one_by_one = note.input_size is not None  # a graph of fixed sizes takes one crop
+
+    def _network_graph(self, crops):
+        heatmaps = self._run("network", images=crops)["heatmaps"]
+        if self.mirror:
+            mirrored = self._run("network", images=crops[:, :, ::-1])["heatmaps"][:, :, ::-1]
+            heatmaps = (heatmaps + mirrored[..., MIRRORED_CHANNELS]) / 2
+        return {"heatmaps": heatmaps}
+
+    def _peaks_graph(self, heatmaps):
+        keypoints = self._run("peaks", heatmaps=heatmaps)["keypoints"]
+        return {"positions": keypoints[..., :2] / STRIDE, "scores": keypoints[..., 2]}
+
+    def _run(self, graph, **inputs):
+        """Runs a graph on a batch: at once, or one by one where it takes one."""
+        ((name, batch),) = inputs.items()
+        parts = np.split(batch, len(batch)) if self._one_by_one else [batch]
+        outputs = [self._engine.run(graph, **{name: np.ascontiguousarray(part)}) for part in parts]
+        return {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}

@@ -1,0 +1,75 @@
+"""Writers: tf.functions to the files of one format each. `write(graphs, folder)`, see `mpn.deployment.graphs`."""
+
+import pathlib
+import tempfile
+
+import tensorflow as tf
+
+from mpn.deployment.folder import import_extra
+
+
+def write_saved_model(graphs, folder):
+    """A SavedModel a graph, with the signature "serving_default"."""
+    for name, graph in graphs.items():
+        module = tf.Module()
+        module.graph = graph
+        tf.saved_model.save(module, str(folder / name), signatures={"serving_default": graph.get_concrete_function()})
+
+
+def write_onnx(graphs, folder):
+    """An .onnx file a graph, weights in float32."""
+    onnx, tf2onnx = import_extra("onnx", "onnx"), import_extra("tf2onnx.convert", "onnx")
+    for name, graph in graphs.items():
+        names = sorted(graph.get_concrete_function().structured_outputs)  # the order in which TensorFlow flattens them
+        model, _ = tf2onnx.from_function(graph, graph.input_signature, opset=17)
+        _rename_outputs(model.graph, names)
+        onnx.checker.check_model(model)
+        onnx.save(model, str(folder / f"{name}.onnx"))
+
+
+def _rename_outputs(graph, names):
+    """Gives the outputs of an ONNX graph names, with an operator that passes each on."""
+    import onnx
+
+    for output, name in zip(graph.output, names, strict=True):
+        graph.node.append(onnx.helper.make_node("Identity", [output.name], [name], name=f"output_{name}"))
+        output.name = name
+
+
+def write_openvino(graphs, folder, change=None):
+    """An .xml and a .bin file a graph, weights in float16, in which shipped models have them, too.
+
+    Args:
+        change: function of a name and an OpenVINO model that gives the model to write, or None.
+    """
+    openvino = import_extra("openvino", "openvino")
+    with tempfile.TemporaryDirectory() as temporary:
+        write_saved_model(graphs, pathlib.Path(temporary))
+        for name in graphs:
+            model = openvino.convert_model(str(pathlib.Path(temporary) / name))
+            _name_outputs(model)
+            model = change(name, model) if change else model
+            openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=True)
+
+
+def _name_outputs(model):
+    for output in model.outputs:
+        # The SavedModel's own name of an output stands among those of tensors.
+        output.set_names({min(output.names, key=lambda name: (":" in name, len(name)))})
+
+
+def write_tflite(graphs, folder):
+    """A .tflite file a graph."""
+    for name, graph in graphs.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            write_saved_model({name: graph}, pathlib.Path(temporary))
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(temporary) / name))
+            (folder / f"{name}.tflite").write_bytes(converter.convert())
+
+
+WRITERS = {
+    "saved_model": write_saved_model,
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+    "tflite": write_tflite,
+}

@@ -1,0 +1,21 @@
+"""Modules that are imported when they are first used: TensorFlow and Keras take seconds, and an export needs neither."""
+
+import importlib
+
+
+class LazyModule:
+    """Stands for a module until one of its names is asked for.
+
+    Args:
+        name: of the module, "keras.ops".
+    """
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, name):
+        return getattr(importlib.import_module(self._name), name)
+
+
+ops = LazyModule("keras.ops")
+tf = LazyModule("tensorflow")

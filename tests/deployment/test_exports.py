@@ -1,0 +1,312 @@
+"""Exports to other formats: what their engines find is what TensorFlow finds; bad input is a sentence."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from runs import assert_one_sentence, exit_of
+
+import demo
+import mpn.export
+from mpn.config import ModelConfig
+from mpn.deployment import folder as export_folder
+from mpn.deployment.folder import NOTE_FILE, import_extra
+from mpn.errors import UserError
+from mpn.images import write_image
+from mpn.inference.multiposenet import MultiPoseNet
+from mpn.inference.refiner import Refiner
+from mpn.model_directory import save_networks
+from mpn.models.networks import Networks
+
+TINY = ModelConfig(
+    backbone="mobilenet_v2",
+    width=0.35,
+    keypoint_channels=8,
+    keypoint_head_channels=8,
+    person_channels=8,
+    person_head_channels=8,
+    prn_nodes=8,
+    prn_pool=4,
+    prn_residual_gain=True,
+    prn_assignment="optimal",
+    image_size=(96, 160),
+)
+NEEDS = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "openvino": ("openvino",), "saved_model": (), "tflite": ()}
+MPN_COCO = os.environ.get("MPN_COCO")
+
+
+def needs(format, *more):
+    for module in (*NEEDS[format], *more):
+        pytest.importorskip(module, reason=f"the extra of {format} is not installed: {module}")
+
+
+def picture(height=90, width=130, seed=0):
+    """Noise of several sizes, in which untrained networks see people."""
+    rng = np.random.default_rng(seed)
+    total = sum(
+        np.kron(rng.normal(0, 40, (-(-height // size), -(-width // size), 3)), np.ones((size, size, 1)))[:height, :width]
+        for size in (2, 8, 32)
+    )
+    return (total + 128).clip(0, 255).astype(np.uint8)
+
+
+def sees_something(networks):
+    """Gives untrained networks heads that find something in every image."""
+    rng = np.random.default_rng(0)
+    for model in (networks.person_detector.subnet.get_layer("classification_submodel"), networks.keypoint_subnet):
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                kernel, bias = layer.get_weights()
+                kernel = rng.normal(0, np.sqrt(2 / np.prod(kernel.shape[:3])), kernel.shape)
+                layer.set_weights([kernel, np.full(bias.shape, 0.2)])
+    return networks
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Model directory of a tiny model."""
+    folder = tmp_path_factory.mktemp("source") / "tiny"
+    save_networks(sees_something(Networks(TINY)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refiner_source(tmp_path_factory):
+    """Model directory of a tiny refinement network."""
+    folder = tmp_path_factory.mktemp("source") / "refiner"
+    networks = Networks(TINY.replace(image_size=(64, 64), refiner_share=0.75))
+    save_networks(sees_something(networks), folder, ("keypoints",))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def export(source, refiner_source, tmp_path_factory):
+    """Function of a format giving the export of the tiny model, or refinement network, in it; made once."""
+    made = {}
+
+    def make(format, refiner=False):
+        needs(format)
+        if (format, refiner) not in made:
+            target = tmp_path_factory.mktemp("exports") / format
+            mpn.export.main([str(refiner_source if refiner else source), str(target), "--format", format])
+            made[format, refiner] = target
+        return made[format, refiner]
+
+    return make
+
+
+def assert_same_people(found, expected, most=0.5):
+    """The same people: keypoints within half a pixel where the confidence is above .3, as the README promises."""
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.score, other.score, atol=1e-3)
+        np.testing.assert_allclose(one.box, other.box, atol=most)
+        sure = other.keypoints[:, 2] > 0.3
+        np.testing.assert_allclose(one.keypoints[sure], other.keypoints[sure], atol=most)
+
+
+@pytest.mark.parametrize("format", NEEDS)
+def test_finds_the_same_people(export, source, format):
+    fixed = format == "tflite"
+    model, exported = MultiPoseNet.load(source, precision="float32", square=fixed), MultiPoseNet.load(export(format))
+    # A square of one size takes photographs on either side.
+    for height, width in [(90, 130), (130, 90)]:
+        image = picture(height, width)
+        expected, silhouettes = model.predict(image, with_silhouettes=True)
+        found, found_silhouettes = exported.predict(image, with_silhouettes=True)
+        assert_same_people(found, expected)
+        h, w = silhouettes.values.shape
+        np.testing.assert_allclose(found_silhouettes.values[:h, :w], silhouettes.values, atol=5e-3)
+        np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=5e-3)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_sees_the_same_views(export, source, format):
+    views = {"scales": (1.0, 1.5), "mirror": True, "crops": 2}
+    image = picture()
+    expected = MultiPoseNet.load(source, precision="float32", **views).predict(image)
+    assert_same_people(MultiPoseNet.load(export(format), **views).predict(image), expected)
+
+
+@pytest.mark.parametrize("format", NEEDS)
+@pytest.mark.parametrize("mirror", [False, True])
+def test_refines_the_same(export, refiner_source, format, mirror):
+    image = picture()
+    boxes = np.float32([[10, 5, 60, 80], [60, 20, 120, 70]])
+    expected = Refiner.load(refiner_source, "float32", mirror).find(image, boxes)
+    found = Refiner.load(export(format, refiner=True), mirror=mirror).find(image, boxes)
+    sure = expected[..., 2] > 0.3
+    assert sure.any()
+    np.testing.assert_allclose(found[sure], expected[sure], atol=0.5)
+
+
+def test_nobody(tmp_path, export):
+    """An image without boxes gives nobody, and a silhouette map all the same."""
+    model = MultiPoseNet.load(export("onnx"))
+    run = model._engine.run
+
+    def without_boxes(graph, **inputs):
+        outputs = run(graph, **inputs)
+        return {name: value[:0] for name, value in outputs.items()} if graph == "boxes" else outputs
+
+    model._engine.run = without_boxes
+    people, silhouettes = model.predict(picture(), with_silhouettes=True)
+    assert people == [] and silhouettes.mask().shape == (90, 130)
+
+
+@pytest.mark.parametrize("refiner", [False, True])
+@pytest.mark.parametrize("format", NEEDS)
+def test_code_of_the_readme_runs(export, format, refiner, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(export(format, refiner), tmp_path / "export")
+    write_image(folder / "photo.jpg", picture())
+    with_mpn, without = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert "mpn" not in without
+    monkeypatch.chdir(folder)
+    for code in (without,) if refiner else (with_mpn, without):
+        exec(compile(code, "README.md", "exec"), {})
+        assert "[" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_runs_without_tensorflow(export, format, tmp_path):
+    """In a new process: neither the model nor the refinement network imports TensorFlow or Keras."""
+    write_image(tmp_path / "photo.png", picture())
+    code = f"""
+import sys
+from mpn import MultiPoseNet
+from mpn.images import read_image
+from mpn.inference.refiner import refined
+model = refined(MultiPoseNet.load({str(export(format))!r}), {str(export(format, refiner=True))!r})
+assert model.predict(read_image({str(tmp_path / "photo.png")!r}))
+assert not {{"tensorflow", "keras", "keras_retinanet"}} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(mpn.__file__).parents[1])
+
+
+def test_demo_takes_an_export(export, tmp_path):
+    write_image(tmp_path / "photo.png", picture())
+    arguments = ["--model", export("onnx"), "--refine", export("onnx", refiner=True), "--threshold", "0"]
+    assert demo.main([*map(str, [tmp_path / "photo.png", "--output", tmp_path / "out", *arguments])]) == 0
+    assert json.loads((tmp_path / "out" / "photo_poses.json").read_text())["people"]
+
+
+def test_int8(source, tmp_path):
+    needs("openvino", "nncf")
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for seed in range(3):
+        write_image(photographs / f"{seed}.png", picture(seed=seed))
+    arguments = [str(source), str(tmp_path / "int8"), "--format", "openvino"]
+    mpn.export.main([*arguments, "--int8", "--calibrate", str(photographs)])
+    model = MultiPoseNet.load(tmp_path / "int8")
+    assert model.precision == "int8" and model.predict(picture())
+    assert (tmp_path / "int8" / "network.bin").stat().st_size > 0
+
+
+SENTENCES = {
+    "unknown format": (["--format", "tarball"], "invalid choice"),
+    "nothing to calibrate with": (["--format", "openvino", "--int8"], "belong together"),
+    "no folder": (["--format", "openvino", "--int8", "--calibrate", "missing"], "is not a folder"),
+    "no images": (["--format", "openvino", "--int8", "--calibrate", "empty"], "has no images"),
+    "int8 of another format": (["--format", "onnx", "--int8", "--calibrate", "empty"], "is for --format openvino"),
+    "int8 of keras": (["--int8"], "are for --format openvino"),
+    "overwriting": (["--format", "onnx", "--overwrite"], "choose another folder"),
+}
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_sentences(source, tmp_path, monkeypatch, capsys, case):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    more, words = SENTENCES[case]
+    status, error = exit_of(mpn.export, [source, "target", *more], capsys)
+    assert status in (1, 2) and words in error
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_target_exists(source, tmp_path, capsys):
+    (tmp_path / "target").mkdir()
+    status, error = exit_of(mpn.export, [source, tmp_path / "target", "--format", "saved_model"], capsys)
+    assert status == 1 and "exists already" in error
+    assert_one_sentence(error)
+
+
+def test_nothing_half_written(source, tmp_path, monkeypatch):
+    """A failure after some graphs were written leaves nothing behind."""
+    from mpn.deployment import export as exporter
+
+    monkeypatch.setattr(exporter, "write_readme", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        exporter.export_graphs(source, tmp_path / "target", "saved_model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_of_another_version(export, tmp_path):
+    folder = shutil.copytree(export("saved_model"), tmp_path / "export")
+    note = json.loads((folder / NOTE_FILE).read_text())
+    for changed in ({**note, "version": 99}, {**note, "format": "tarball"}, {**note, "more": 1}, []):
+        (folder / NOTE_FILE).write_text(json.dumps(changed))
+        with pytest.raises(UserError, match="python -m mpn.export"):
+            MultiPoseNet.load(folder)
+
+
+def test_damaged_graph(export, tmp_path):
+    folder = shutil.copytree(export("onnx"), tmp_path / "export")
+    (folder / "network.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match="network.onnx cannot be loaded"):
+        MultiPoseNet.load(folder).predict(picture())
+    (folder / "network.onnx").unlink()
+    with pytest.raises(UserError, match="network.onnx does not exist"):
+        MultiPoseNet.load(folder).predict(picture())
+
+
+@pytest.mark.parametrize(
+    "options", [{"grouping": "ucr"}, {"nms_threshold": 0.5}, {"window": 3}, {"precision": "bfloat16"}]
+)
+def test_options_that_an_export_lacks(export, options):
+    with pytest.raises(UserError, match="export"):
+        MultiPoseNet.load(export("onnx"), **options)
+
+
+def test_kinds_are_told_apart(export):
+    with pytest.raises(UserError, match="--refine"):
+        MultiPoseNet.load(export("saved_model", refiner=True))
+    with pytest.raises(UserError, match="not a refinement network"):
+        Refiner.load(export("saved_model"))
+
+
+def test_missing_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=re.escape("pip install 'mpn[onnx]'")):
+        import_extra("onnxruntime", "onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_small_on_photographs(format, tmp_path):
+    """The shipped model on 20 photographs: half a pixel where the confidence is above .3."""
+    needs(format)
+    from mpn.images import read_image
+
+    mpn.export.main(["small", str(tmp_path / "small"), "--format", format])
+    model, exported = MultiPoseNet.load("small", precision="float32"), MultiPoseNet.load(tmp_path / "small")
+    for path in sorted((pathlib.Path(MPN_COCO) / "val2017").glob("*.jpg"))[:20]:
+        image = read_image(path)
+        found, expected = exported.predict(image), model.predict(image)
+        assert len(found) == len(expected)
+        if expected:
+            assert_same_people(found, expected)
+
+
+def test_formats_have_engines():
+    from mpn.deployment.engines import ENGINES
+
+    assert set(ENGINES) == set(export_folder.FORMATS) == set(NEEDS)
