@@ -11,7 +11,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["mpn", "mpn.*"]),
-    package_data={"mpn": ["pretrained/*", "pretrained/*/*"]},
+    package_data={"mpn": ["deployment/templates/*", "pretrained/*", "pretrained/*/*"]},
     # `.ci/oldest` runs the quick tests with the lowest version of each, one requirement a line.
     install_requires=[
         "tensorflow==2.21.*",  # runs the networks; keras-retinanet's layers are written for it
@@ -32,6 +32,9 @@ setup(
         "tqdm>=4.66.6",  # progress with a rate and the time left
     ],
     extras_require={
+        # Engines of exported models, and what makes the exports.
+        "onnx": ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"],
+        "openvino": ["openvino>=2025.0", "nncf>=2.14"],
         "gpu": ["tensorflow[and-cuda]==2.21.*"],
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"],
     },

@@ -5,8 +5,8 @@ input, and its centre is at 4 (j + 1/2). Symbols: B batch, H W image size, h w h
 """
 
 import numpy as np
-from mpn.lazy import ops
 
+from mpn.lazy import ops
 from mpn.skeleton import NUM_KEYPOINTS
 
 STRIDE = 4

@@ -1,4 +1,4 @@
-"""Modules that are imported when they are first used: TensorFlow and Keras take seconds, and an export needs neither."""
+"""Modules imported at their first use: TensorFlow and Keras take seconds, and an exported model needs neither."""
 
 import importlib
 

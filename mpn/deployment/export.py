@@ -5,7 +5,7 @@ import os
 import pathlib
 import shutil
 
-from mpn.deployment.folder import FORMATS, MODEL_GRAPHS, ExportNote, import_extra
+from mpn.deployment.folder import FORMATS, ExportNote, import_extra
 from mpn.deployment.quantization import FLOAT_LAYERS, calibration_images, calibration_inputs, quantize
 from mpn.deployment.readme import write_readme
 from mpn.errors import UserError
@@ -14,6 +14,9 @@ from mpn.model_directory import PARTS, load_config, load_networks, model_folder,
 
 # The model whose boxes a refinement network is calibrated on.
 _FINDS_PEOPLE = "small"
+
+# What writes a format, each with an extra of the format's name.
+_PACKAGES = {"onnx": ("onnx", "tf2onnx"), "openvino": ("openvino",)}
 
 
 def export_graphs(source, target, format, int8=False, calibrate=None):
@@ -40,10 +43,8 @@ def export_graphs(source, target, format, int8=False, calibrate=None):
     if target.exists() or target.is_symlink():
         raise UserError(f"{target} exists already: choose another folder")
     paths = calibration_images(calibrate) if int8 else []
-    for module, extra in {"onnx": [("onnx", "onnx"), ("tf2onnx", "onnx")], "openvino": [("openvino", "openvino")]}.get(
-        format, []
-    ) + [("nncf", "openvino")] * int8:
-        import_extra(module, extra)
+    for module in _PACKAGES.get(format, ()) + ("nncf",) * int8:
+        import_extra(module, format)
     source = model_folder(source)
     config = load_config(source)
     refiner = config.refiner_share is not None
@@ -52,13 +53,8 @@ def export_graphs(source, target, format, int8=False, calibrate=None):
     with _whole_or_absent(target) as folder:
         input_size = _write_graphs(networks, folder, format, paths)
         save_config(networks.config, folder)
-        note = ExportNote(
-            format,
-            refiner,
-            "int8" if int8 else "float32",
-            input_size=input_size,
-            float_layers=FLOAT_LAYERS if int8 else (),
-        )
+        numbers = ("int8", FLOAT_LAYERS) if int8 else ("float32", ())
+        note = ExportNote(format, refiner, *numbers, input_size)
         note.write(folder)
         write_readme(folder, config, note)
 
@@ -105,11 +101,3 @@ def _whole_or_absent(target):
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def folder_size(folder):
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
-
-
-__all__ = ["MODEL_GRAPHS", "export_graphs", "folder_size"]

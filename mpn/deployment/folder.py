@@ -19,10 +19,6 @@ FORMATS = {
     "tflite": (".tflite", None),
 }
 
-# Graphs of a model and of a refinement network, in the order in which they run.
-MODEL_GRAPHS = ("network", "boxes", "detect", "group")
-REFINER_GRAPHS = ("network", "peaks")
-
 
 @dataclasses.dataclass(frozen=True)
 class ExportNote:
@@ -32,18 +28,18 @@ class ExportNote:
         format: of FORMATS.
         refiner: whether it is a refinement network.
         precision: "float32" or "int8", of the network's convolutions.
-        nms_threshold: that "detect" has.
-        input_size: (height, width) in pixels of every image; None where the graph takes any multiples of 32.
         float_layers: layers that an int8 network keeps in float32, as regular expressions.
+        input_size: (height, width) in pixels of every image; None where the graph takes any multiples of 32.
+        nms_threshold: that "detect" has.
         version: of the format of exports.
     """
 
     format: str
     refiner: bool = False
     precision: str = "float32"
-    nms_threshold: float = 0.3
-    input_size: tuple | None = None
     float_layers: tuple = ()
+    input_size: tuple | None = None
+    nms_threshold: float = 0.3
     version: int = VERSION
 
     def write(self, folder):
@@ -57,21 +53,17 @@ class ExportNote:
         Raises:
             UserError: it is damaged, or of another version.
         """
-        path = pathlib.Path(folder) / NOTE_FILE
-        fields = read_json(path, "note of an export")
-        if not isinstance(fields, dict) or fields.get("version") != VERSION:
-            version = fields.get("version") if isinstance(fields, dict) else None
-            raise UserError(
-                f"{folder} is an export of version {version!r}, and this mpn reads version {VERSION}: make it anew with "
-                "python -m mpn.export"
-            )
+        fields = read_json(pathlib.Path(folder) / NOTE_FILE, "note of an export")
+        version = fields.get("version") if isinstance(fields, dict) else None
+        again = "make the export anew with python -m mpn.export"
+        if version != VERSION:
+            raise UserError(f"{folder} is an export of version {version!r}, and mpn reads version {VERSION}: {again}")
         try:
             note = cls(**fields)
-            known = note.format in FORMATS
         except TypeError:
-            known = False
-        if not known:
-            raise UserError(f"{path} is not the note of an export: make the export anew with python -m mpn.export")
+            note = None
+        if note is None or note.format not in FORMATS:
+            raise UserError(f"{folder}/{NOTE_FILE} is not the note of an export: {again}")
         return note
 
 

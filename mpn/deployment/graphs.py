@@ -2,9 +2,9 @@
 
     network  images (1, H, W, 3) uint8 RGB, sides multiples of 32 -> heatmaps (H/4, W/4, 18), regression (A, 4),
              classification (A,)
-    boxes    regression, classification, shape (2,) int32, H and W -> boxes (C, 4), box_scores (C,): every anchor that
-             may be a person
-    detect   heatmaps, boxes, box_scores, size (2,), width and height without padding -> boxes (N, 4) and
+    boxes    regression, classification, shape (2,) int32, H and W -> all_boxes (C, 4), all_scores (C,): every anchor
+             that may be a person
+    detect   heatmaps, all_boxes, all_scores, size (2,), width and height without padding -> boxes (N, 4) and
              box_scores (N,), best first; peaks (17, M, 2), peak_scores (17, M), silhouette (H/4, W/4)
     group    boxes, peaks, peak_scores -> candidates (N, 17, M): how well each peak suits each box; guesses (N, 17, 2)
              and guess_scores (N, 17), for keypoints without a peak
@@ -12,7 +12,8 @@
 and those of a refinement network
 
     network  images (N, S, S, 3) uint8 RGB crops -> heatmaps (N, S/4, S/4, 18)
-    peaks    heatmaps (N, S/4, S/4, 17), without the silhouette -> keypoints (N, 17, 3): x, y, confidence, the best peak of each
+    peaks    heatmaps (N, S/4, S/4, 17), without the silhouette -> keypoints (N, 17, 3): x, y and confidence of the
+             best peak of each
 
 Coordinates are pixels of the network's input, all numbers float32 but where it says so.
 """
@@ -53,20 +54,20 @@ def model_graphs(networks, input_size=None):
     def boxes(regression, classification, shape):
         likely = tf.where(classification > SCORE_THRESHOLD)[:, 0]
         found = decode_boxes(regression[None], shape[0], shape[1], likely)[0]
-        return {"boxes": found, "box_scores": tf.gather(classification, likely)}
+        return {"all_boxes": found, "all_scores": tf.gather(classification, likely)}
 
-    def detect(heatmaps, boxes, box_scores, size):
+    def detect(heatmaps, all_boxes, all_scores, size):
         positions, scores = find_peaks(heatmaps[None, ..., :NUM_KEYPOINTS])
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
         kept, _ = tf.image.non_max_suppression_with_scores(
-            boxes, box_scores, MAX_DETECTIONS, iou_threshold=NMS_THRESHOLD
+            all_boxes, all_scores, MAX_DETECTIONS, iou_threshold=NMS_THRESHOLD
         )
-        boxes = tf.minimum(tf.gather(boxes, kept), tf.tile(size, (2,)))
+        boxes = tf.minimum(tf.gather(all_boxes, kept), tf.tile(size, (2,)))
         inside = tf.where(tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))[:, 0]
         return {
             "boxes": tf.gather(boxes, inside),
-            "box_scores": tf.gather(tf.gather(box_scores, kept), inside),
+            "box_scores": tf.gather(tf.gather(all_scores, kept), inside),
             "peaks": positions[0, :, :most] * STRIDE,
             "peak_scores": scores[0, :, :most],
             "silhouette": heatmaps[..., NUM_KEYPOINTS],
@@ -81,11 +82,10 @@ def model_graphs(networks, input_size=None):
 
     height, width = input_size or (None, None)
     cells = [side and side // STRIDE for side in (height, width)]
-    some_boxes = {"boxes": (None, 4), "box_scores": (None,)}
     signatures = {
         network: {"images": ((1, height, width, 3), tf.uint8)},
         boxes: {"regression": (None, 4), "classification": (None,), "shape": ((2,), tf.int32)},
-        detect: {"heatmaps": (*cells, _CHANNELS), **some_boxes, "size": (2,)},
+        detect: {"heatmaps": (*cells, _CHANNELS), "all_boxes": (None, 4), "all_scores": (None,), "size": (2,)},
         group: {
             "boxes": (None, 4),
             "peaks": (NUM_KEYPOINTS, None, 2),

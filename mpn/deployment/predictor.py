@@ -32,7 +32,10 @@ def _load(folder, precision, refiner):
         raise UserError(f"{folder} is a refinement network, which finds nobody by itself: pass it to --refine")
     if refiner and not note.refiner:
         raise UserError(f"{folder}: this model is not a refinement network: export one")
-    config = ModelConfig(**read_json(f"{folder}/config.json", "a model configuration"))
+    try:
+        config = ModelConfig(**read_json(f"{folder}/config.json", "a model configuration"))
+    except TypeError as error:
+        raise UserError(f"{folder}/config.json is not a model configuration: make the export anew") from error
     return note, config, ENGINES[note.format](folder, precision)
 
 
@@ -93,14 +96,14 @@ class ExportedModel:
         check_image(image)
         if self.augmentation.is_single:
             (images, size), scale = self.prepare(image)
-            found = self._look(images, size)
+            heatmaps, boxes, scores = self._look(images, size).values()
         else:
-            found = merge_views(self.augmentation.views(image, self.prepare), self._look)
-            size, scale = found.size, found.scale
-            found = {"heatmaps": found.heatmaps, "boxes": found.boxes, "box_scores": found.box_scores}
-        if len(found["boxes"]) == 0:  # not every engine can have an empty input
-            found |= {"boxes": np.zeros((1, 4), np.float32), "box_scores": np.zeros(1, np.float32)}
-        raw = self._engine.run("detect", size=size, **found)
+            merged = merge_views(self.augmentation.views(image, self.prepare), self._look)
+            heatmaps, boxes, scores = merged.heatmaps, merged.boxes, merged.box_scores
+            size, scale = merged.size, merged.scale
+        if len(boxes) == 0:  # not every engine takes an empty input; a box without area is nobody
+            boxes, scores = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
+        raw = self._engine.run("detect", heatmaps=heatmaps, all_boxes=boxes, all_scores=scores, size=size)
         limits = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
         boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
         silhouettes = SilhouetteMap(raw["silhouette"], image.shape[:2], tuple(scale / STRIDE))
@@ -144,7 +147,8 @@ class ExportedModel:
         """One view: heatmaps (h, w, 18), boxes (C, 4) in input pixels before NMS and their scores (C,)."""
         outputs = self._engine.run("network", images=images)
         heatmaps = outputs.pop("heatmaps")
-        return {"heatmaps": heatmaps, **self._engine.run("boxes", **outputs, shape=np.array(images.shape[1:3], np.int32))}
+        found = self._engine.run("boxes", **outputs, shape=np.array(images.shape[1:3], np.int32))
+        return {"heatmaps": heatmaps, "boxes": found["all_boxes"], "box_scores": found["all_scores"]}
 
 
 class ExportedRefiner(Refiner):

@@ -20,20 +20,8 @@ def write_onnx(graphs, folder):
     """An .onnx file a graph, weights in float32."""
     onnx, tf2onnx = import_extra("onnx", "onnx"), import_extra("tf2onnx.convert", "onnx")
     for name, graph in graphs.items():
-        names = sorted(graph.get_concrete_function().structured_outputs)  # the order in which TensorFlow flattens them
-        model, _ = tf2onnx.from_function(graph, graph.input_signature, opset=17)
-        _rename_outputs(model.graph, names)
-        onnx.checker.check_model(model)
+        model, _ = tf2onnx.from_function(graph, graph.input_signature, opset=17)  # outputs keep their names
         onnx.save(model, str(folder / f"{name}.onnx"))
-
-
-def _rename_outputs(graph, names):
-    """Gives the outputs of an ONNX graph names, with an operator that passes each on."""
-    import onnx
-
-    for output, name in zip(graph.output, names, strict=True):
-        graph.node.append(onnx.helper.make_node("Identity", [output.name], [name], name=f"output_{name}"))
-        output.name = name
 
 
 def write_openvino(graphs, folder, change=None):

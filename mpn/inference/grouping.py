@@ -7,12 +7,12 @@ N boxes, K = 17, M candidates a keypoint.
 import math
 
 import numpy as np
-from mpn.lazy import ops
 from scipy.optimize import linear_sum_assignment
 
 from mpn import roi
 from mpn.config import PRN_ASSIGNMENTS
 from mpn.errors import UserError
+from mpn.lazy import ops
 from mpn.people import GUESS_CONFIDENCE, Person, pose_scores
 
 # "geometric" is UCR's idea taken as far as it goes: the most likely assignment, given where in a box each joint lies.

@@ -51,7 +51,9 @@ def picture(height=90, width=130, seed=0):
     """Noise of several sizes, in which untrained networks see people."""
     rng = np.random.default_rng(seed)
     total = sum(
-        np.kron(rng.normal(0, 40, (-(-height // size), -(-width // size), 3)), np.ones((size, size, 1)))[:height, :width]
+        np.kron(rng.normal(0, 40, (-(-height // size), -(-width // size), 3)), np.ones((size, size, 1)))[
+            :height, :width
+        ]
         for size in (2, 8, 32)
     )
     return (total + 128).clip(0, 255).astype(np.uint8)
