@@ -28,7 +28,7 @@ class ExportNote:
         format: of FORMATS.
         refiner: whether it is a refinement network.
         precision: "float32" or "int8", of the network's convolutions.
-        float_layers: layers that an int8 network keeps in float32, as regular expressions.
+        float_layers: what an int8 network keeps in float32, of `mpn.deployment.quantization.FLOAT_LAYERS`.
         input_size: (height, width) in pixels of every image; None where the graph takes any multiples of 32.
         nms_threshold: that "detect" has.
         version: of the format of exports.

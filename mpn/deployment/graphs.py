@@ -42,6 +42,9 @@ def model_graphs(networks, input_size=None):
     """
     config = networks.config
     forward, prn = networks.forward, GroupingPRN(networks.prn, config.prn_pool)  # networks are built outside of graphs
+    for name in ("_hidden", "_correction", "_gain"):  # tensors would be inputs of the graph, arrays are constants
+        weights = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor.numpy(), getattr(prn, name))
+        setattr(prn, name, weights)
 
     def network(images):
         outputs = run_with_constant_weights(forward, images)

@@ -11,8 +11,9 @@ from mpn.images import IMAGE_SUFFIXES, read_image
 # Images that calibrate, at most: the first by name.
 MOST_IMAGES = 300
 
-# Layers that stay in float32.
-FLOAT_LAYERS = ()
+# What stays in float32: the convolutions that make heatmaps, regression and classification, and the bilinear
+# upsampling, which OpenVINO computes as matrix products.
+FLOAT_LAYERS = ("outputs", "upsampling")
 
 
 def calibration_images(folder):
@@ -58,19 +59,37 @@ def quantize(model, inputs, float_layers=FLOAT_LAYERS):
     Args:
         model: openvino.Model with the input "images".
         inputs: list of arrays, see `calibration_inputs`.
-        float_layers: regular expressions of the names of layers that stay in float32.
+        float_layers: of FLOAT_LAYERS.
 
     Returns:
         openvino.Model.
     """
     nncf = import_extra("nncf", "openvino")
+    ignored = nncf.IgnoredScope(
+        names=_last_convolutions(model) if "outputs" in float_layers else [],
+        types=["MatMul"] if "upsampling" in float_layers else [],
+        validate=False,
+    )
     return nncf.quantize(
         model,
         nncf.Dataset(inputs, lambda images: {"images": images}),
         subset_size=len(inputs),
-        ignored_scope=nncf.IgnoredScope(patterns=list(float_layers), validate=False),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            # Processors without VNNI add pairs of products in 16 bits, which overflow where weights use all 8 bits.
-            overflow_fix=nncf.OverflowFix.ENABLE,
-        ),
+        ignored_scope=ignored,
+        # Processors without VNNI add pairs of products in 16 bits, which overflow where weights use all 8 bits.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
     )
+
+
+def _last_convolutions(model):
+    """Names of the last convolutions before each output."""
+    names, seen, stack = set(), set(), list(model.get_results())
+    while stack:
+        for given in stack.pop().inputs():
+            node = given.get_source_output().get_node()
+            kind, name = node.get_type_name(), node.get_friendly_name()
+            if kind == "Convolution":
+                names.add(name)
+            elif kind != "ShapeOf" and name not in seen:  # a shape leads to layers that are none of the last
+                seen.add(name)
+                stack.append(node)
+    return sorted(names)

@@ -75,7 +75,7 @@ def sees_something(networks):
 def source(tmp_path_factory):
     """Model directory of a tiny model."""
     folder = tmp_path_factory.mktemp("source") / "tiny"
-    save_networks(sees_something(Networks(TINY)), folder)
+    save_networks(sees_something(Networks(TINY)), folder, storage="float16")  # as OpenVINO's files have them
     return folder
 
 
@@ -84,7 +84,7 @@ def refiner_source(tmp_path_factory):
     """Model directory of a tiny refinement network."""
     folder = tmp_path_factory.mktemp("source") / "refiner"
     networks = Networks(TINY.replace(image_size=(64, 64), refiner_share=0.75))
-    save_networks(sees_something(networks), folder, ("keypoints",))
+    save_networks(sees_something(networks), folder, ("keypoints",), "float16")
     return folder
 
 
