@@ -115,7 +115,9 @@ class TFLiteEngine(Engine):
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            from tensorflow.lite import Interpreter
+            import tensorflow as tf
+
+            Interpreter = tf.lite.Interpreter
 
         return self._read(lambda path: Interpreter(str(path)).get_signature_runner(), graph)
 

@@ -11,6 +11,9 @@ from mpn.files import read_json, write_json
 VERSION = 1
 NOTE_FILE = "export.json"
 
+# Of a keypoint, in an image.
+MAX_PEAKS = 30
+
 # Format -> (suffix of a graph's file or folder, extra of the package that runs it).
 FORMATS = {
     "saved_model": ("", None),

@@ -20,6 +20,7 @@ Coordinates are pixels of the network's input, all numbers float32 but where it 
 
 import tensorflow as tf
 
+from mpn.deployment.folder import MAX_PEAKS
 from mpn.heatmaps import STRIDE, find_peaks
 from mpn.inference.graphs import run_with_constant_weights
 from mpn.inference.grouping import for_each_box, score_candidates
@@ -35,7 +36,8 @@ def model_graphs(networks, input_size=None):
 
     Args:
         networks: Networks with the weights of all parts.
-        input_size: (height, width) of images where they are known.
+        input_size: (height, width) of images where the format has fixed sizes: then "group" takes one box, and each
+            keypoint has MAX_PEAKS peaks.
 
     Returns:
         dict from name to tf.function with an input signature, which gives a dict of tensors.
@@ -60,8 +62,10 @@ def model_graphs(networks, input_size=None):
         return {"all_boxes": found, "all_scores": tf.gather(classification, likely)}
 
     def detect(heatmaps, all_boxes, all_scores, size):
-        positions, scores = find_peaks(heatmaps[None, ..., :NUM_KEYPOINTS])
-        most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
+        positions, scores = find_peaks(heatmaps[None, ..., :NUM_KEYPOINTS], max_peaks=MAX_PEAKS)
+        most = MAX_PEAKS
+        if input_size is None:  # the places behind the last peak of the most frequent keypoint are empty
+            most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
         kept, _ = tf.image.non_max_suppression_with_scores(
             all_boxes, all_scores, MAX_DETECTIONS, iou_threshold=NMS_THRESHOLD
@@ -84,15 +88,16 @@ def model_graphs(networks, input_size=None):
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
     height, width = input_size or (None, None)
+    boxes_at_once, peaks = (1, MAX_PEAKS) if input_size else (None, None)
     cells = [side and side // STRIDE for side in (height, width)]
     signatures = {
         network: {"images": ((1, height, width, 3), tf.uint8)},
         boxes: {"regression": (None, 4), "classification": (None,), "shape": ((2,), tf.int32)},
         detect: {"heatmaps": (*cells, _CHANNELS), "all_boxes": (None, 4), "all_scores": (None,), "size": (2,)},
         group: {
-            "boxes": (None, 4),
-            "peaks": (NUM_KEYPOINTS, None, 2),
-            "peak_scores": (NUM_KEYPOINTS, None),
+            "boxes": (boxes_at_once, 4),
+            "peaks": (NUM_KEYPOINTS, peaks, 2),
+            "peak_scores": (NUM_KEYPOINTS, peaks),
         },
     }
     return {function.__name__: _graph(function, inputs) for function, inputs in signatures.items()}

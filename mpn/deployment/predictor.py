@@ -8,7 +8,7 @@ import numpy as np
 
 from mpn.config import ModelConfig
 from mpn.deployment.engines import ENGINES
-from mpn.deployment.folder import ExportNote
+from mpn.deployment.folder import MAX_PEAKS, ExportNote
 from mpn.errors import UserError
 from mpn.files import read_json
 from mpn.geometry import fit_image, pad_to_multiple
@@ -80,7 +80,7 @@ class ExportedModel:
             f"an NMS threshold of {nms_threshold}": self.nms_threshold == self.note.nms_threshold,
             f"a window of {window}": window in (None, config.prn_window),
             f"an image size of {image_size}": not self.note.input_size or self.config.image_size == config.image_size,
-            "scales": not self.note.input_size or self.augmentation.scales == (1.0,),
+            "test-time augmentation": not self.note.input_size or self.augmentation.is_single,
         }.items():
             if not holds:
                 raise UserError(f"{folder} is an export, made without {option}: take the model that it was made of")
@@ -115,8 +115,14 @@ class ExportedModel:
             return []
         inputs = detections.boxes, detections.peaks, detections.peak_scores
         boxes, peaks, scores = (np.ascontiguousarray(values, np.float32) for values in inputs)
-        raw = self._engine.run("group", boxes=boxes, peaks=peaks, peak_scores=scores)
-        found = raw["candidates"], raw["guesses"], raw["guess_scores"]
+        if self.note.input_size:
+            more = [(0, 0), (0, MAX_PEAKS - scores.shape[1])]
+            given = {"peaks": np.pad(peaks, [*more, (0, 0)]), "peak_scores": np.pad(scores, more)}
+            each = [self._engine.run("group", boxes=box[None], **given) for box in boxes]
+            raw = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+        else:
+            raw = self._engine.run("group", boxes=boxes, peaks=peaks, peak_scores=scores)
+        found = raw["candidates"][..., : peaks.shape[1]], raw["guesses"], raw["guess_scores"]
         return build_people(self.grouping, detections, *found, self.assignment)
 
     def group_all(self, images):

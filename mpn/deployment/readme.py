@@ -20,6 +20,7 @@ def write_readme(folder, config, note):
     words = {
         "RUN": (_TEMPLATES / f"run_{note.format}.py").read_text(),
         "PIXELS": pixels,
+        "MANY": ", one at a time" if note.input_size else "",
         "CROPS": "N = 1" if note.input_size else "any N",
         "PADDING": padding,
         "SHORTER": config.image_size[0],
