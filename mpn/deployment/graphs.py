@@ -67,9 +67,16 @@ def model_graphs(networks, input_size=None):
         if input_size is None:  # the places behind the last peak of the most frequent keypoint are empty
             most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
-        kept, _ = tf.image.non_max_suppression_with_scores(
-            all_boxes, all_scores, MAX_DETECTIONS, iou_threshold=NMS_THRESHOLD
+        kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
+            boxes=all_boxes,
+            scores=all_scores,
+            max_output_size=MAX_DETECTIONS,
+            iou_threshold=NMS_THRESHOLD,
+            score_threshold=0.0,
+            soft_nms_sigma=0.0,
         )
+        if input_size:  # TensorFlow Lite fills the rest
+            kept = kept[:count]
         boxes = tf.minimum(tf.gather(all_boxes, kept), tf.tile(size, (2,)))
         inside = tf.where(tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))[:, 0]
         return {

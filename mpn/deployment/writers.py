@@ -3,9 +3,13 @@
 import pathlib
 import tempfile
 
+import numpy as np
 import tensorflow as tf
 
 from mpn.deployment.folder import import_extra
+
+# Numbers of a constant that is worth storing as float16.
+_LARGE = 1000
 
 
 def write_saved_model(graphs, folder):
@@ -25,7 +29,7 @@ def write_onnx(graphs, folder):
 
 
 def write_openvino(graphs, folder, change=None):
-    """An .xml and a .bin file a graph, weights in float16, in which shipped models have them, too.
+    """An .xml and a .bin file a graph, weights in float16 where that loses nothing, as in models stored so.
 
     Args:
         change: function of a name and an OpenVINO model that gives the model to write, or None.
@@ -37,7 +41,27 @@ def write_openvino(graphs, folder, change=None):
             model = openvino.convert_model(str(pathlib.Path(temporary) / name))
             _name_outputs(model)
             model = change(name, model) if change else model
-            openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=True)
+            _halve_constants(model)
+            openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=False)
+
+
+def _halve_constants(model):
+    """Stores matrices and kernels of an OpenVINO model in float16 where they are float16 numbers.
+
+    OpenVINO's own compression rounds everything, biases too, which moves scores by a thousandth and people with them.
+    """
+    from openvino import opset13
+
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "f32":
+            values = node.data
+            with np.errstate(over="ignore"):
+                halves = values.astype(np.float16)
+            if values.size >= _LARGE and np.array_equal(halves, values):
+                targets = list(node.output(0).get_target_inputs())
+                restored = opset13.convert(opset13.constant(halves), "f32").output(0)
+                for target in targets:
+                    target.replace_source_output(restored)
 
 
 def _name_outputs(model):
