@@ -96,14 +96,10 @@ class ExportedModel:
         check_image(image)
         if self.augmentation.is_single:
             (images, size), scale = self.prepare(image)
-            heatmaps, boxes, scores = self._look(images, size).values()
+            raw = self._look(images, size)
         else:
             merged = merge_views(self.augmentation.views(image, self.prepare), self._look)
-            heatmaps, boxes, scores = merged.heatmaps, merged.boxes, merged.box_scores
-            size, scale = merged.size, merged.scale
-        if len(boxes) == 0:  # not every engine takes an empty input; a box without area is nobody
-            boxes, scores = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
-        raw = self._engine.run("detect", heatmaps=heatmaps, all_boxes=boxes, all_scores=scores, size=size)
+            raw, scale = self._found(merged.heatmaps, merged.boxes, merged.box_scores, merged.size), merged.scale
         limits = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
         boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
         silhouettes = SilhouetteMap(raw["silhouette"], image.shape[:2], tuple(scale / STRIDE))
@@ -150,11 +146,16 @@ class ExportedModel:
         return (images, np.array([width, height], np.float32)), scale
 
     def _look(self, images, size):
-        """One view: heatmaps (h, w, 18), boxes (C, 4) in input pixels before NMS and their scores (C,)."""
+        """What "detect" finds in one view, and its heatmaps (h, w, 18)."""
         outputs = self._engine.run("network", images=images)
         heatmaps = outputs.pop("heatmaps")
-        found = self._engine.run("boxes", **outputs, shape=np.array(images.shape[1:3], np.int32))
-        return {"heatmaps": heatmaps, "boxes": found["all_boxes"], "box_scores": found["all_scores"]}
+        boxes = self._engine.run("boxes", **outputs, shape=np.array(images.shape[1:3], np.int32))
+        return {"heatmaps": heatmaps, **self._found(heatmaps, boxes["all_boxes"], boxes["all_scores"], size)}
+
+    def _found(self, heatmaps, boxes, scores, size):
+        if len(boxes) == 0:  # not every engine takes an empty input; a box without area is nobody
+            boxes, scores = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
+        return self._engine.run("detect", heatmaps=heatmaps, all_boxes=boxes, all_scores=scores, size=size)
 
 
 class ExportedRefiner(Refiner):
