@@ -302,7 +302,7 @@ def test_compressed_run_lengths_are_read_as_pycocotools_writes_them(mask):
             checked_segmentation({"size": [height, width], "counts": damaged}, width, height)
 
 
-@pytest.mark.parametrize("counts", ["", "P" * 9 + "0", "oooooooo0", "\0", "\ud800", 7, None, b"1", [1.5], [True] * 2])
+@pytest.mark.parametrize("counts", ["", "P" * 9 + "0", "oooooooo", "\0", "\ud800", 7, None, b"1", [1.5], [True] * 2])
 def test_counts_that_are_none_are_refused(counts):
     with pytest.raises(ValueError, match="counts"):
         checked_segmentation({"size": [1, 2], "counts": counts}, 2, 1)
@@ -315,6 +315,14 @@ def test_more_counts_than_an_image_has_pixels_are_refused_unread():
         checked_segmentation(segmentation, 1, 2)
     assert tracemalloc.get_traced_memory()[1] < 10**5
     tracemalloc.stop()
+
+
+def test_counts_have_a_stated_limit(monkeypatch):
+    segmentation = {"size": [4, 4], "counts": [4, 4, 4, 4]}
+    assert checked_segmentation(segmentation, 4, 4) == segmentation
+    monkeypatch.setattr("mpn.data.segmentations._MOST_COUNTS", 3)
+    with pytest.raises(ValueError, match="more counts than"):
+        checked_segmentation(segmentation, 4, 4)
 
 
 def test_right_files_say_nothing(synthetic_coco, capsys):

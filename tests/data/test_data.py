@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mpn.data.coco import check_images, hold_out, image_folder, load_annotations, load_coco
+from mpn.data.coco import check_images, hold_out, image_folder, load_annotations, load_coco, read_record
 from mpn.data.person import valid_boxes
 from mpn.errors import UserError
-from mpn.images import read_image
+from mpn.images import read_image, write_image
 from mpn.training.splits import training_and_validation
 
 REAL_COCO = os.environ.get("MPN_COCO")
@@ -167,6 +167,13 @@ def test_missing_images_are_found_at_the_start(synthetic_coco, tmp_path):
     # What is not used need not be there.
     unused = {records[3].id, records[5].id}
     training_and_validation(argparse.Namespace(**options), keep=lambda record: record.id not in unused)
+
+
+def test_an_image_of_another_size_than_annotated_is_an_error(make_record, tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((144, 192, 3), np.uint8))
+    assert read_record(make_record(path=tmp_path / "a.png")).shape == (144, 192, 3)
+    with pytest.raises(UserError, match="a.png is 192 x 144 pixels and its annotations are for 144 x 192"):
+        read_record(make_record(path=tmp_path / "a.png", width=144, height=192))
 
 
 def test_images_may_lie_in_folders_inside(tmp_path, content):

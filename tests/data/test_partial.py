@@ -93,6 +93,12 @@ def test_validation_takes_no_partial_records(folder, make_record):
     np.testing.assert_array_equal(plain[1]["heatmaps"], mixed[1]["heatmaps"])
 
 
+def test_missing_images_are_found_at_the_start(folder):
+    (folder / "images" / "one.png").unlink()
+    with pytest.raises(UserError, match="1 of 1 images are not there"):
+        load_partial(folder)
+
+
 @pytest.mark.parametrize("missing", ["", "images", "annotations.json"])
 def test_what_is_missing_is_named(tmp_path, missing):
     if missing:

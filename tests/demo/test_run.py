@@ -88,6 +88,13 @@ def test_bad_files_are_named_and_skipped(tmp_path, capsys):
     assert lines[-1].startswith("3 of 5 files")
 
 
+def test_heic_files_of_a_folder_are_named(tmp_path, capsys):
+    save(tmp_path / "in" / "a.jpg")
+    (tmp_path / "in" / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(4) + b"mif1heic")
+    assert run_demo([tmp_path / "in"], tmp_path / "out", FakeModel(0.9)) == 1
+    assert "b.HEIC' is a HEIC file" in capsys.readouterr().err
+
+
 def test_names_that_are_no_text_are_no_trouble(tmp_path, capsys):
     folder = tmp_path / "in"
     odd = os.fsdecode(b"caf\xe9")

@@ -260,6 +260,12 @@ def test_people_below_the_threshold_are_left_out_and_rle_is_passed_on(tmp_path):
         assert [found["score"] for found in line["people"]] == [0.8] and line["people"][0]["silhouette"] is None
 
 
+def test_suffixes_of_cameras_and_old_players_are_those_of_videos():
+    for suffix in (".mp4", ".MOV", ".MTS", ".m2ts", ".ts", ".3gp", ".wmv", ".flv", ".mpg", ".vob", ".ogv", ".mxf"):
+        assert is_video(f"a{suffix}"), suffix
+    assert not is_video("a.jpg") and not is_video("mp4")
+
+
 def test_frames_of_changing_size_all_arrive(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", (48, 64), 25) as film:
         for time, size in enumerate(((48, 64), (96, 128), (24, 32))):

@@ -310,6 +310,19 @@ def test_result_files_have_the_ids_of_the_annotations(labels, tmp_path):
         assert {result["image_id"] for result in results} <= {item["id"] for item in content["images"]}
 
 
+def test_boxes_of_a_file_have_the_category_of_the_annotations(labels, tmp_path):
+    content, write = labels
+    content["categories"][0]["id"] = 5
+    boxes = []
+    for item in content["annotations"]:
+        item["category_id"] = 5
+        boxes.append({"image_id": item["image_id"], "category_id": 5, "bbox": item["bbox"], "score": 1})
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    more = ("--boxes", tmp_path / "boxes.json", "--grouping", "max", "--metrics", tmp_path / "metrics.json")
+    assert run_script(*with_truth(write(), tmp_path, *more)) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["boxes"]["AP"] > 0.5
+
+
 def test_nobody_labelled_is_an_error(labels, tmp_path, capsys):
     content, write = labels
     for item in content["annotations"]:
