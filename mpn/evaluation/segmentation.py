@@ -1,7 +1,7 @@
 """Person segmentation (§4.4) measured on COCO: the IoU of the silhouette channel with the annotated masks of people.
 
 The paper takes PASCAL's IoU, which counts the pixels of all images together and leaves out those that the annotation
-does not decide. COCO's annotation leaves two kinds of them: crowd regions, and people of whom only the box is known.
+does not decide. In COCO these are crowd regions, and people of whom only the box is known.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def true_silhouettes(record):
     Returns:
         people: (H, W) bool, the masks of all single people, with keypoints or without, without what is unknown.
         unknown: (H, W) bool, crowd regions, and the pixels that the box of a person or crowd without segmentation
-            touches, but for those that a known mask covers: there the box adds nothing to what is known.
+            touches, unless a known mask covers them.
     """
     people, crowds, boxes = np.zeros((3, record.height, record.width), bool)
     for box, crowd, segmentation in zip(record.boxes, record.crowd, record.segmentations, strict=True):
@@ -59,9 +59,8 @@ def silhouette_metrics(counts):
         counts: list of what `count_pixels` gives, one an image.
 
     Returns:
-        dict of floats in 0-1: "IoU", pixels of intersection over pixels of union, where an image without people counts
-        by its false positives; "mean_IoU", the mean of the IoUs of images with people, so that small people weigh as
-        much as large ones. As in COCO's metrics, -1 where there is nothing to divide by.
+        dict of floats in 0-1, or -1 where there is nothing to divide by: "IoU", pixels of intersection over pixels of
+        union; "mean_IoU", the mean of the IoUs of images with people, so that small people weigh as much as large ones.
     """
     intersection, union, people = np.array(counts, np.int64).reshape(-1, 3).T
     some = people > 0
