@@ -33,21 +33,25 @@ def true_silhouettes(record):
 
 
 def count_pixels(record, found):
+    """`pixel_counts` of an ImageRecord and the (H, W) bool mask of where people were found."""
+    return pixel_counts(*true_silhouettes(record), found)
+
+
+def pixel_counts(people, unknown, found):
     """The pixels of one image that its IoU is made of, without unknown ones.
 
     Args:
-        record: ImageRecord.
-        found: (H, W) bool, where a person was found; see `SilhouetteMap.mask`.
+        people, unknown: (H, W) bool, see `true_silhouettes`.
+        found: (H, W) bool, where people were found.
 
     Returns:
-        (intersection, union, people): ints; the last counts the pixels of true silhouettes.
+        ints: the pixels of intersection, union, and true people.
 
     Raises:
-        ValueError: `found` has another size than the image.
+        ValueError: `found` has another size.
     """
-    people, unknown = true_silhouettes(record)
     if found.shape != people.shape:
-        raise ValueError(f"the mask is {found.shape} and image {record.id} is {people.shape}")
+        raise ValueError(f"the mask is {found.shape} and the image {people.shape}")
     found = found & ~unknown
     return tuple(int(np.count_nonzero(mask)) for mask in (people & found, people | found, people))
 

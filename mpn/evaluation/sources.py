@@ -112,10 +112,10 @@ def with_true_boxes(detections, record):
 
 
 def with_true_keypoints(detections, record, imperfections=PERFECT):
-    """Detections with the labelled keypoints of everyone as peaks, each with score 1.
+    """Detections with the labelled keypoints of everyone as peaks: each with score 1, unless Imperfections change them.
 
-    The order of each keypoint's peaks is random, so that it does not tell whose they are. It and the Imperfections
-    depend on the image's id alone.
+    The order of each keypoint's peaks is random, so that it does not tell whose they are. All that is random depends on
+    the image's id alone.
     """
     people = record.of(record.labelled)
     rng = np.random.default_rng(abs(record.id))
@@ -198,13 +198,7 @@ class PeaksFile:
 class BoxesFile:
     """Person boxes of a COCO detections JSON: a list of {image_id, category_id, bbox, score}.
 
-    Args:
-        path: the file, plain or .gz; other categories than people's are left out.
-        image_ids: as for `PeaksFile`.
-        category: the id of people, that of the annotations.
-
-    Raises:
-        UserError: as for `PeaksFile`, or no entry is of that category.
+    Entries of another category than `category`, the annotations' id of people, are left out. Else see `PeaksFile`.
     """
 
     def __init__(self, path, image_ids=None, category=PERSON_CATEGORY):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mpn.cli.arguments import ImageSize, add_view_options, positive_int, share
 from mpn.cli.script import import_tensorflow, run
 from mpn.data.voc import PERSON, SPLITS, VOID, load_voc, read_classes, write_person_mask
+from mpn.evaluation.segmentation import pixel_counts
 from mpn.files import atomic_path, make_replaceable, make_writable, write_json
 from mpn.images import read_image
 
@@ -45,48 +46,27 @@ def evaluate_voc(model, images, folder, threshold=0.5):
         people = silhouettes.mask(threshold=threshold)
         write_person_mask(folder / f"{image.name}.png", people)
         if classes is not None:
-            counts.append(count_person_pixels(classes, people))
+            counts.append(pixel_counts(classes == PERSON, classes == VOID, people))
     return person_metrics(counts) if counts else {"images": len(images)}
-
-
-def count_person_pixels(classes, found):
-    """The pixels of one image that its IoU is made of, without those that the annotation leaves open.
-
-    Args:
-        classes: (H, W) uint8, see `read_classes`.
-        found: (H, W) bool, where a person was found.
-
-    Returns:
-        ints: true positives, false positives and false negatives of the class person.
-
-    Raises:
-        ValueError: the two have different shapes.
-    """
-    if classes.shape != found.shape:
-        raise ValueError(f"the mask is {found.shape} and the annotation {classes.shape}")
-    people, decided = classes == PERSON, classes != VOID
-    masks = people & found, ~people & found & decided, people & ~found
-    return tuple(int(np.count_nonzero(mask)) for mask in masks)
 
 
 def person_metrics(counts):
     """VOC's accuracy of the class person.
 
     Args:
-        counts: list of what `count_person_pixels` gives, one an image.
+        counts: list of what `pixel_counts` gives, one an image.
 
     Returns:
         dict: "person_IoU" float in 0-1, or -1 where there is neither a person nor a pixel found; "images" int; and
         "true_positives", "false_positives", "false_negatives", ints, the pixels of all images together.
     """
-    right, wrong, missed = (int(count) for count in np.array(counts, np.int64).reshape(-1, 3).sum(axis=0))
-    union = right + wrong + missed
+    shared, union, people = (int(count) for count in np.array(counts, np.int64).reshape(-1, 3).sum(axis=0))
     return {
-        "person_IoU": right / union if union else -1.0,
+        "person_IoU": shared / union if union else -1.0,
         "images": len(counts),
-        "true_positives": right,
-        "false_positives": wrong,
-        "false_negatives": missed,
+        "true_positives": shared,
+        "false_positives": union - people,
+        "false_negatives": people - shared,
     }
 
 

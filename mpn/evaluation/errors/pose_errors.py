@@ -69,9 +69,9 @@ class Diagnosis:
     Attributes:
         matches: list of Match.
         missed: dict of the annotation ids of people without a detection to how many other people overlap them.
-        duplicates: list of int, detections (indices into the results) of people who have a better scored one.
-        background: list of int, detections whose OKS with everybody is below MATCHING_OKS.
-        ignored: list of int, detections of crowds and of people without labelled keypoints, which do not count.
+        duplicates: indices of results, of people who have a result with a better score.
+        background: indices of results whose OKS with everybody is below MATCHING_OKS.
+        ignored: indices of results that do not count, of crowds and of people without labelled keypoints.
         oks: (D,) float64, the largest OKS of each detection with a labelled person, 0 where the image has none.
     """
 
@@ -138,16 +138,13 @@ def _diagnose_image(diagnosis, results, image, people, similarity, margin):
 
 
 def keypoint_errors(found, truth, areas, person):
-    """What became of each labelled keypoint of a person.
+    """What became of each labelled keypoint of a person: (K,) int, indices into ERRORS, or NOT_LABELLED.
 
     Args:
         found: (K, 2) float, x and y of the person's detection.
         truth: (N, K, 3) float, x, y and v of everybody in the image, crowds too where they have keypoints.
         areas: (N,) float, square pixels.
         person: index of the person.
-
-    Returns:
-        (K,) int, indices into ERRORS, or NOT_LABELLED.
     """
     labelled = truth[..., 2] > 0
     same = np.where(labelled, keypoint_similarities(found, truth[..., :2], areas), 0)

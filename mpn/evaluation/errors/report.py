@@ -25,8 +25,7 @@ CONFIDENCE_BINS = {f"from {least:.1f}": least for least in np.arange(10) / 10}
 PEOPLE = ("found", "not found")
 DETECTIONS = ("matched", "duplicates", "background", "ignored")
 
-# People whose pictures are drawn, and the labelled keypoints that they must have: one keypoint in another's place makes
-# an OKS of 0 and shows nothing.
+# So many people are drawn. Those with fewer labelled keypoints are not: one wrong keypoint is the whole of their loss.
 WORST, LEAST_KEYPOINTS = 10, 3
 
 
@@ -75,21 +74,19 @@ def shares(row):
 
 
 def write_error_report(folder, ground_truth, results, image_ids, settings, records=()):
-    """Counts errors and what they cost, prints both, and writes them to files.
+    """Counts errors and what they cost, prints both, and writes errors.csv, gains.csv, errors.json and pictures.
 
-    `errors.csv` has a line for each count of `summarise`: table, row, kind, count, and share as in `shares`.
-    `gains.csv` has a line for each correction of `gains`: correction, AP, AP50, AP75, APM, APL, gain. A cell is empty
-    where there is no such number. `errors.json` has both with the settings, `errors.png` shows both. `worst.png` shows
-    the worst poses, if any is wrong.
+    A line of `errors.csv` is a count of `summarise`, one of `gains.csv` a correction of `gains`; cells without a number
+    are empty. `errors.png` shows both tables, and `worst.png` the worst poses, if any is wrong.
 
     Args:
         folder: which exists.
         ground_truth, results, image_ids: as for `diagnose`.
         settings: dict of what the results were made with; its `margin`, if any, is that of `diagnose`.
-        records: ImageRecords, whose images are drawn below the worst poses where they are at hand.
+        records: ImageRecords, whose images are drawn below the worst poses if they exist.
 
     Returns:
-        dict, what `errors.json` holds: {"counts": that of `summarise`, "gains": that of `gains`, "worst": list of
+        dict, the content of `errors.json`: {"counts": that of `summarise`, "gains": that of `gains`, "worst": list of
         {"image_id", "oks", "errors": counts by kind}, "settings": {...}}.
     """
     folder = pathlib.Path(folder)
@@ -97,11 +94,10 @@ def write_error_report(folder, ground_truth, results, image_ids, settings, recor
     counts = summarise(diagnosis, results)
     gained = gains(ground_truth, results, image_ids, diagnosis)
     worst = worst_matches(diagnosis, results)
-    described = [
-        {"image_id": results[match.result]["image_id"], "oks": match.oks, "errors": _count(match.errors)}
-        for match in worst
-    ]
-    report = {"counts": counts, "gains": gained, "worst": described, "settings": settings}
+    report = {"counts": counts, "gains": gained, "worst": [], "settings": settings}
+    for match in worst:
+        image = results[match.result]["image_id"]
+        report["worst"].append({"image_id": image, "oks": match.oks, "errors": _count(match.errors)})
     lines = (
         (table, name, kind, row[kind], share)
         for table, rows in counts.items()
