@@ -104,6 +104,8 @@ class Evaluation:
     def __post_init__(self):
         models = (self.model,) if isinstance(self.model, str | pathlib.Path) else self.model
         object.__setattr__(self, "model", tuple(map(str, models)))
+        if not self.model:
+            raise UserError("model must name one model or more")
         for field in dataclasses.fields(self):
             value, more = getattr(self, field.name), field.metadata
             if isinstance(value, pathlib.Path):

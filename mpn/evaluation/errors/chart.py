@@ -22,7 +22,7 @@ _COLOURS = {
     "background": "#b8a800",
     "not found": "#333333",
 }
-_WRONG = ("jitter", "inversion", "swap", "miss")
+_WRONG = ERRORS[1:]
 _UNITS = dict.fromkeys((*_WRONG, "outside the box"), "keypoints") | {"not found": "people"}
 _UNITS |= {"duplicates": "detections", "background": "detections"}
 
@@ -38,8 +38,14 @@ def draw_errors(counts, gained):
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     panels = figure.subplot_mosaic([["gains", "overlap"], ["keypoints", "keypoints"]], width_ratios=[1.35, 1])
     _draw_gains(panels["gains"], counts, gained)
-    _draw_overlap(panels["overlap"], counts["overlap"])
-    _draw_keypoints(panels["keypoints"], counts["keypoints"])
+    found = {name: (row["found"], row["found"] + row["not found"]) for name, row in counts["overlap"].items()}
+    labels = [f"{name}\n{some:,}\nof {whole:,}\nfound" for name, (some, whole) in found.items()]
+    _draw_shares(panels["overlap"], counts["overlap"], labels, "wrong keypoints by overlapping people")
+    panels["overlap"].set_xlabel("other people who overlap the person")
+    labels = [name.replace("_", "\n") for name in counts["keypoints"]]
+    _draw_shares(panels["keypoints"], counts["keypoints"], labels, "wrong keypoints by joint")
+    legend = {"ncols": len(_WRONG), "frameon": False, "labelcolor": INK}
+    panels["keypoints"].legend(loc="lower right", bbox_to_anchor=(1, 1), **legend)
     return figure
 
 
@@ -61,29 +67,12 @@ def _draw_gains(axes, counts, gained):
     axes.set_title("AP gained if corrected alone" + ("" if before is None else f"; AP as it is {as_share(before)}"))
 
 
-def _draw_overlap(axes, rows):
-    """Stacked bars, one a bin of people."""
-    _stack(axes, rows)
-    labels = [f"{name}\n{row['found']:,}\nof {row['found'] + row['not found']:,}\nfound" for name, row in rows.items()]
-    axes.set_xticks(_places(rows), labels)
-    axes.set_xlabel("other people who overlap the person")
-    axes.set_title("wrong keypoints by overlapping people")
-
-
-def _draw_keypoints(axes, rows):
-    """Stacked bars, one a keypoint."""
-    _stack(axes, rows)
-    labels = [name.replace("_", "\n") for name in rows]
-    axes.set_xticks(_places(rows), labels)
-    axes.set_title("wrong keypoints by joint")
-    axes.legend(ncols=len(_WRONG), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), labelcolor=INK)
-
-
-def _stack(axes, rows):
-    """Bars of the shares of wrong keypoints, in percent; none where there are no keypoints."""
+def _draw_shares(axes, rows, labels, title):
+    """Stacked bars, one a row, of the shares of wrong keypoints in percent; none where there are no keypoints."""
     plain(axes, "y")
-    wholes = np.array([sum(row[kind] for kind in ("good", *_WRONG)) for row in rows.values()])
-    places, heights = _places(rows), np.zeros(len(rows))
+    wholes = np.array([sum(row[kind] for kind in ERRORS) for row in rows.values()])
+    places = [*range(len(rows) - 1), len(rows) - 0.6]  # the last, of everything, is set off
+    heights = np.zeros(len(rows))
     for kind in _WRONG:
         shares = 100 * np.array([row[kind] for row in rows.values()]) / np.maximum(wholes, 1)
         axes.bar(places, shares, bottom=heights, color=_COLOURS[kind], width=0.7, label=kind)
@@ -91,13 +80,11 @@ def _stack(axes, rows):
     for place, height, whole in zip(places, heights, wholes, strict=True):
         text = f"{height:.0f}" if whole else "none"
         axes.annotate(text, (place, height), (0, 3), textcoords="offset points", ha="center", color=INK)
-    axes.margins(x=0.01, y=0.1)
+    axes.set_xticks(places, labels)
+    axes.margins(x=0.01)
+    axes.set_ylim(0, 1.1 * heights.max() or 1)  # bars of no height would keep margins away
     axes.set_ylabel("% of labelled keypoints")
-
-
-def _places(rows):
-    """Where the bars stand: the last, of everything, is set off."""
-    return [*range(len(rows) - 1), len(rows) - 0.6]
+    axes.set_title(title)
 
 
 def draw_worst(matches, results, records=()):
