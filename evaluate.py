@@ -28,7 +28,7 @@ def main(argv=None):
     for field in dataclasses.fields(Evaluation):
         if field.metadata:
             more = dict(field.metadata)
-            if field.default not in (None, False):
+            if field.default is not None and field.default is not False:
                 default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
                 more["help"] += f" (default: {default})"
             parser.add_argument(f"--{field.name.replace('_', '-')}", **more)

@@ -35,6 +35,9 @@ from mpn.inference.views import Augmentation
 from mpn.models.person import NMS_THRESHOLD
 from mpn.precision import INFERENCE_PRECISIONS
 
+# Fields that say where things are, and not how people are found.
+_NO_SETTINGS = ("coco", "annotations", "model", "output", "name", "metrics", "curves", "errors")
+
 
 def _option(default, help, **more):
     """A field that is an option of `evaluate.py`; `more` are further arguments of argparse's `add_argument`."""
@@ -254,6 +257,7 @@ def load_model(evaluation):
 
 def _describe(model, evaluation):
     """Settings of an evaluation as plain values; where the models of an ensemble differ, the list of theirs."""
+    settings = {name: value for name, value in vars(evaluation).items() if name not in _NO_SETTINGS}
     each = [
         {
             "image_size": list(one.config.image_size),
@@ -264,29 +268,14 @@ def _describe(model, evaluation):
         }
         for one in getattr(model, "models", [model])
     ]
-    of_models = {}
     for name, value in each[0].items():
         values = [one[name] for one in each]
-        of_models[name] = value if values == [value] * len(values) else values
-    asked = (
-        "split",
-        "keypoints",
-        "boxes",
-        "grouping",
-        "held_out",
-        "nms_threshold",
-        "square",
-        "mirror",
-        "crops",
-        "refine",
-    )
-    return {
-        **{name: getattr(evaluation, name) for name in asked},
+        settings[name] = value if values == [value] * len(values) else values
+    return settings | {
         "seed": None if evaluation.held_out is None else evaluation.seed,
         "models": list(evaluation.model),
         "scales": list(evaluation.scales),
         "oks_threshold": getattr(model, "oks_threshold", None),
-        **of_models,
     }
 
 
