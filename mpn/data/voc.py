@@ -22,7 +22,7 @@ VOID = 255
 CLASSES = 21  # with the background
 
 LAYOUT = (
-    "--voc must name the folder VOC2012 with ImageSets/Segmentation/{val,test}.txt, JPEGImages/ and, for val, "
+    "it must be the folder VOC2012 with ImageSets/Segmentation/{val,test}.txt, JPEGImages/ and, for val, "
     "SegmentationClass/"
 )
 

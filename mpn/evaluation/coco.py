@@ -21,19 +21,12 @@ _NOWHERE = -1e6
 
 
 def load_ground_truth(path):
-    """`ground_truth` of what `read_annotations` finds in a file."""
+    """`ground_truth` of an annotations file."""
     return ground_truth(read_annotations(path))
 
 
 def load_labels(path, limit=None):
-    """Records without image paths and ground truth of one annotations file, which is read once.
-
-    Returns:
-        list of ImageRecord, of the first `limit` images, and a COCO object, of all.
-
-    Raises:
-        UserError: see `read_annotations`.
-    """
+    """Records of the first `limit` images of an annotations file, without paths, and the ground truth of all."""
     annotations = read_annotations(path)
     return image_records(annotations, limit=limit), ground_truth(annotations)
 
@@ -41,8 +34,8 @@ def load_labels(path, limit=None):
 def ground_truth(annotations):
     """Annotations as a pycocotools COCO object.
 
-    Ids of images are the file's. Those of people count from 1 in the file's order, since 0 means "no match" to
-    pycocotools, and the category is PERSON_CATEGORY, as in all results inside this package.
+    Images have the file's ids. People are numbered from 1 in the file's order, since 0 means "no match" to pycocotools.
+    Their category is PERSON_CATEGORY, as in all results inside this package.
     """
     labelled = np.count_nonzero(annotations.keypoints[..., 2], axis=1).tolist()
     keypoints = annotations.keypoints.reshape(-1, 3 * NUM_KEYPOINTS).tolist()
@@ -84,7 +77,7 @@ def check_labelled(records, path):
 
 
 def as_coco(content):
-    """The content of an annotations file, complete as `ground_truth` makes it, as a pycocotools COCO object."""
+    """The content of an annotations file as a pycocotools COCO object."""
     coco = COCO()
     coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
@@ -93,7 +86,7 @@ def as_coco(content):
 
 
 def evaluate_keypoints(ground_truth, results, image_ids):
-    """The ten official keypoint numbers.
+    """The ten official keypoint metrics.
 
     Args:
         ground_truth: COCO object.
@@ -107,25 +100,17 @@ def evaluate_keypoints(ground_truth, results, image_ids):
 
 
 def evaluate_boxes(ground_truth, results, image_ids):
-    """The twelve official detection numbers for the person category.
-
-    Args:
-        ground_truth, image_ids: as for `evaluate_keypoints`.
-        results: list of dicts {image_id, category_id, bbox [x, y, w, h], score}.
-
-    Returns:
-        dict of BOX_METRICS to floats in 0-1; -1 where no person is of that size.
-    """
+    """The twelve official box metrics: as `evaluate_keypoints`, of dicts with bbox [x, y, w, h] and BOX_METRICS."""
     return _evaluate(ground_truth, results, image_ids, "bbox", BOX_METRICS)
 
 
 def accumulate(ground_truth, results, image_ids, kind="keypoints", thresholds=None):
-    """pycocotools' own evaluation of the person category, for those who need more of it than its numbers.
+    """pycocotools' own evaluation, for those who need more of it than its metrics.
 
     Args:
         ground_truth, image_ids: as for `evaluate_keypoints`.
-        results: as for `evaluate_keypoints` or `evaluate_boxes`. They stay as they are, and the id of one is its index
-            + 1, as the attribute `cocoDt` and whatever names a detection has it.
+        results: as for `evaluate_keypoints` or `evaluate_boxes`; they stay as they are. The evaluation numbers them
+            from 1.
         kind: "keypoints" or "bbox".
         thresholds: of OKS or IoU, ascending; None takes COCO's ten, .50 to .95.
 

@@ -1,7 +1,7 @@
 """Recall-precision curves of keypoints for people of all, medium and large areas, as in the paper's supplement (§4.2).
 
-The numbers are those of which pycocotools makes AP: for each threshold of OKS the precision at 101 recalls, whose mean
-is that threshold's AP. Symbols: T = 10 thresholds, R = 101 recalls, A = 3 ranges of area.
+pycocotools makes AP of the same numbers: for each threshold of OKS the precision at 101 recalls, whose mean is that
+threshold's AP. Symbols: T = 10 thresholds, R = 101 recalls, A = 3 ranges of area.
 """
 
 import dataclasses
@@ -40,38 +40,22 @@ class Curves:
 
 
 def recall_precision_curves(ground_truth, results, image_ids):
-    """The curves of keypoint results.
-
-    Args:
-        ground_truth, results, image_ids: see `mpn.evaluation.coco.evaluate_keypoints`.
-
-    Returns:
-        Curves.
-    """
+    """Curves of keypoint results; the arguments are those of `mpn.evaluation.coco.evaluate_keypoints`."""
     evaluation = accumulate(ground_truth, results, image_ids)
     areas = [evaluation.params.areaRngLbl.index(name) for name in AREAS]
-    return Curves(
-        np.asarray(evaluation.params.iouThrs),
-        np.asarray(evaluation.params.recThrs),
-        evaluation.eval["precision"][:, :, 0, areas, 0],
-    )
+    precisions = evaluation.eval["precision"][:, :, 0, areas, 0]
+    return Curves(np.asarray(evaluation.params.iouThrs), np.asarray(evaluation.params.recThrs), precisions)
 
 
 def write_curves(folder, ground_truth, results, image_ids):
-    """What `evaluate.py --curves` does: writes `recall_precision.csv` and `recall_precision.png`.
-
-    The table has a line for each point of each curve: area (of AREAS; those that nobody has are left out), oks (the
-    threshold), recall and precision, both in 0-1.
+    """Writes `recall_precision.csv`, with a line of COLUMNS for each point of each curve, and `recall_precision.png`.
 
     Args:
         folder: pathlib.Path, which exists.
-        ground_truth, results, image_ids: see `mpn.evaluation.coco.evaluate_keypoints`.
+        ground_truth, results, image_ids: as for `mpn.evaluation.coco.evaluate_keypoints`.
 
     Returns:
         Curves.
-
-    Raises:
-        OSError: a file cannot be written.
     """
     curves = recall_precision_curves(ground_truth, results, image_ids)
     write_csv(folder / "recall_precision.csv", COLUMNS, _points(curves))
@@ -81,7 +65,7 @@ def write_curves(folder, ground_truth, results, image_ids):
 
 
 def _points(curves):
-    """Lines of COLUMNS."""
+    """Lines of COLUMNS, without areas that nobody has."""
     for index, area in enumerate(AREAS):
         for threshold, precisions in zip(curves.thresholds, curves.precisions[..., index], strict=True):
             if (precisions >= 0).all():

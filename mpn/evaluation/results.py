@@ -55,15 +55,10 @@ def box_results(image_id, people):
 
 
 def validate_keypoint_results(results, image_ids):
-    """Checks what the server would refuse.
+    """Raises UserError, which names the entry, for what the server would refuse.
 
-    Args:
-        results: list of dicts as `keypoint_results` gives them.
-        image_ids: ids of the split's images.
-
-    Raises:
-        UserError: an unknown image, a category other than 1, other than 51 finite keypoint numbers, a score that is
-            not finite, or more than 20 people in an image; the message names the entry.
+    That is an unknown image, a category other than 1, other than 51 finite keypoint numbers, a score that is not
+    finite, or more than 20 people in an image.
     """
     known = set(image_ids)
     counts = {}
@@ -83,6 +78,10 @@ def validate_keypoint_results(results, image_ids):
             raise UserError(f"{where} is one of more than {MOST_PEOPLE} people in that image")
 
 
+def _is_finite(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def results_file(folder, split, name):
     """Path of a results file with the name that the COCO server prescribes.
 
@@ -95,7 +94,7 @@ def results_file(folder, split, name):
 
 
 def of_category(results, category):
-    """Results whose category is an annotation file's id of people, which a server looks for."""
+    """Results with an annotation file's id of people, which a server looks for."""
     return [result | {"category_id": category} for result in results]
 
 
@@ -103,10 +102,10 @@ def write_keypoint_results(path, results, image_ids, zipped=False, category=PERS
     """Writes keypoint results after checking them, each file atomically.
 
     Args:
-        path: see `results_file`; its folder is created if need be.
+        path: see `results_file`; its folder is made if need be.
         results, image_ids: see `validate_keypoint_results`.
-        zipped: also writes the .zip with that one file in it, which the server takes.
-        category: the file's id of people, see `of_category`.
+        zipped: also write the .zip with that one file in it, which the server takes.
+        category: the file's id of people.
 
     Raises:
         UserError: see `validate_keypoint_results`; nothing is written then.
@@ -121,7 +120,3 @@ def write_keypoint_results(path, results, image_ids, zipped=False, category=PERS
             zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
             archive.writestr(path.name, json.dumps(results))
-
-
-def _is_finite(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

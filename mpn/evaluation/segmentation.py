@@ -1,7 +1,7 @@
 """Person segmentation (§4.4) measured on COCO: the IoU of the silhouette channel with the annotated masks of people.
 
 The paper takes PASCAL's IoU, which counts the pixels of all images together and leaves out those that the annotation
-does not decide. COCO's annotation leaves two kinds of them: crowd regions, and people of whom only the box is known.
+does not decide. In COCO these are crowd regions, and people of whom only the box is known.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def true_silhouettes(record):
     Returns:
         people: (H, W) bool, the masks of all single people, with keypoints or without, without what is unknown.
         unknown: (H, W) bool, crowd regions, and the pixels that the box of a person or crowd without segmentation
-            touches, but for those that a known mask covers: there the box adds nothing to what is known.
+            touches, unless a known mask covers them.
     """
     people, crowds, boxes = np.zeros((3, record.height, record.width), bool)
     for box, crowd, segmentation in zip(record.boxes, record.crowd, record.segmentations, strict=True):
@@ -33,21 +33,25 @@ def true_silhouettes(record):
 
 
 def count_pixels(record, found):
+    """`pixel_counts` of an ImageRecord and the (H, W) bool mask of where people were found."""
+    return pixel_counts(*true_silhouettes(record), found)
+
+
+def pixel_counts(people, unknown, found):
     """The pixels of one image that its IoU is made of, without unknown ones.
 
     Args:
-        record: ImageRecord.
-        found: (H, W) bool, where a person was found; see `SilhouetteMap.mask`.
+        people, unknown: (H, W) bool, see `true_silhouettes`.
+        found: (H, W) bool, where people were found.
 
     Returns:
-        (intersection, union, people): ints; the last counts the pixels of true silhouettes.
+        ints: the pixels of intersection, union, and true people.
 
     Raises:
-        ValueError: `found` has another size than the image.
+        ValueError: `found` has another size.
     """
-    people, unknown = true_silhouettes(record)
     if found.shape != people.shape:
-        raise ValueError(f"the mask is {found.shape} and image {record.id} is {people.shape}")
+        raise ValueError(f"the mask is {found.shape} and the image {people.shape}")
     found = found & ~unknown
     return tuple(int(np.count_nonzero(mask)) for mask in (people & found, people | found, people))
 
@@ -59,9 +63,8 @@ def silhouette_metrics(counts):
         counts: list of what `count_pixels` gives, one an image.
 
     Returns:
-        dict of floats in 0-1: "IoU", pixels of intersection over pixels of union, where an image without people counts
-        by its false positives; "mean_IoU", the mean of the IoUs of images with people, so that small people weigh as
-        much as large ones. As in COCO's metrics, -1 where there is nothing to divide by.
+        dict of floats in 0-1, or -1 where there is nothing to divide by: "IoU", pixels of intersection over pixels of
+        union; "mean_IoU", the mean of the IoUs of images with people, so that small people weigh as much as large ones.
     """
     intersection, union, people = np.array(counts, np.int64).reshape(-1, 3).T
     some = people > 0

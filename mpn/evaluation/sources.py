@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from mpn.data.annotations import FARTHEST, PERSON_CATEGORY, shown, whole_number
+from mpn.data.coco import read_record
 from mpn.data.imperfect import PERFECT
 from mpn.errors import UserError
 from mpn.files import read_json
@@ -21,6 +22,9 @@ NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS = "network", "ground-truth", "groun
 KEYPOINT_SOURCES = (NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS)
 BOX_SOURCES = (NETWORK, GROUND_TRUTH)
 
+# Images whose people are grouped together where the network is not needed.
+IMAGES_AT_A_TIME = 64
+
 EMPTY = Detections(
     boxes=np.zeros((0, 4), np.float32),
     box_scores=np.zeros(0, np.float32),
@@ -29,19 +33,53 @@ EMPTY = Detections(
 )
 
 
+def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False):
+    """People of some images, whose keypoints and boxes may come from elsewhere than the network.
+
+    Args:
+        model: MultiPoseNet; an Ensemble too where the network finds both keypoints and boxes.
+        records: list of ImageRecord.
+        add_keypoints, add_boxes: see `keypoint_source` and `box_source`; None takes what the network finds.
+        oracle: the best grouping there can be instead of the model's; it needs true boxes.
+
+    Yields:
+        pairs, one an image: list of Person, and the image's SilhouetteMap, or None where the network did not run.
+    """
+    if add_keypoints is add_boxes is None:
+        yield from (model.predict(read_record(record), with_silhouettes=True) for record in records)
+        return
+    network = add_keypoints is None or add_boxes is None
+
+    def detections_of(record):
+        found = model.detect(read_record(record)) if network else EMPTY
+        for add in (add_keypoints, add_boxes):
+            found = add(found, record) if add else found
+        return found
+
+    at_a_time = 1 if network else IMAGES_AT_A_TIME
+    for start in range(0, len(records), at_a_time):
+        batch = records[start : start + at_a_time]
+        detections = [detections_of(record) for record in batch]
+        if oracle:
+            people = [oracle_people(*pair) for pair in zip(detections, batch, strict=True)]
+        else:
+            people = model.group_all(detections)
+        yield from zip(people, (found.silhouettes for found in detections), strict=True)
+
+
 def keypoint_source(name, image_size, image_ids=None):
-    """The function that puts an evaluation's peaks in the place of the network's.
+    """The function that puts other peaks in the place of the network's.
 
     Args:
         name: of KEYPOINT_SOURCES, or a file, see `PeaksFile`.
-        image_size: shorter and longest side to which an image would be scaled.
+        image_size: shorter and longest side in pixels to which an image would be scaled.
         image_ids: ids of the images to be evaluated; a file must have something for one of them.
 
     Returns:
         function of Detections and ImageRecord, giving Detections; None for the network.
 
     Raises:
-        UserError: `name` is neither; or the file is not what it should be.
+        UserError: `name` is neither, or the file is not what it should be.
     """
     if name == NETWORK:
         return None
@@ -74,14 +112,10 @@ def with_true_boxes(detections, record):
 
 
 def with_true_keypoints(detections, record, imperfections=PERFECT):
-    """Detections with the labelled keypoints of everyone as peaks, each with score 1.
+    """Detections with the labelled keypoints of everyone as peaks: each with score 1, unless Imperfections change them.
 
-    The peaks of each keypoint come in an order of their own, which tells nothing about whose they are.
-
-    Args:
-        detections: Detections.
-        record: ImageRecord.
-        imperfections: Imperfections; what is random about them depends on the image's id alone.
+    The order of each keypoint's peaks is random, so that it does not tell whose they are. All that is random depends on
+    the image's id alone.
     """
     people = record.of(record.labelled)
     rng = np.random.default_rng(abs(record.id))
@@ -95,13 +129,7 @@ def with_true_keypoints(detections, record, imperfections=PERFECT):
 
 
 def with_true_heatmaps(detections, record, image_size):
-    """Detections with the peaks of the target heatmaps: what a keypoint subnet without error would give.
-
-    Args:
-        detections: Detections.
-        record: ImageRecord.
-        image_size: shorter and longest side to which the image would be scaled.
-    """
+    """Detections with the peaks of the target heatmaps: what a keypoint subnet without error would give."""
     scale = min(image_size[0] / min(record.height, record.width), image_size[1] / max(record.height, record.width))
     keypoints = record.keypoints[record.labelled] * (scale, scale, 1)
     height, width = (pad_to_multiple(max(1, round(side * scale))) for side in (record.height, record.width))
@@ -114,12 +142,8 @@ def with_true_heatmaps(detections, record, image_size):
 def oracle_people(detections, record):
     """The best grouping there can be: each labelled keypoint takes the nearest peak of its kind.
 
-    Args:
-        detections: Detections whose boxes are those of `with_true_boxes`.
-        record: ImageRecord.
-
-    Returns:
-        list of Person, one a labelled person. Without any peak of a kind, the keypoint is at the box's centre.
+    Detections must have the boxes of `with_true_boxes`. There is a Person for each labelled person. Without any peak of
+    a kind, the keypoint is at the box's centre.
     """
     people = []
     for box, truth in zip(detections.boxes, record.keypoints[record.labelled], strict=True):
@@ -174,13 +198,7 @@ class PeaksFile:
 class BoxesFile:
     """Person boxes of a COCO detections JSON: a list of {image_id, category_id, bbox, score}.
 
-    Args:
-        path: the file, plain or .gz; other categories than people's are left out.
-        image_ids: as for `PeaksFile`.
-        category: the id of people, that of the annotations.
-
-    Raises:
-        UserError: as for `PeaksFile`, or no entry is of that category.
+    Entries of another category than `category`, the annotations' id of people, are left out. Else see `PeaksFile`.
     """
 
     def __init__(self, path, image_ids=None, category=PERSON_CATEGORY):

@@ -1,4 +1,4 @@
-"""Tables: in Markdown, as the README shows them, and in files."""
+"""Tables in Markdown, as the README shows them, and in CSV files."""
 
 import csv
 
@@ -6,29 +6,18 @@ from mpn.files import atomic_path
 
 
 def markdown(header, rows):
-    """A Markdown table.
-
-    Args:
-        header: list of str.
-        rows: list of lists; floats are shares and print as in the paper, .894.
-
-    Returns:
-        str of several lines.
-    """
+    """A Markdown table, str; floats are shares and print as in the paper, .894, and those below 0 as a dash."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
 def write_csv(path, header, rows):
-    """Writes a table as CSV, atomically.
+    """Writes a table as CSV, atomically; the folder must exist.
 
     Args:
-        path: the file to make or replace; its folder must exist.
+        path: the file to make or replace.
         header: names of the columns.
         rows: iterable of lists; floats are written with six decimals, and None as an empty cell.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

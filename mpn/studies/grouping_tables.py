@@ -51,8 +51,7 @@ def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.
     Returns:
         dict, see `evaluate_keypoints`.
     """
-    from mpn.evaluation.evaluate import find_people
-    from mpn.evaluation.sources import with_true_boxes, with_true_keypoints
+    from mpn.evaluation.sources import find_people, with_true_boxes, with_true_keypoints
 
     def add_keypoints(detections, record):
         return with_true_keypoints(detections, record, imperfections)
@@ -65,7 +64,7 @@ def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.
         return dataclasses.replace(detections, boxes=boxes)
 
     results = []
-    for record, people in zip(records, find_people(model, records, add_keypoints, add_boxes), strict=True):
+    for record, (people, _) in zip(records, find_people(model, records, add_keypoints, add_boxes), strict=True):
         if rescore:
             people = [dataclasses.replace(person, score=float(rescore(person))) for person in people]
         results += keypoint_results(record.id, people)

@@ -153,7 +153,6 @@ def test_several_models_are_an_ensemble(synthetic_coco, tmp_path, loaded):
         (["--scales", "0.5,1", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "--scales"),
         (["--scales", "1,15"], "15"),
         (["--scales", "1,1"], "differ"),
-        (["--model", "a", "--model", "b", "--prn-clusters", "clusters.png"], "one --model"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, words):

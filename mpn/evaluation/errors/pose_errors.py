@@ -47,14 +47,18 @@ class Match:
 
     Attributes:
         result: int, index of the detection in the results.
+        oks: float, that of the two.
         truth: (K, 3) float64, the person's x, y and v.
         errors: (K,) int, indices into ERRORS, or NOT_LABELLED.
+        outside: (K,) bool, whether the true place lies outside the person's enlarged box, where the PRN cannot see it.
         overlapping: int, how many other people's boxes overlap this person's.
     """
 
     result: int
+    oks: float
     truth: np.ndarray
     errors: np.ndarray
+    outside: np.ndarray
     overlapping: int
 
 
@@ -65,9 +69,9 @@ class Diagnosis:
     Attributes:
         matches: list of Match.
         missed: dict of the annotation ids of people without a detection to how many other people overlap them.
-        duplicates: list of int, detections (indices into the results) of people who have a better scored one.
-        background: list of int, detections whose OKS with everybody is below MATCHING_OKS.
-        ignored: list of int, detections of crowds and of people without labelled keypoints, which do not count.
+        duplicates: indices of results, of people who have a result with a better score.
+        background: indices of results whose OKS with everybody is below MATCHING_OKS.
+        ignored: indices of results that do not count, of crowds and of people without labelled keypoints.
         oks: (D,) float64, the largest OKS of each detection with a labelled person, 0 where the image has none.
     """
 
@@ -79,13 +83,14 @@ class Diagnosis:
     oks: np.ndarray
 
 
-def diagnose(ground_truth, results, image_ids):
+def diagnose(ground_truth, results, image_ids, margin=np.inf):
     """Matches detections to people, and finds the errors of those that match.
 
     Args:
         ground_truth: COCO object.
         results: list of D dicts {image_id, category_id, keypoints (51 numbers), score}, at most 20 an image.
         image_ids: images that count.
+        margin: by which the PRN's boxes grow on each side, as a share of their size.
 
     Returns:
         Diagnosis.
@@ -97,20 +102,12 @@ def diagnose(ground_truth, results, image_ids):
         if image is not None and image["aRng"] == whole:
             similarity = evaluation.ious[image["image_id"], image["category_id"]]
             people = evaluation._gts[image["image_id"], image["category_id"]]
-            _diagnose_image(diagnosis, results, image, people, similarity)
+            _diagnose_image(diagnosis, results, image, people, similarity, margin)
     return diagnosis
 
 
-def _diagnose_image(diagnosis, results, image, people, similarity):
-    """Adds one image.
-
-    Args:
-        diagnosis: Diagnosis, changed in place.
-        results: as for `diagnose`.
-        image: what COCOeval has in `evalImgs` for it.
-        people: list of N annotations.
-        similarity: (detections by score, N) float, their OKS; empty where there are none of either.
-    """
+def _diagnose_image(diagnosis, results, image, people, similarity, margin):
+    """Adds one of COCOeval's `evalImgs` to a Diagnosis; similarity is (detections by score, N), or empty."""
     place = {person["id"]: index for index, person in enumerate(people)}
     counted = np.array([not person["ignore"] for person in people], bool)
     truth = np.array([person["keypoints"] for person in people], np.float64).reshape(-1, NUM_KEYPOINTS, 3)
@@ -130,7 +127,9 @@ def _diagnose_image(diagnosis, results, image, people, similarity):
             person = place[match]
             found = np.reshape(results[index]["keypoints"], (NUM_KEYPOINTS, 3))[:, :2]
             errors = keypoint_errors(found, truth, areas, person)
-            diagnosis.matches.append(Match(index, truth[person], errors, int(overlapping[person])))
+            outside = outside_box(truth[person], people[person]["bbox"], margin)
+            oks = float(similarity[row][person])
+            diagnosis.matches.append(Match(index, oks, truth[person], errors, outside, int(overlapping[person])))
         else:
             (diagnosis.duplicates if oks >= MATCHING_OKS else diagnosis.background).append(index)
     for identity, match, ignored in zip(image["gtIds"], image["gtMatches"][0], image["gtIgnore"], strict=True):
@@ -139,16 +138,13 @@ def _diagnose_image(diagnosis, results, image, people, similarity):
 
 
 def keypoint_errors(found, truth, areas, person):
-    """What became of each labelled keypoint of a person.
+    """What became of each labelled keypoint of a person: (K,) int, indices into ERRORS, or NOT_LABELLED.
 
     Args:
         found: (K, 2) float, x and y of the person's detection.
         truth: (N, K, 3) float, x, y and v of everybody in the image, crowds too where they have keypoints.
         areas: (N,) float, square pixels.
         person: index of the person.
-
-    Returns:
-        (K,) int, indices into ERRORS, or NOT_LABELLED.
     """
     labelled = truth[..., 2] > 0
     same = np.where(labelled, keypoint_similarities(found, truth[..., :2], areas), 0)
@@ -169,14 +165,17 @@ def keypoint_errors(found, truth, areas, person):
     )
 
 
+def outside_box(keypoints, box, margin):
+    """(K,) bool: which labelled keypoints (K, 3) lie outside a box [x, y, w, h] that has grown by `margin`."""
+    corner, size = np.reshape(box, (2, 2))
+    shares = (keypoints[:, :2] + 0.5 - corner) / size  # the box has continuous coordinates
+    return ((shares < -margin) | (shares > 1 + margin)).any(axis=1) & (keypoints[:, 2] > 0)
+
+
 def count_overlapping(people):
-    """How many other people's boxes overlap each person's with an IoU of OVERLAP_IOU or more.
+    """(N,) int: how many other people's boxes overlap each person's with an IoU of OVERLAP_IOU or more.
 
-    Args:
-        people: list of N annotations of one image; crowds overlap nobody.
-
-    Returns:
-        (N,) int.
+    `people` are the annotations of one image; crowds overlap nobody.
     """
     if not people:
         return np.zeros(0, int)

@@ -1,14 +1,16 @@
-"""The errors of poses, counted, and what they cost: printed, as tables in files, and as a picture.
+"""The errors of poses, counted, and what they cost: printed, as tables in files, and as pictures.
 
 See `mpn.evaluation.errors.pose_errors` for the kinds, and `mpn.evaluation.errors.gains` for what their costs mean.
 """
 
+import pathlib
+
 import numpy as np
 
 from mpn.evaluation.charts import save
-from mpn.evaluation.errors.chart import draw_errors
+from mpn.evaluation.errors.chart import draw_errors, draw_worst
 from mpn.evaluation.errors.gains import CORRECTIONS, METRICS, gains
-from mpn.evaluation.errors.pose_errors import ERRORS, NOT_LABELLED, diagnose
+from mpn.evaluation.errors.pose_errors import ERRORS, INVERSION, NOT_LABELLED, diagnose
 from mpn.evaluation.tables import as_share, markdown, write_csv
 from mpn.files import write_json
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
@@ -19,23 +21,22 @@ OVERLAP_BINS = {"0": 0, "1-2": 1, "3-4": 3, "5 and more": 5}
 # Bins of keypoints by their confidence, likewise.
 CONFIDENCE_BINS = {f"from {least:.1f}": least for least in np.arange(10) / 10}
 
-# Kinds of keypoints, people and detections; each makes a whole.
+# Kinds of people and of detections; each makes a whole, as ERRORS do.
 PEOPLE = ("found", "not found")
 DETECTIONS = ("matched", "duplicates", "background", "ignored")
 
+# So many people are drawn. Those with fewer labelled keypoints are not: one wrong keypoint is the whole of their loss.
+WORST, LEAST_KEYPOINTS = 10, 3
+
 
 def summarise(diagnosis, results):
-    """The counts of a Diagnosis.
-
-    Args:
-        diagnosis: Diagnosis.
-        results: those that were diagnosed.
+    """The counts of a Diagnosis of results.
 
     Returns:
-        dict of four tables, dicts of rows, each a dict of kinds to counts: "keypoints", rows KEYPOINTS and "all",
-        kinds ERRORS, of labelled keypoints of people with a detection; "confidence", rows CONFIDENCE_BINS, kinds
-        ERRORS, of the same keypoints; "overlap", rows OVERLAP_BINS and "all", kinds ERRORS, of the same keypoints,
-        and PEOPLE; "detections", row "all", kinds DETECTIONS.
+        dict of five tables, dicts of rows, each a dict of kinds to counts. Of labelled keypoints of people with a
+        detection, by ERRORS: "keypoints", rows KEYPOINTS and "all"; "confidence", rows CONFIDENCE_BINS; "box", rows
+        "inside" and "outside" of the enlarged box; "overlap", rows OVERLAP_BINS and "all", with counts of PEOPLE as
+        well. Of detections: "detections", row "all", kinds DETECTIONS.
     """
     errors = np.array([match.errors for match in diagnosis.matches], int).reshape(-1, NUM_KEYPOINTS)
     found, missed = (
@@ -46,10 +47,12 @@ def summarise(diagnosis, results):
     bins["all"] = (found >= 0, missed >= 0)
     confidences = np.array([results[match.result]["keypoints"][2::3] for match in diagnosis.matches], float)
     confidence = np.searchsorted(list(CONFIDENCE_BINS.values()), confidences.reshape(errors.shape), side="right") - 1
+    outside = np.array([match.outside for match in diagnosis.matches], bool).reshape(errors.shape)
     lists = (getattr(diagnosis, name) for name in ("matches", *DETECTIONS[1:]))
     return {
         "keypoints": {name: _count(errors[:, joint]) for joint, name in enumerate(KEYPOINTS)} | {"all": _count(errors)},
         "confidence": {name: _count(errors[confidence == index]) for index, name in enumerate(CONFIDENCE_BINS)},
+        "box": {"inside": _count(errors[~outside]), "outside": _count(errors[outside])},
         "overlap": {
             name: _count(errors[here]) | dict(zip(PEOPLE, (int(here.sum()), int(gone.sum())), strict=True))
             for name, (here, gone) in bins.items()
@@ -70,28 +73,31 @@ def shares(row):
     return {kind: count / wholes[kind] if wholes[kind] else None for kind, count in row.items()}
 
 
-def write_error_report(folder, ground_truth, results, image_ids, settings):
-    """What `evaluate.py --errors` does: counts, prints and writes.
+def write_error_report(folder, ground_truth, results, image_ids, settings, records=()):
+    """Counts errors and what they cost, prints both, and writes errors.csv, gains.csv, errors.json and pictures.
 
-    `errors.csv` has a line for each count of `summarise`: table, row, kind, count, and share as in `shares`.
-    `gains.csv` has a line for each correction of `gains`: correction, AP, AP50, AP75, APM, APL, gain. A cell is empty
-    where there is no such number. `errors.json` has both with the settings, `errors.png` shows both.
+    A line of `errors.csv` is a count of `summarise`, one of `gains.csv` a correction of `gains`; cells without a number
+    are empty. `errors.png` shows both tables, and `worst.png` the worst poses, if any is wrong.
 
     Args:
-        folder: pathlib.Path, which exists.
+        folder: which exists.
         ground_truth, results, image_ids: as for `diagnose`.
-        settings: dict of what the results were made with.
+        settings: dict of what the results were made with; its `margin`, if any, is that of `diagnose`.
+        records: ImageRecords, whose images are drawn below the worst poses if they exist.
 
     Returns:
-        dict, what `errors.json` holds: {"counts": that of `summarise`, "gains": that of `gains`, "settings": {...}}.
-
-    Raises:
-        OSError: a file cannot be written.
+        dict, the content of `errors.json`: {"counts": that of `summarise`, "gains": that of `gains`, "worst": list of
+        {"image_id", "oks", "errors": counts by kind}, "settings": {...}}.
     """
-    diagnosis = diagnose(ground_truth, results, image_ids)
+    folder = pathlib.Path(folder)
+    diagnosis = diagnose(ground_truth, results, image_ids, np.max(settings.get("margin", np.inf)))
     counts = summarise(diagnosis, results)
     gained = gains(ground_truth, results, image_ids, diagnosis)
-    report = {"counts": counts, "gains": gained, "settings": settings}
+    worst = worst_matches(diagnosis, results)
+    report = {"counts": counts, "gains": gained, "worst": [], "settings": settings}
+    for match in worst:
+        image = results[match.result]["image_id"]
+        report["worst"].append({"image_id": image, "oks": match.oks, "errors": _count(match.errors)})
     lines = (
         (table, name, kind, row[kind], share)
         for table, rows in counts.items()
@@ -103,10 +109,22 @@ def write_error_report(folder, ground_truth, results, image_ids, settings):
     lines = ((name, *map(row.get, columns)) for name, row in gained.items())
     write_csv(folder / "gains.csv", ("correction", *columns), lines)
     save(draw_errors(counts, gained), folder / "errors.png")
+    if worst:
+        save(draw_worst(worst, results, records), folder / "worst.png")
     write_json(folder / "errors.json", report, indent=2)
     print_report(report)
     print(f"\nerrors of poses in {folder}")
     return report
+
+
+def worst_matches(diagnosis, results):
+    """Up to WORST matches of distinct images, the lowest OKS first, each with an inversion, a swap or a miss."""
+    chosen = {}
+    for match in sorted(diagnosis.matches, key=lambda match: match.oks):
+        enough = (match.errors != NOT_LABELLED).sum() >= LEAST_KEYPOINTS
+        if enough and (match.errors >= INVERSION).any():
+            chosen.setdefault(results[match.result]["image_id"], match)
+    return list(chosen.values())[:WORST]
 
 
 def print_report(report):
@@ -115,6 +133,7 @@ def print_report(report):
     for title, table, kinds in (
         ("keypoint", "keypoints", ERRORS),
         ("confidence", "confidence", ERRORS),
+        ("enlarged box", "box", ERRORS),
         ("people overlapping", "overlap", ERRORS + PEOPLE),
     ):
         header = [title, "keypoints", *kinds]
