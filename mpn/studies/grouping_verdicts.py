@@ -12,6 +12,7 @@ import numpy as np
 
 from mpn.data.coco import ImageRecord
 from mpn.errors import UserError
+from mpn.geometry import box_iou
 from mpn.oks import keypoint_similarities
 from mpn.people import GUESS_CONFIDENCE
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
@@ -146,11 +147,7 @@ def _similarities(record, results):
 
 def _overlaps(boxes):
     """(N,) float32: the largest IoU of each box with another one, 0 for a single box."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = (high - low).clip(0).prod(axis=-1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    overlaps = shared / np.maximum(areas[:, None] + areas[None] - shared, 1e-9)
+    overlaps = box_iou(boxes[:, None], boxes)
     np.fill_diagonal(overlaps, 0)
     return overlaps.max(axis=1, initial=0)
 
