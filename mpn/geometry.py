@@ -84,7 +84,7 @@ def _shrink(image, scale):
 def fill_polygon(mask, matrix, points):
     """Sets the pixels of `mask`, (h, w) uint8, inside a polygon, (P, 2) image pixels, to 1."""
     corners = (transform_points(matrix, points) - 0.5) * (1 << _SHIFT)
-    limit = 2**30  # cv2 takes 32 bits; points beyond are outside every mask
+    limit = 2**26  # 4 million pixels: cv2 takes 32 bits, and time for every row of a polygon
     cv2.fillPoly(mask, [np.rint(corners.clip(-limit, limit)).astype(np.int32)], 1, shift=_SHIFT)
 
 
