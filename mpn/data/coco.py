@@ -54,14 +54,8 @@ class ImageRecord:
     def of(self, which):
         """The record with some of its people: (N,) bool or integer indices."""
         index = np.arange(len(self.boxes))[which]
-        return dataclasses.replace(
-            self,
-            keypoints=self.keypoints[index],
-            boxes=self.boxes[index],
-            areas=self.areas[index],
-            crowd=self.crowd[index],
-            segmentations=tuple(self.segmentations[i] for i in index),
-        )
+        arrays = {name: getattr(self, name)[index] for name in ("keypoints", "boxes", "areas", "crowd")}
+        return dataclasses.replace(self, segmentations=tuple(self.segmentations[i] for i in index), **arrays)
 
 
 def annotation_file(coco_dir, split):
