@@ -251,14 +251,15 @@ def test_stage_1_alone_is_needed(voc, tmp_path):
     )
     save_networks(networks, tmp_path / "model", ("keypoints",))
     arguments = ["--voc", voc, "--model", tmp_path / "model", "--output", tmp_path, "--metrics", tmp_path / "m.json"]
-    script.main([str(word) for word in [*arguments, "--precision", "float32", "--silhouette-threshold", "0"]])
+    more = ["--precision", "float32", "--silhouette-threshold", "0", "--limit", "1"]
+    script.main([str(word) for word in [*arguments, *more]])
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert 0 <= metrics["voc"]["person_IoU"] < 1
     assert metrics["settings"]["image_size"] == [64, 96]
     assert not {"nms_threshold", "window", "assignment", "oks_threshold"} & set(metrics["settings"])
     model = MultiPoseNet.load(tmp_path / "model", parts=("keypoints",), precision="float32")
     counts = []
-    for image in load_voc(voc, "val"):
+    for image in load_voc(voc, "val", limit=1):
         pixels = read_image(image.image)
         found = model.detect(pixels).silhouettes.mask(threshold=0.0)
         counts.append(count_person_pixels(read_classes(image.mask, pixels.shape[:2]), found))
