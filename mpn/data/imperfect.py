@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from mpn.geometry import box_iou
 from mpn.skeleton import OKS_SIGMAS
 
 # How far beyond a person's box, as a share of its size, a false peak may lie.
@@ -97,13 +98,6 @@ def boxes_at_iou(boxes, iou, rng):
     low, high = np.zeros(len(boxes)), np.full(len(boxes), 0.49)
     for _ in range(30):
         middle = (low + high) / 2
-        near = _iou(boxes, boxes + middle[:, None] * moves) > iou
+        near = box_iou(boxes, boxes + middle[:, None] * moves) > iou
         low, high = np.where(near, middle, low), np.where(near, high, middle)
     return (boxes + low[:, None] * moves).astype(np.float32)
-
-
-def _iou(first, second):
-    corner, end = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
-    overlap = np.maximum(end - corner, 0).prod(axis=1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return overlap / np.maximum(areas[0] + areas[1] - overlap, 1e-9)

@@ -5,7 +5,8 @@ import dataclasses
 import cv2
 import numpy as np
 
-from mpn.geometry import affine, fill_segmentation, transform_keypoints, warp_image
+from mpn.data.segmentations import fill_segmentation
+from mpn.geometry import affine, transform_keypoints, warp_image
 
 # Who is worth pasting: enough of the body in sight, and enough pixels to be enlarged.
 _LEAST_KEYPOINTS = 8

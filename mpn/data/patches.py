@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from mpn.data.segmentations import fill_segmentation
 from mpn.errors import UserError
-from mpn.geometry import affine, fill_box, fill_segmentation, transform_keypoints, warp_image
+from mpn.geometry import affine, fill_box, transform_keypoints, warp_image
 from mpn.heatmaps import SIGMA, encode_targets
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 

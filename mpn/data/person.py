@@ -10,7 +10,7 @@ from mpn.data.coco import image_reader
 from mpn.data.order import finish, training_order
 from mpn.data.photometry import jitter_colours
 from mpn.errors import UserError
-from mpn.geometry import fit_image, pad_to_multiple
+from mpn.geometry import box_intersections, fit_image, pad_to_multiple
 
 # An anchor that lies to this share inside a crowd region is neither person nor background.
 CROWD_SHARE = 0.5
@@ -141,16 +141,10 @@ def anchor_targets(height, width, sizes, boxes, crowd):
     for row in range(len(sizes)):
         regions = crowd[row][crowd[row, :, 2] > crowd[row, :, 0]]
         if len(regions):
-            ignored = _shares_inside(anchors, regions).max(axis=1) >= CROWD_SHARE
+            areas = (anchors[:, 2:] - anchors[:, :2]).prod(axis=1)
+            shares = box_intersections(anchors[:, None], regions) / areas[:, None]
+            ignored = shares.max(axis=1) >= CROWD_SHARE
             ignored &= classification[row, :, -1] != 1
             regression[row, ignored, -1] = -1
             classification[row, ignored, -1] = -1
     return regression.astype(np.float32), classification.astype(np.float32)
-
-
-def _shares_inside(anchors, regions):
-    """(A, M): the share of each anchor's area that lies inside each region."""
-    low = np.maximum(anchors[:, None, :2], regions[None, :, :2])
-    high = np.minimum(anchors[:, None, 2:], regions[None, :, 2:])
-    areas = (anchors[:, 2:] - anchors[:, :2]).prod(axis=1)
-    return (high - low).clip(0).prod(axis=2) / areas[:, None]

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mpn.geometry import box_iou
+
 # Least IoU of a person's boxes in two frames that follow each other.
 _SAME_PERSON = 0.3
 
@@ -30,7 +32,7 @@ class SteadyColours:
             list of int from 0 up, all different, parallel to `people`.
         """
         boxes = np.array([person.box for person in people], np.float32).reshape(-1, 4)
-        overlaps = _overlaps(boxes, self._boxes)
+        overlaps = box_iou(boxes[:, None], self._boxes)
         numbers = [None] * len(people)
         while overlaps.size and overlaps.max() >= _SAME_PERSON:
             new, old = np.unravel_index(overlaps.argmax(), overlaps.shape)
@@ -41,12 +43,3 @@ class SteadyColours:
                 numbers[index] = min(set(range(len(people))) - set(numbers))
         self._boxes, self._numbers = boxes, numbers
         return numbers
-
-
-def _overlaps(a, b):
-    """(N, M) float32: IoU of every box of `a`, (N, 4), with every box of `b`, (M, 4); [x1, y1, x2, y2]."""
-    corner1 = np.maximum(a[:, None, :2], b[None, :, :2])
-    corner2 = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = (corner2 - corner1).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (a, b)]
-    return common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-9)

@@ -5,7 +5,8 @@ does not decide. In COCO these are crowd regions, and people of whom only the bo
 """
 
 import numpy as np
-from pycocotools import mask as coco_mask
+
+from mpn.data.segmentations import segmentation_mask
 
 
 def true_silhouettes(record):
@@ -25,10 +26,9 @@ def true_silhouettes(record):
             x1, y1 = np.floor(box[:2]).astype(int).clip(0)
             x2, y2 = np.ceil(box[2:]).astype(int).clip(0)
             boxes[y1:y2, x1:x2] = True
-        elif crowd:
-            crowds |= _decode(segmentation, record)
         else:
-            people |= _decode(segmentation, record)
+            mask = crowds if crowd else people
+            mask |= segmentation_mask(segmentation, record.height, record.width) > 0
     return people & ~crowds, crowds | (boxes & ~people)
 
 
@@ -72,14 +72,3 @@ def silhouette_metrics(counts):
         "IoU": float(intersection.sum() / union.sum()) if union.any() else -1.0,
         "mean_IoU": float((intersection[some] / union[some]).mean()) if some.any() else -1.0,
     }
-
-
-def _decode(segmentation, record):
-    """(H, W) bool mask of polygons or of an RLE, as pycocotools' `annToMask` makes it."""
-    size = record.height, record.width
-    if isinstance(segmentation, dict):
-        compressed = not isinstance(segmentation["counts"], list)
-        rle = segmentation if compressed else coco_mask.frPyObjects(segmentation, *size)
-    else:
-        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    return coco_mask.decode(rle) > 0

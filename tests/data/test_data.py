@@ -122,6 +122,16 @@ def test_other_categories_and_unknown_images_are_left_out(tmp_path, content):
     assert len(load_annotations(write(tmp_path / "a.json", content))[0].boxes) == 1
 
 
+def test_people_need_not_be_in_the_order_of_their_images(tmp_path, content):
+    person = content["annotations"][0]
+    content["images"].append({"id": 3, "file_name": "3.jpg", "width": 64, "height": 48})
+    content["annotations"] = [
+        person | {"image_id": image, "bbox": [i, 6, 20, 30]} for i, image in enumerate((3, 7, 3, 7))
+    ]
+    records = load_annotations(write(tmp_path / "a.json", content))
+    assert [(r.id, r.boxes[:, 0].tolist()) for r in records] == [(7, [1, 3]), (3, [0, 2])]
+
+
 def test_gzipped_annotations(tmp_path, content):
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
     record = load_annotations(tmp_path / "a.json.gz", tmp_path)[0]
