@@ -1,16 +1,14 @@
 """Runtime analysis: what is timed is what a prediction does, and the table, file and chart show what was timed."""
 
 import csv
-import json
 
 import keras
 import numpy as np
 import pytest
 from runs import assert_one_sentence, exit_of
 
-import evaluate as script
 from mpn.config import ModelConfig
-from mpn.evaluation import runtime, runtime_report
+from mpn.evaluation import runtime
 from mpn.evaluation.runtime import PEOPLE, STAGES, WHOLE, crowd, stage_times
 from mpn.evaluation.runtime_graphs import Crowded, PeaksAlone, halves_of_grouping
 from mpn.images import read_image, write_image
@@ -164,7 +162,7 @@ TIMES["bfloat16"][1] = {**TIMES["bfloat16"][5], "PRN": 0.005, WHOLE: 0.1}
 
 
 def test_the_report_is_a_table_a_file_and_a_chart(tmp_path, capsys):
-    runtime_report.report(TIMES, tmp_path)
+    runtime.report(TIMES, tmp_path)
     table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert table[0] == ["precision", "people", *STAGES, WHOLE, "images a second"]
     assert table[2] == ["float32", "5", "4.0", "500.0", "5.0", "20.0", "1.0", "525.0", "1.9"]
@@ -182,7 +180,7 @@ def test_the_report_is_a_table_a_file_and_a_chart(tmp_path, capsys):
 
 
 def test_the_chart_stacks_the_stages():
-    figure = runtime_report.draw_times(TIMES)
+    figure = runtime.draw_times(TIMES)
     for axes, precision in zip(figure.axes, TIMES, strict=True):
         assert precision in axes.get_title()
         (line,) = axes.lines
@@ -202,48 +200,54 @@ def test_the_chart_stacks_the_stages():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_chart_has_room_for_its_legend(count):
-    figure = runtime_report.draw_times(dict(list(TIMES.items())[:count]))
+    figure = runtime.draw_times(dict(list(TIMES.items())[:count]))
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert figure.bbox.containsx(legend.get_window_extent().x0) and figure.bbox.containsx(legend.get_window_extent().x1)
 
 
 def test_one_number_of_people_makes_a_chart_too():
-    figure = runtime_report.draw_times({"float32": {3: TIMES["float32"][5]}})
+    figure = runtime.draw_times({"float32": {3: TIMES["float32"][5]}})
     assert figure.axes[0].collections[0].get_paths()[0].vertices[:, 0].min() == 2.5
 
 
-# The scripts
+# The command
 
 
-def test_evaluate_times_one_model(model_dir, photo, tmp_path, monkeypatch, capsys):
+def test_the_command_times_one_precision(model_dir, photo, tmp_path, monkeypatch, capsys):
     seen = {}
 
-    def times_of(model, images):
-        seen.update(config=model.config, precision=model.precision, square=model.square, images=images)
+    def times_of(model, images, people, repeats):
+        seen.update(config=model.config, precision=model.precision, images=images, people=people, repeats=repeats)
         return TIMES["float32"]
 
-    monkeypatch.setattr(runtime_report, "stage_times", times_of)
-    arguments = ["--runtime", photo, "--model", model_dir, "--output", tmp_path / "new", "--image-size", 96, 128]
-    more = ["--precision", "float32", "--square", "--metrics", tmp_path / "figures" / "times.json"]
-    assert script.main([str(word) for word in [*arguments, *more]]) is None
-    assert seen["config"].image_size == (96, 128) and seen["precision"] == "float32" and seen["square"]
+    monkeypatch.setattr(runtime, "stage_times", times_of)
+    arguments = [photo, "--model", model_dir, "--output", tmp_path / "new", "--image-size", 96, 128]
+    runtime.main([str(word) for word in [*arguments, "--precision", "float32"]])
+    assert seen["config"].image_size == (96, 128) and seen["precision"] == "float32"
     assert seen["images"] == {str(photo): photo.read_bytes()}
-    metrics = json.loads((tmp_path / "figures" / "times.json").read_text())
-    assert metrics["runtime"]["float32"]["5"]["PRN"] == 0.02
-    assert metrics["settings"]["image_size"] == [96, 128] and metrics["settings"]["images"] == 1
+    assert seen["people"] == list(PEOPLE) and seen["repeats"] == 20
     assert (tmp_path / "new" / "runtime.png").exists() and (tmp_path / "new" / "runtime.csv").exists()
-    assert "| float32 | 5 |" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "| float32 | 5 |" in out and "bfloat16" not in out
 
 
 def test_without_an_image_scikit_images_photograph_is_taken(model_dir, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        runtime_report, "stage_times", lambda _, images: seen.extend(images.values()) or TIMES["float32"]
+        runtime, "stage_times", lambda _, images, *more: seen.extend(images.values()) or TIMES["float32"]
     )
-    script.main(["--runtime", "--model", str(model_dir), "--output", str(tmp_path)])
+    runtime.main(["--model", str(model_dir), "--precision", "float32"])
     (tmp_path / "seen.jpg").write_bytes(seen[0])
     assert len(seen) == 1 and read_image(tmp_path / "seen.jpg").shape == (512, 512, 3)
+
+
+def test_views_are_timed_instead_of_stages(model_dir, photo, capsys):
+    arguments = [photo, "--model", model_dir, "--image-size", 64, 96, "--precision", "float32", "--repeats", 1]
+    runtime.main([str(word) for word in [*arguments, "--scales", "0.5,1"]])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [row[0] for row in rows[2:]] == ["1: 32 x 64", "2: 64 x 96", "sum", "together"]
+    assert all(float(row[1]) > 0 for row in rows[2:])
 
 
 def test_the_module_times_both_precisions(model_dir, photo, tmp_path, capsys):
@@ -265,28 +269,22 @@ def test_the_numbers_of_people_that_the_paper_names_are_timed():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--runtime", "nowhere.jpg"], "nowhere.jpg"),
-        (["--runtime", "--prn-clusters", "clusters.png"], "--prn-clusters"),
-        (["--runtime", "--voc", "."], "--runtime"),
-        (["--runtime", "--scales", "0.5,1"], "--scales"),
-        (["--runtime", "--mirror"], "--mirror"),
-        (["--runtime", "--crops", "2"], "--crops"),
-        (["--runtime", "--oks-threshold", "0.5"], "--oks-threshold"),
-        (["--runtime", "--model", "nowhere"], "nowhere"),
+        (["nowhere.jpg"], "nowhere.jpg"),
+        (["--mirror", "--output", "times"], "--output"),
+        (["--model", "nowhere"], "nowhere"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, more, words):
     monkeypatch.chdir(tmp_path)
-    code, error = exit_of(script, more, capsys)
+    code, error = exit_of(runtime, more, capsys)
     assert code == 1 and words in error
     assert_one_sentence(error)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_image_is_named_before_anything_is_timed(model_dir, photo, tmp_path, capsys, monkeypatch):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     monkeypatch.setattr(runtime, "medians", None)
-    code, error = exit_of(
-        script, ["--runtime", photo, tmp_path / "bad.jpg", "--model", model_dir, "--output", tmp_path], capsys
-    )
+    code, error = exit_of(runtime, [photo, tmp_path / "bad.jpg", "--model", model_dir, "--output", tmp_path], capsys)
     assert code == 1 and "bad.jpg" in error
     assert_one_sentence(error)

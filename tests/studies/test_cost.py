@@ -11,7 +11,7 @@ from mpn.models.networks import Networks
 from mpn.models.person import BACKBONE_LEVELS
 from mpn.models.prn import build_prn
 from mpn.studies import cost
-from mpn.studies.multiply_adds import multiply_adds
+from mpn.studies.cost import multiply_adds
 
 NARROW = ModelConfig(
     backbone="mobilenet_v2",
