@@ -37,9 +37,7 @@ def main(argv=None):
     make_replaceable(options.picture)
     means, counts, proportions = prn_clusters(networks, records, options.clusters)
     write_image(options.picture, draw_clusters(means, counts, proportions))
-    print(
-        f"{counts.sum()} people in {len(counts)} clusters in {options.picture}: left limbs are warm, right limbs cool"
-    )
+    print(f"{counts.sum()} people in {len(counts)} clusters in {options.picture}; left limbs are warm, right ones cool")
 
 
 if __name__ == "__main__":

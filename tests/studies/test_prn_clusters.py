@@ -171,10 +171,8 @@ def test_proportions_undo_the_grids_stretching():
 def test_keypoints_of_few_members_are_not_drawn():
     legs = np.array([name.endswith(("knee", "ankle")) for name in KEYPOINTS])
     mean = np.concatenate([STANDING, np.where(legs, 0.4, 1)[:, None]], axis=1)
-    (whole,), (half,) = (
-        skeletons(draw_clusters(one[None], [1], [GRID]))
-        for one in (np.concatenate([STANDING, np.ones((17, 1))], axis=1), mean)
-    )
+    complete = np.concatenate([STANDING, np.ones((17, 1))], axis=1)
+    (whole,), (half,) = (skeletons(draw_clusters(one[None], [1], [GRID])) for one in (complete, mean))
     assert half[1] / half[0] < 0.7 * whole[1] / whole[0]
     assert not skeletons(draw_clusters(mean[None] * (1, 1, 0.1), [1], [GRID]))
 
