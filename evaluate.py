@@ -1,6 +1,6 @@
 """Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev.
 
-With --voc it measures person segmentation on PASCAL VOC 2012 instead, with --runtime time by stage.
+With --voc it measures person segmentation on PASCAL VOC 2012 instead.
 """
 
 import argparse
@@ -15,14 +15,12 @@ def main(argv=None):
     from mpn.data.voc import SPLITS as VOC_SPLITS
     from mpn.errors import UserError
     from mpn.evaluation.evaluate import evaluate
-    from mpn.evaluation.runtime_report import time_stages
     from mpn.evaluation.sources import BOX_SOURCES, KEYPOINT_SOURCES
     from mpn.evaluation.voc import evaluate_voc
     from mpn.inference.ensemble import OKS_THRESHOLD
     from mpn.inference.grouping import GROUPINGS
     from mpn.models.person import NMS_THRESHOLD
     from mpn.precision import INFERENCE_PRECISIONS
-    from mpn.studies.prn_clusters import draw_prn_clusters
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
@@ -95,30 +93,13 @@ def main(argv=None):
     parser.add_argument(
         "--errors", metavar="DIR", help="write which errors poses have and what each kind costs: .csv, .json and .png"
     )
-    parser.add_argument(
-        "--prn-clusters", metavar="FILE.png", help="only draw the poses that the PRN has learned (Fig. 2), from labels"
-    )
-    parser.add_argument("--clusters", type=positive_int, default=6, help="poses of --prn-clusters")
-    parser.add_argument(
-        "--runtime",
-        metavar="IMAGE",
-        nargs="*",
-        help="only time each stage for 1 to 20 people (Fig. 6), on these images or one that scikit-image ships",
-    )
     options = parser.parse_args(argv)
     options.model = options.model[1:] or options.model  # argparse keeps the default before what is given
-    if options.prn_clusters and options.held_out is not None:
-        raise UserError("--prn-clusters draws the people of a whole split: leave out --held-out")
-    if options.prn_clusters and (options.curves or options.errors or options.refine):
-        raise UserError("--prn-clusters evaluates no poses: leave out --curves, --errors and --refine")
-    # The first that is given looks at the others, and says which cannot go with it.
-    alone = {"voc": evaluate_voc, "runtime": time_stages, "prn_clusters": draw_prn_clusters}
-    for name, command in alone.items():
-        if getattr(options, name) is not None:
-            if len(options.model) > 1:
-                raise UserError(f"--{name.replace('_', '-')} is about one model: give one --model")
-            command(options)
-            return
+    if options.voc is not None:
+        if len(options.model) > 1:
+            raise UserError("--voc is about one model: give one --model")
+        evaluate_voc(options)
+        return
     evaluate(options)
 
 
