@@ -139,9 +139,12 @@ def test_twice_the_area_costs_twice_as_much_but_for_the_prn(table):
     assert larger["pose residual network"] == table["pose residual network"]
 
 
-def test_the_script_prints_a_model_directory(table, tmp_path, capsys):
+def test_the_script_prints_a_model_directory(table, tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cost, "cost_table", lambda *arguments: asked.append(arguments) or table)
     save_config(NARROW, tmp_path / "model")
     cost.main(["--model", str(tmp_path / "model"), "--image-size", "60", "90"])
+    assert asked == [(NARROW, 64, 96)]
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["64", "x", "96", "pixels,", "one", "person", "parameters", "multiply-adds"]
     assert [tuple(row.rsplit(None, 2)) for row in rows] == [

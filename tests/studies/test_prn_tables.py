@@ -17,7 +17,7 @@ from mpn.models.networks import Networks
 from mpn.people import Person
 from mpn.studies import grouping_tables, prn_tables
 from mpn.training.options import parse
-from mpn.training.prn import prn_parser
+from mpn.training.prn import prn_parser, train_prn
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,13 @@ def run_table(*arguments):
     prn_tables.main([str(argument) for argument in arguments])
 
 
-def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys):
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Trains rows here: a process of its own takes seconds to import TensorFlow."""
+    monkeypatch.setattr(prn_tables, "_train", lambda _, arguments: train_prn(prn_tables._training_settings(arguments)))
+
+
+def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys, in_this_process):
     shared = ["improvements", "--annotations", labels, "--output", tmp_path / "out", "--steps", 2]
     shared += ["--batch-size", 4, "--nodes", 8, "--hold-out", 0.25]
     names = ["best", "margin 21 %", "greedy assignment"]  # in the table's own order
@@ -144,7 +150,10 @@ def test_what_cannot_be_done_is_named(labels, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_made_with_other_options_are_not_mixed_in(labels, tmp_path):
+def test_rows_made_with_other_options_are_not_mixed_in(labels, tmp_path, monkeypatch):
+    figures = dict.fromkeys((*prn_tables._METRICS, "spoilt AP", "parameters"), 0.5)
+    monkeypatch.setattr(prn_tables, "_train", lambda *_: None)
+    monkeypatch.setattr(prn_tables, "measure", lambda *_: figures)
     shared = ["improvements", "--annotations", labels, "--output", tmp_path, "--batch-size", 4, "--nodes", 8]
     shared += ["--hold-out", 0.25, "--only", "best"]
     run_table(*shared, "--steps", 1)
