@@ -9,14 +9,15 @@ import numpy as np
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 from mpn.synthetic.poses import FACE, HEAD_SHAPE, SIDES
 
-# Radii in standing heights of the start and the end of a limb.
-_LIMB_RADII = {
-    "upper_arm": np.array([0.031, 0.025]),
-    "forearm": np.array([0.024, 0.017]),
-    "thigh": np.array([0.05, 0.036]),
-    "shin": np.array([0.035, 0.022]),
+# The joints at a limb's ends, its radii there in standing heights, and how much nearer than its depth it is drawn: at
+# equal depths, sleeves go over the shirt, and the shirt over the trousers.
+_LIMBS = {
+    "upper_arm": ("shoulder", "elbow", np.array([0.031, 0.025]), 0.02),
+    "forearm": ("elbow", "wrist", np.array([0.024, 0.017]), 0.025),
+    "thigh": ("hip", "knee", np.array([0.05, 0.036]), -0.02),
+    "shin": ("knee", "ankle", np.array([0.035, 0.022]), -0.015),
 }
-_PARTS = ["head", "torso", *(f"{side}_{limb}" for side, _ in SIDES for limb in _LIMB_RADII)]
+_PARTS = ["head", "torso", *(f"{side}_{limb}" for side, _ in SIDES for limb in _LIMBS)]
 PART_ID = {name: number for number, name in enumerate(_PARTS, start=1)}
 # A keypoint lies on the surface of these parts; any other part over it hides it.
 _JOINT_PARTS = {
@@ -128,15 +129,10 @@ class _Pen:
         torso_depth = self.figure.points[_TORSO_KEYPOINTS, 2].mean()
         jobs = [(torso_depth, self._torso, (point,)), (self.figure.head[2], self._head, ())]
         for (side, _), hand, toe in zip(SIDES, self.figure.hands, self.figure.toes, strict=True):
-            shoulder, elbow, wrist = (point[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
-            hip, knee, ankle = (point[f"{side}_{name}"] for name in ("hip", "knee", "ankle"))
-            # At equal depths, sleeves go over the shirt, and the shirt over the trousers.
-            jobs += [
-                ((shoulder + elbow)[2] / 2 + 0.02, self._limb, (side, "upper_arm", shoulder, elbow)),
-                ((elbow + wrist)[2] / 2 + 0.025, self._forearm, (side, elbow, wrist, hand)),
-                ((hip + knee)[2] / 2 - 0.02, self._limb, (side, "thigh", hip, knee)),
-                ((knee + ankle)[2] / 2 - 0.015, self._shin, (side, knee, ankle, toe)),
-            ]
+            for limb, (start, end, _, nearer) in _LIMBS.items():
+                start, end = point[f"{side}_{start}"], point[f"{side}_{end}"]
+                tip = {"forearm": hand, "shin": toe}.get(limb)
+                jobs.append(((start + end)[2] / 2 + nearer, self._limb, (side, limb, start, end, tip)))
         for _, method, arguments in sorted(jobs, key=lambda job: job[0]):
             method(*arguments)
 
@@ -151,8 +147,11 @@ class _Pen:
         self.canvas.fill(_hull(centres, radii), _shade(colour, 0.5), (self.owner, PART_ID[part]))
         self.canvas.fill(_hull(centres, np.maximum(radii - rim, 0.3)), colour)
 
-    def _limb(self, side, limb, start, end):
+    def _limb(self, side, limb, start, end, tip):
         look = self.look
+        if tip is not None:
+            radii, colour = ([0.016, 0.02], look.skin) if limb == "forearm" else ([0.026, 0.019], look.shoes)
+            self._solid([end, tip], radii, colour, f"{side}_{limb}")
         colour = {
             "upper_arm": look.shirt,
             "forearm": look.shirt if look.long_sleeves else look.skin,
@@ -160,21 +159,13 @@ class _Pen:
             "shin": look.trousers if look.long_trousers else look.skin,
         }[limb]
         colour = _shade(colour, 1.2 if side == "left" else 0.78)
-        radii = _LIMB_RADII[limb] * look.girth
+        radii = _LIMBS[limb][2] * look.girth
         self._solid([start, end], radii, colour, f"{side}_{limb}")
         start, end, width = *self._place([start, end]), radii.mean() * self.height
         if side == "left":
             self.canvas.line(start, end, 0.7 * width, look.accent)
         else:
             self.canvas.line(start, end, 0.5 * width, _shade(colour, 0.8))
-
-    def _forearm(self, side, elbow, wrist, hand):
-        self._solid([wrist, hand], [0.016, 0.02], self.look.skin, f"{side}_forearm")
-        self._limb(side, "forearm", elbow, wrist)
-
-    def _shin(self, side, knee, ankle, toe):
-        self._solid([ankle, toe], [0.026, 0.019], self.look.shoes, f"{side}_shin")
-        self._limb(side, "shin", knee, ankle)
 
     def _torso(self, point):
         look, axes, girth = self.look, self.figure.body_axes, self.look.girth
