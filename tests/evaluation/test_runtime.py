@@ -30,6 +30,7 @@ CONFIG = ModelConfig(
 @pytest.fixture(scope="module")
 def model():
     """An untrained model whose heads find something in every image."""
+    keras.utils.set_random_seed(0)
     networks = Networks(CONFIG)
     rng = np.random.default_rng(0)
     for part in (networks.person_detector.subnet.get_layer("classification_submodel"), networks.keypoint_subnet):
@@ -87,10 +88,10 @@ def test_a_crowd_takes_the_place_of_what_is_found(model, photo):
         crowded.put_in(given, scale)
         people = crowded.predict(image)
         assert len(people) == count
-        boxes = np.array(sorted(person.box.tolist() for person in people))
-        np.testing.assert_allclose(boxes, given.boxes, atol=1e-2)
-        expected = model.group(given)
+        # By box: an untrained PRN scores all of them nearly alike, so their order may differ.
+        people, expected = (sorted(found, key=lambda person: person.box[0]) for found in (people, model.group(given)))
         for person, other in zip(people, expected, strict=True):
+            np.testing.assert_allclose(person.box, other.box, atol=1e-2)
             np.testing.assert_allclose(person.keypoints, other.keypoints, atol=2e-2)
     # The network, peaks and NMS ran all the same.
     raw, found = crowded._predict_graph(*inputs), model.detect(image)
