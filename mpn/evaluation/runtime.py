@@ -135,7 +135,7 @@ def crowd(people, image_size, slots=0):
         image_size: (H, W) of the image in pixels.
         slots: places for peaks of each keypoint, of which the network fills 30; places without a peak are 0.
     """
-    from mpn.inference.detections import Detections
+    from mpn.inference.multiposenet import Detections
 
     height, width = image_size
     left = np.linspace(0, 0.8 * width, people)
