@@ -32,8 +32,6 @@ _OTHERS = {
     "refine": None,
     "curves": None,
     "errors": None,
-    "prn_clusters": None,
-    "runtime": None,
 }
 
 # Settings of a model that say how boxes and peaks become people, which silhouettes do not depend on.
