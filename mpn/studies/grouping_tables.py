@@ -1,4 +1,4 @@
-"""Grouping alone, measured on labels: Table 3 (right) and what no paper measures, the cost of imperfect input.
+"""Grouping alone, measured on labels: Table 3 (right), and what imperfect input costs, which no paper measures.
 
 `python -m mpn.studies.grouping_tables --model DIR --annotations FILE` prints both tables; no images are needed.
 """
@@ -18,7 +18,7 @@ from mpn.evaluation.tables import markdown
 
 GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn")
 
-# Everything a little wrong at once, as detectors are: Imperfections of the keypoints, and the boxes' IoU.
+# Everything is a little wrong at once, as in detections: Imperfections of the keypoints, and the boxes' IoU.
 SPOILT = (Imperfections(displacement=0.25, dropped=0.1, false_peaks=0.1), 0.8)
 
 # What is wrong with the input, and by how much: a name, Imperfections of the keypoints, and the boxes' IoU.
@@ -86,19 +86,15 @@ def main(argv=None):
     records, ground_truth = load_labels(options.annotations, options.limit)
     check_labelled(records, options.annotations)
     models = {name: MultiPoseNet.load(options.model, ("prn",), grouping=name) for name in GROUPINGS_COMPARED}
-    rows = []
-    with tqdm(total=len(CONDITIONS) * len(models), unit="evaluation") as progress:
-        for name, imperfections, iou in CONDITIONS:
-            metrics = {}
-            for grouping, model in models.items():
-                metrics[grouping] = grouping_metrics(model, records, ground_truth, imperfections, iou)
-                progress.update()
-            if imperfections is PERFECT and iou == 1:
-                progress.clear()
-                names = ("AP", "AP50", "AP75", "APM", "APL")
-                print(f"{len(records)} images, true keypoints and boxes: grouping alone, not the system")
-                print(markdown(["grouping", *names], [[g, *(m[n] for n in names)] for g, m in metrics.items()]))
-            rows.append([name, *(m["AP"] for m in metrics.values())])
+    metrics = {
+        condition: {name: grouping_metrics(model, records, ground_truth, *spoilt) for name, model in models.items()}
+        for condition, *spoilt in tqdm(CONDITIONS, unit="condition")
+    }
+    print(f"{len(records)} images, true keypoints and boxes: grouping alone, not the system")
+    names = ("AP", "AP50", "AP75", "APM", "APL")
+    perfect = metrics["perfect"].items()
+    print(markdown(["grouping", *names], [[grouping, *(m[n] for n in names)] for grouping, m in perfect]))
+    rows = [[condition, *(m["AP"] for m in of.values())] for condition, of in metrics.items()]
     print(markdown(["input, AP", *models], rows))
 
 
