@@ -83,8 +83,8 @@ def fill_box(mask, matrix, box):
 def fit_image(image, image_size):
     """Scales an (H, W, 3) uint8 image to the network's input size, keeping its shape.
 
-    The scale is the largest within `image_size`, the (shorter, longest) side in pixels. Returns the (h, w, 3) uint8 image,
-    and (2,) float32 scaled pixels per image pixel along x and y, which differ by rounding.
+    The scale is the largest within `image_size`, the (shorter, longest) side in pixels. Returns the (h, w, 3) uint8
+    image, and (2,) float32 scaled pixels per image pixel along x and y, which differ by rounding.
     """
     height, width = image.shape[:2]
     factor = min(image_size[0] / min(height, width), image_size[1] / max(height, width))

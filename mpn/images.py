@@ -55,9 +55,9 @@ def read_image(path):
 def decode_image(data, name):
     """Decodes the bytes of an image file as a viewer shows it: (H, W, 3) uint8 RGB, C-contiguous.
 
-    The image is turned as EXIF or the format says. Grey becomes RGB, 16-bit values keep their high byte, transparency is
-    laid over white, and the first of several images is taken. `name` is the image's in messages, usually the path. Raises
-    UserError for data that are empty, damaged, no image, not 8 or 16 bits a channel, or of more than MOST_PIXELS.
+    The image is turned as EXIF or the format says. Grey becomes RGB, 16-bit values keep their high byte, transparency
+    is laid over white, and the first of several images is taken. Messages call the image `name`, usually its path.
+    Raises UserError for data that are empty, damaged, no image, not 8 or 16 bits a channel, or above MOST_PIXELS.
     """
     if not data:
         raise UserError(f"image '{name}' is empty: copy or download it again")

@@ -67,8 +67,8 @@ def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False
 def keypoint_source(name, image_size, image_ids=None):
     """The function (Detections, ImageRecord) -> Detections that replaces the network's peaks; None for the network.
 
-    `name` is one of KEYPOINT_SOURCES, or the path of a `PeaksFile` for `image_ids`. `image_size` is the (shorter, longest)
-    side in pixels to which images are scaled. Raises UserError for any other name and for a wrong file.
+    `name` is one of KEYPOINT_SOURCES, or the path of a `PeaksFile` for `image_ids`. `image_size` is the (shorter,
+    longest) side in pixels to which images are scaled. Raises UserError for any other name and for a wrong file.
     """
     if name == NETWORK:
         return None
