@@ -30,7 +30,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PP
 _KINDS = "a JPEG, PNG, WebP, GIF, AVIF, BMP or TIFF file with 8 or 16 bits per channel"
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _LONGEST_JPEG_SIDE = 65500
-# What Pillow raises for damaged files: its parsers index, unpack and divide before they check.
+# Pillow raises these for damaged files: its parsers index, unpack and divide before they check.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError)
 _DAMAGED += (struct.error,)
 # libjpeg's warnings that lose nothing: of odd headers, and of scans that some encoders write twice.
@@ -108,7 +108,7 @@ def _decode(data, name):
             image.verify()  # the checksums, which loading ignores; the image cannot be used afterwards
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.format in ("JPEG", "MPO"):
-            # Pillow knows how CMYK is to be seen, libjpeg whether it is whole.
+            # Pillow converts CMYK as viewers do; libjpeg tells whether the file is whole.
             pixels = _jpeg_pixels(data, "CMYK" if image.mode == "CMYK" else "RGB")
         if image.mode == "CMYK" or image.format not in ("JPEG", "MPO"):
             image.load()

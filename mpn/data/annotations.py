@@ -220,7 +220,7 @@ def _numbers(lists, count, most):
         return None
     try:
         rows = np.array(flat, np.float64).reshape(-1, count)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # an int too large for a float
         return None
     return rows if (np.abs(rows) <= most).all() else None  # false for NaN
 

@@ -18,7 +18,7 @@ from mpn.evaluation.segmentation import pixel_counts
 from mpn.files import atomic_path, make_replaceable, make_writable, write_json
 from mpn.images import read_image
 
-# "comp6" is VOC's competition for segmentation with training data other than VOC's own: here COCO's.
+# VOC's segmentation competition for methods trained on other data than VOC's own: here on COCO's.
 COMPETITION = "comp6"
 
 

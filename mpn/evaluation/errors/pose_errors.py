@@ -90,7 +90,7 @@ def _diagnose_image(diagnosis, results, image, people, similarity, margin):
         zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True)
     ):
         index = identity - 1
-        if index == len(results):  # `accumulate` adds it where there are no results
+        if index == len(results):  # `accumulate` adds this one where there are no results
             continue
         oks = similarity[row][counted].max(initial=0) if len(similarity) else 0.0
         diagnosis.oks[index] = oks
