@@ -14,17 +14,10 @@ _SHIFT = 4
 
 
 def affine(centre, size, scale, degrees=0.0, mirror=False):
-    """The map that brings a point of the image to the middle of a patch: crop, scale, rotation and mirror in one.
+    """The (2, 3) float64 map from an image to a patch: crop, scale, rotation and mirror in one.
 
-    Args:
-        centre: (2,) x and y in image pixels.
-        size: (height, width) of the patch in pixels.
-        scale: patch pixels per image pixel.
-        degrees: rotation, clockwise as displayed.
-        mirror: flip left to right before rotating.
-
-    Returns:
-        (2, 3) float64.
+    `centre`, (x, y) in image pixels, goes to the middle of the patch, whose `size` is (height, width). `scale` is patch
+    pixels per image pixel. `mirror` flips left to right; then the patch turns by `degrees`, clockwise as displayed.
     """
     angle = np.deg2rad(degrees)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -40,7 +33,7 @@ def transform_points(matrix, points):
 
 
 def transform_keypoints(matrix, keypoints):
-    """Applies an affine map to (N, 17, 3) keypoints; one that mirrors swaps left and right. Unlabelled ones stay 0."""
+    """Applies an affine map to (N, 17, 3) keypoints; mirroring swaps left and right. Unlabelled ones stay 0."""
     moved = keypoints.copy()
     moved[..., :2] = transform_points(matrix, keypoints[..., :2])
     moved[keypoints[..., 2] == 0] = 0
@@ -48,16 +41,9 @@ def transform_keypoints(matrix, keypoints):
 
 
 def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
-    """Cuts a patch from an image.
+    """Cuts a (height, width[, 3]) patch of the same dtype from an (H, W[, 3]) image, with 0 outside the image.
 
-    Args:
-        matrix: (2, 3), image to patch.
-        image: (H, W) or (H, W, 3) array.
-        size: (height, width) of the patch.
-        interpolation: cv2.INTER_LINEAR or cv2.INTER_NEAREST.
-
-    Returns:
-        (height, width[, 3]) array of the same dtype, 0 outside the image.
+    `matrix` is (2, 3), image to patch; `size` is (height, width). `interpolation` is cv2.INTER_LINEAR or INTER_NEAREST.
     """
     shifted = matrix.copy()
     if interpolation == cv2.INTER_LINEAR:
@@ -70,9 +56,9 @@ def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
 
 
 def _shrink(image, scale):
-    """The image averaged to a whole fraction of its size, for linear interpolation to scale it down by `scale` in all.
+    """The image averaged to a whole fraction of its size, before interpolation scales it by `scale` in all.
 
-    Interpolation reads four pixels for one. At scales below a half it would skip some, and texture would become noise.
+    Interpolation reads four pixels for one. Below half size it would skip some, and texture would become noise.
     """
     height, width = image.shape[:2]
     times = min(int(1 / max(scale, 1e-6)), height, width)
@@ -84,7 +70,7 @@ def _shrink(image, scale):
 def fill_polygon(mask, matrix, points):
     """Sets the pixels of `mask`, (h, w) uint8, inside a polygon, (P, 2) image pixels, to 1."""
     corners = (transform_points(matrix, points) - 0.5) * (1 << _SHIFT)
-    limit = 2**26  # 4 million pixels: cv2 takes 32 bits, and time for every row of a polygon
+    limit = 2**26  # 4 million pixels: cv2 takes 32-bit corners, and spends time on every row
     cv2.fillPoly(mask, [np.rint(corners.clip(-limit, limit)).astype(np.int32)], 1, shift=_SHIFT)
 
 
@@ -95,39 +81,34 @@ def fill_box(mask, matrix, box):
 
 
 def fit_image(image, image_size):
-    """Scales an image to the network's input size, keeping its shape.
+    """Scales an (H, W, 3) uint8 image to the network's input size, keeping its shape.
 
-    Args:
-        image: (H, W, 3) uint8.
-        image_size: most pixels of the shorter and of the longer side; the scale is the largest that keeps to both.
-
-    Returns:
-        scaled: (h, w, 3) uint8.
-        scale: (2,) float32, pixels of `scaled` per image pixel along x and y, which differ by rounding.
+    The scale is the largest within `image_size`, the (shorter, longest) side in pixels. Returns the (h, w, 3) uint8
+    image, and (2,) float32 scaled pixels per image pixel along x and y, which differ by rounding.
     """
     height, width = image.shape[:2]
     factor = min(image_size[0] / min(height, width), image_size[1] / max(height, width))
     new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
-    # As in `warp_image`, so that whole images look like patches to the network.
+    # Scaled as in `warp_image`, so that whole images look like patches to the network.
     scaled = cv2.resize(_shrink(image, factor), (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     return scaled, np.array([new_width / width, new_height / height], np.float32)
 
 
 def pad_to_multiple(size, multiple=32):
-    """The smallest multiple that is not less than `size`; works on ints and on integer tensors."""
+    """Rounds an int or integer tensor up to a multiple."""
     return (size + multiple - 1) // multiple * multiple
 
 
 def box_intersections(boxes, others):
-    """The area that boxes share: (..., 4) and (..., 4), broadcast against each other, to (...)."""
+    """The area that boxes share: (..., 4) and (..., 4), broadcast, to (...)."""
     low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
     return (high - low).clip(0).prod(axis=-1)
 
 
 def box_iou(boxes, others):
-    """Intersection over union: (..., 4) and (..., 4), broadcast against each other, to (...); 0 without any area.
+    """Intersection over union: (..., 4) and (..., 4), broadcast, to (...); 0 without any area.
 
-    `box_iou(boxes[:, None], others)` compares (N, 4) boxes with (M, 4) others, all with all: (N, M).
+    `box_iou(boxes[:, None], others)` compares (N, 4) boxes with (M, 4) others: (N, M).
     """
     shared = box_intersections(boxes, others)
     areas = [(some[..., 2:] - some[..., :2]).clip(0).prod(axis=-1) for some in (boxes, others)]

@@ -1,7 +1,7 @@
 """Image files <-> (H, W, 3) uint8 RGB arrays.
 
-Every file that is not a whole image is a UserError that names it. Pillow and OpenCV fill what is damaged in a JPEG with
-grey and say nothing; simplejpeg gives libjpeg's warnings as errors.
+A file that is not a whole image raises UserError. Pillow and OpenCV silently fill damaged parts of a JPEG with grey;
+simplejpeg raises libjpeg's warnings as errors.
 """
 
 import io
@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from mpn.errors import UserError
 from mpn.files import atomic_path, read_bytes
 
-# Files of a folder that count as images, in lower case. HEIC files, common on phones, are named as what they are.
+# Files of a folder that count as images. HEIC, common on phones, cannot be read, but gets a message of its own.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"),
     *(".heic", ".heif"),
@@ -30,47 +30,34 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PP
 _KINDS = "a JPEG, PNG, WebP, GIF, AVIF, BMP or TIFF file with 8 or 16 bits per channel"
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _LONGEST_JPEG_SIDE = 65500
-# What Pillow raises for damaged files: its parsers index, unpack and divide before they check.
+# Pillow raises these for damaged files: its parsers index, unpack and divide before they check.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError)
 _DAMAGED += (struct.error,)
-# What libjpeg also warns of where nothing is lost: odd headers, and scans that some encoders write twice.
+# libjpeg's warnings that lose nothing: of odd headers, and of scans that some encoders write twice.
 _HARMLESS = (
     "Warning: unknown JFIF revision",
     "Unknown Adobe color transform",
     "Invalid SOS parameters for sequential",
     "Inconsistent progression sequence",
 )
-# Some cameras pad the end of a JPEG's pixels; a longer rest is pixels that came out wrong.
+# Some cameras pad the end of a JPEG's pixels with a few bytes; more bytes mean wrong pixels.
 _MOST_PADDING = 16
 
-# A UserError says in one sentence what Pillow would warn of.
+# UserErrors replace Pillow's warnings.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path):
-    """Reads an image file: (H, W, 3) uint8 RGB as a viewer shows it, see `decode_image`.
-
-    Raises:
-        UserError: the file is missing, unreadable, damaged, too large or not an image.
-    """
+    """Reads an image file as (H, W, 3) uint8 RGB; see `decode_image`, also for errors."""
     return decode_image(read_bytes(path, "image"), str(path))
 
 
 def decode_image(data, name):
-    """Decodes the bytes of an image file as a viewer shows it.
+    """Decodes the bytes of an image file as a viewer shows it: (H, W, 3) uint8 RGB, C-contiguous.
 
     The image is turned as EXIF or the format says. Grey becomes RGB, 16-bit values keep their high byte, transparency
-    is laid over white, and of several images the first is taken.
-
-    Args:
-        data: bytes of a JPEG, PNG, WebP, GIF, AVIF, BMP, TIFF, JPEG 2000 or PPM file.
-        name: of the image in messages, usually the path.
-
-    Returns:
-        (H, W, 3) uint8 RGB, C-contiguous.
-
-    Raises:
-        UserError: the data are empty, damaged, no image, not of 8 or 16 bits per channel, or of more than MOST_PIXELS.
+    is laid over white, and the first of several images is taken. Messages call the image `name`, usually its path.
+    Raises UserError for data that are empty, damaged, no image, not 8 or 16 bits a channel, or above MOST_PIXELS.
     """
     if not data:
         raise UserError(f"image '{name}' is empty: copy or download it again")
@@ -87,12 +74,9 @@ def decode_image(data, name):
 
 
 def write_image(path, image):
-    """Writes an (H, W, 3) uint8 RGB image atomically, in the format that the suffix of the path names.
+    """Writes an (H, W, 3) uint8 RGB image atomically, in the format that the path's suffix names.
 
-    Raises:
-        UserError: no image can be written with that suffix, or not one of that size.
-        ValueError: `image` is not (H, W, 3) uint8.
-        OSError: the file cannot be written; carries the filename.
+    Raises UserError if the format cannot hold it, ValueError for another shape or dtype, OSError if writing fails.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an image to write is (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -109,14 +93,14 @@ def write_image(path, image):
 
 
 def turned(pixels, swap, flip_rows, flip_columns):
-    """Turns or mirrors (H, W, ...) pixels: swaps rows and columns, then reverses their order; C-contiguous."""
+    """Swaps rows and columns of (H, W, ...) pixels, then reverses their order; C-contiguous."""
     if swap:
         pixels = pixels.swapaxes(0, 1)
     return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
 
 
 def _decode(data, name):
-    """`decode_image`, raising what Pillow and simplejpeg raise."""
+    """As `decode_image`, but raises what Pillow and simplejpeg raise."""
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > MOST_PIXELS:
             raise _too_large(name)
@@ -124,7 +108,7 @@ def _decode(data, name):
             image.verify()  # the checksums, which loading ignores; the image cannot be used afterwards
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.format in ("JPEG", "MPO"):
-            # Pillow knows how CMYK is to be seen, libjpeg whether it is whole.
+            # Pillow converts CMYK as viewers do; libjpeg tells whether the file is whole.
             pixels = _jpeg_pixels(data, "CMYK" if image.mode == "CMYK" else "RGB")
         if image.mode == "CMYK" or image.format not in ("JPEG", "MPO"):
             image.load()
@@ -134,7 +118,7 @@ def _decode(data, name):
 
 
 def _jpeg_pixels(data, colours):
-    """(H, W, C) uint8 pixels as stored in a JPEG, "RGB" or "CMYK"; an error where it is damaged."""
+    """Pixels as stored in a JPEG, (H, W, C) uint8 "RGB" or "CMYK"; raises where it is damaged."""
     try:
         return simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
@@ -163,7 +147,7 @@ def _rgb(image, name):
 
 
 def _exif_orientation(image):
-    """EXIF orientation of a PIL image, 1 to 8; 1 (upright) where there is none or the EXIF block is broken."""
+    """EXIF orientation of a PIL image, 1 to 8; 1 (upright) where it is missing or broken."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except _DAMAGED:

@@ -1,4 +1,4 @@
-"""COCO annotations, read and checked once, for the records of training and the ground truth of evaluation."""
+"""Reads and checks COCO annotations, for training and evaluation alike."""
 
 import dataclasses
 import itertools
@@ -14,50 +14,34 @@ from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 # COCO's id of people, where a file has no categories and everywhere inside this package.
 PERSON_CATEGORY = 1
 
-# The area of a person whose annotation has none, as a share of the box. The 2,270 people of val2017 with keypoints and
-# exact masks have a median share of .512. Half the box is off by a factor of 1.24 on average, the whole box by 2.02.
+# The area of a person whose annotation has none, as a share of the box; the median of val2017's 2,270 people with
+# keypoints and exact masks is .512. Half the box is off by a factor of 1.24 on average, the whole box by 2.02.
 AREA_SHARE = 0.5
 
-# Limits: JPEG's longest side, pixels of an image (each takes a byte of a mask), distance of a coordinate from the
-# image's corner.
-LONGEST_SIDE = 65535
-MOST_PIXELS = 2**28
-FARTHEST = 1e5
+LONGEST_SIDE = 65535  # pixels of a JPEG's side
+MOST_PIXELS = 2**28  # of an image: each takes a byte of a mask
+FARTHEST = 1e5  # pixels from the image's corner to a coordinate
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """N people in I images, each in the file's order. Coordinates are COCO's pixel indices.
-
-    Attributes:
-        path: of the file.
-        category: the file's id of people.
-        image_ids: list of I different ints.
-        file_names: list of I; what the file says, unchecked.
-        sizes: (I, 2) int64, width and height in pixels.
-        owners: (N,) int64, index of each person's image.
-        keypoints: (N, 17, 3) float64, x, y and v (0 not labelled, 1 occluded, 2 visible); all 0 where v is 0.
-        boxes: (N, 4) float64, x, y, width and height; each has area inside its image.
-        areas: (N,) float64, square pixels of the mask, above 0; see AREA_SHARE.
-        crowd: (N,) bool, regions that are not single people.
-        segmentations: list of N, see `checked_segmentation`; [] where unknown.
-    """
+    """N people in I images, each in the file's order. Coordinates are COCO's pixel indices."""
 
     path: object
-    category: int
-    image_ids: list
-    file_names: list
-    sizes: np.ndarray
-    owners: np.ndarray
-    keypoints: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    crowd: np.ndarray
-    segmentations: list
+    category: int  # the file's id of people
+    image_ids: list  # I different ints
+    file_names: list  # I, unchecked
+    sizes: np.ndarray  # (I, 2) int64: width and height in pixels
+    owners: np.ndarray  # (N,) int64: index of each person's image
+    keypoints: np.ndarray  # (N, 17, 3) float64: x, y, v (0 not labelled, 1 occluded, 2 visible); all 0 where v is 0
+    boxes: np.ndarray  # (N, 4) float64 [x, y, width, height], with area inside the image
+    areas: np.ndarray  # (N,) float64: square pixels of the mask, above 0; see AREA_SHARE
+    crowd: np.ndarray  # (N,) bool: regions that are not single people
+    segmentations: list  # N, see `checked_segmentation`; [] where unknown
 
 
 class _Fault(ValueError):
-    """What is wrong with a file, or with an item of its lists: the rest of a sentence."""
+    """A fault of a file, or of an item in its lists: the rest of a sentence about it."""
 
     def __init__(self, reason, item=None):
         super().__init__(reason)
@@ -65,23 +49,14 @@ class _Fault(ValueError):
 
 
 def read_annotations(path):
-    """Reads a COCO file, plain or .gz.
+    """Reads a COCO JSON, plain or .gz, with "images" and, except for test images, "annotations".
 
-    People are the annotations of the category called person, of category 1 where the file has no categories, and those
-    without a category. The category's names of keypoints decide their order. A field that is null counts as absent.
+    People are the annotations of the category called person (of category 1 where the file has no categories), and those
+    without a category. The category's names of keypoints decide their order. A null field counts as absent.
 
-    Three kinds are left out, and one line each counts them: annotations of categories that the file does not list,
-    people in images that it does not list, and boxes without area inside the image. Malformed polygons count as no
-    segmentation, which a line says too.
-
-    Args:
-        path: a COCO JSON with "images" and, but for test images, "annotations".
-
-    Returns:
-        Annotations.
-
-    Raises:
-        UserError: the file is not COCO; the message names the file, the image or annotation, and what is wrong.
+    Three kinds are left out, and one printed line counts each: annotations of categories and people in images that the
+    file does not list, and boxes without area inside the image. Malformed polygons count as no segmentation, and are
+    counted too. Raises UserError, naming the file, the item and the fault, where the file is not COCO.
     """
     content = read_json(path, "COCO annotations")
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
@@ -93,7 +68,7 @@ def read_annotations(path):
 
 
 def whole_number(value):
-    """The int that a JSON value means, which may be a float or text too; None where it is no whole number."""
+    """The int that a JSON int, float or text means; None where it is no whole number."""
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,30}\s*", value):
@@ -184,7 +159,7 @@ def _dicts(items, field):
 
 
 def _name(content, item):
-    """The item of one of the file's lists by its id, or by its number where it has none; "" for None."""
+    """The kind and id of an item of the file's lists, or its number where it has no id; "" for None."""
     for kind, field in (("image", "images"), ("annotation", "annotations"), ("category", "categories")):
         for number, other in enumerate(content.get(field) or (), start=1):
             if other is item and item is not None:
@@ -224,7 +199,7 @@ def _sizes(images):
 
 
 def _note(path, content, what, items, right):
-    """Says how many of the items are not right, and which is the first."""
+    """Prints how many items are not right, and the first of them."""
     wrong = np.flatnonzero(~np.array(right, bool))
     if len(wrong):
         name = _name(content, items[wrong[0]]).rstrip()
@@ -237,7 +212,7 @@ def _kept(which, people, *arrays):
 
 
 def _numbers(lists, count, most):
-    """(N, count) float64 of N lists of `count` numbers, each from -most to most; None where they are not that."""
+    """(N, count) float64 of N lists; None unless each has `count` numbers from -most to most."""
     if set(map(type, lists)) - {list} or set(map(len, lists)) - {count}:
         return None
     flat = list(itertools.chain.from_iterable(lists))
@@ -245,13 +220,13 @@ def _numbers(lists, count, most):
         return None
     try:
         rows = np.array(flat, np.float64).reshape(-1, count)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # an int too large for a float
         return None
-    return rows if (np.abs(rows) <= most).all() else None  # not NaN either
+    return rows if (np.abs(rows) <= most).all() else None  # false for NaN
 
 
 def _rows(lists, count, most, people, field):
-    """`_numbers`, or the fault that names the first annotation that is wrong."""
+    """As `_numbers`, but raises a _Fault for the first wrong annotation."""
     rows = _numbers(lists, count, most)
     if rows is None:
         bad = next(number for number, values in enumerate(lists) if _numbers([values], count, most) is None)
@@ -290,7 +265,7 @@ def _keypoints(people, joints, sizes):
 def _areas(people, boxes):
     values = [person.get("area") for person in people]
     areas = _rows([[0 if value is None else value] for value in values], 1, FARTHEST**2, people, "area")[:, 0]
-    # An area counts whole pixels, of which one on each side may lie only partly in the box.
+    # Areas count whole pixels, which may lie partly outside the box at its sides.
     bad = np.flatnonzero((areas < 0) | (areas > (boxes[:, 2:] + 2).prod(axis=1)))
     if len(bad):
         raise _fault(people[bad[0]], "area", float(areas[bad[0]]), "a number from 0 that its box has room for")

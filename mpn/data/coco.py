@@ -1,4 +1,4 @@
-"""COCO's images and people as records, one an image."""
+"""COCO's images and their people, as one record an image."""
 
 import dataclasses
 import itertools
@@ -20,30 +20,18 @@ LAYOUT = (
 
 @dataclasses.dataclass(frozen=True)
 class ImageRecord:
-    """One image and its people. Coordinates are continuous image pixels: COCO's keypoint indices + 0.5.
-
-    Attributes:
-        id: COCO's image id.
-        path: pathlib.Path of the image file, or None where only labels are at hand.
-        width, height: in pixels.
-        keypoints: (N, 17, 3) float32, x, y and v (0 not labelled, 1 occluded, 2 visible); all 0 where v is 0.
-        boxes: (N, 4) float32, [x1, y1, x2, y2].
-        areas: (N,) float32, square pixels of the annotated mask, above 0.
-        crowd: (N,) bool, regions that are not single people.
-        segmentations: N of lists of polygons, RLE dicts, or [] where unknown; see `mpn.data.segmentations`.
-        partial: only the labelled keypoints count, and only inside the boxes of their people: other people and other
-            keypoints in sight may be unlabelled.
-    """
+    """One image and its N people. Coordinates are continuous image pixels: COCO's keypoint indices + 0.5."""
 
     id: int
-    path: pathlib.Path | None
+    path: pathlib.Path | None  # None where there are only labels
     width: int
     height: int
-    keypoints: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    crowd: np.ndarray
-    segmentations: tuple
+    keypoints: np.ndarray  # (N, 17, 3) float32: x, y, v (0 not labelled, 1 occluded, 2 visible); all 0 where v is 0
+    boxes: np.ndarray  # (N, 4) float32 [x1, y1, x2, y2]
+    areas: np.ndarray  # (N,) float32: square pixels of the annotated mask, above 0
+    crowd: np.ndarray  # (N,) bool: regions that are not single people
+    segmentations: tuple  # N polygons or RLEs, see `mpn.data.segmentations`; [] where unknown
+    # Only labelled keypoints count, and only inside their people's boxes: others in sight may be unlabelled.
     partial: bool = False
 
     @property
@@ -59,15 +47,7 @@ class ImageRecord:
 
 
 def annotation_file(coco_dir, split):
-    """Path of a split's annotations.
-
-    Args:
-        coco_dir: the COCO folder, or None where the user named none.
-        split: "train", "val" or "test-dev".
-
-    Raises:
-        UserError: no folder was named, or the file does not exist.
-    """
+    """Path of the annotations of "train", "val" or "test-dev". Raises UserError if `coco_dir` is None or lacks them."""
     if coco_dir is None:
         raise UserError(f"no COCO folder: {LAYOUT}")
     if not pathlib.Path(coco_dir).is_dir():
@@ -80,12 +60,12 @@ def annotation_file(coco_dir, split):
 
 
 def image_folder(coco_dir, split):
-    """Folder of a split's images; those of test-dev are part of test2017."""
+    """Folder of a split's images; those of test-dev are in test2017."""
     return pathlib.Path(coco_dir) / ("test2017" if split == "test-dev" else f"{split}2017")
 
 
 def split_files(coco_dir, split):
-    """`annotation_file` and `image_folder` of a split; UserError where one of them does not exist."""
+    """The `annotation_file` and `image_folder` of a split. Raises UserError if one does not exist."""
     path, folder = annotation_file(coco_dir, split), image_folder(coco_dir, split)
     if not folder.is_dir():
         raise UserError(f"the image folder {folder} does not exist: {LAYOUT}")
@@ -93,18 +73,14 @@ def split_files(coco_dir, split):
 
 
 def load_coco(coco_dir, split, limit=None):
-    """Records of a split of a COCO folder; see `split_files` and `image_records`. No image is opened."""
+    """The ImageRecords of a split, see `image_records`. Opens no image."""
     return load_annotations(*split_files(coco_dir, split), limit)
 
 
 def load_partial(folder):
-    """Records of data in COCO's format that label only some people and keypoints; see `ImageRecord.partial`.
+    """The ImageRecords of a folder with annotations.json and images/ that labels only some people and keypoints.
 
-    Args:
-        folder: has annotations.json and images/.
-
-    Raises:
-        UserError: one of these or an image does not exist, or the annotations are wrong.
+    See `ImageRecord.partial`. Raises UserError where a file is missing or the annotations are wrong.
     """
     folder = pathlib.Path(folder)
     path, images = folder / "annotations.json", folder / "images"
@@ -117,23 +93,15 @@ def load_partial(folder):
 
 
 def load_annotations(path, folder=None, limit=None):
-    """Records of an annotations file; see `read_annotations` and `image_records`."""
+    """The ImageRecords of an annotations file; see `read_annotations` and `image_records`."""
     return image_records(read_annotations(path), folder, limit)
 
 
 def image_records(annotations, folder=None, limit=None):
-    """Annotations as one record an image.
+    """The Annotations as ImageRecords, in the file's order: the first `limit` images, or all.
 
-    Args:
-        annotations: Annotations.
-        folder: of the images; None leaves the records without paths.
-        limit: number of images to keep, the first ones; None keeps all.
-
-    Returns:
-        list of ImageRecord in the file's order.
-
-    Raises:
-        UserError: a file_name is none or leads out of the folder; the message names file and image.
+    `folder` holds the images; without it, records have no paths. Raises UserError where a file_name is missing or leads
+    out of the folder.
     """
     order = np.argsort(annotations.owners, kind="stable")
     keypoints = annotations.keypoints + (0.5, 0.5, 0)
@@ -175,11 +143,7 @@ def _image_path(annotations, number, folder):
 
 
 def check_images(records):
-    """Makes sure, before hours of work, that the image files of records exist.
-
-    Raises:
-        UserError: some do not, or are no regular files; the message names the first and says how many.
-    """
+    """Raises UserError if image files of records are missing: now, not after hours of work."""
     missing = [record for record in records if not os.path.isfile(record.path)]
     if missing:
         raise UserError(
@@ -189,11 +153,7 @@ def check_images(records):
 
 
 def read_record(record):
-    """The image of a record: (H, W, 3) uint8 RGB.
-
-    Raises:
-        UserError: the file cannot be read, or has another size than the annotations say.
-    """
+    """Reads a record's image, (H, W, 3) uint8 RGB. Raises UserError if that fails or its size is not the record's."""
     image = read_image(record.path)
     if image.shape[:2] != (record.height, record.width):
         raise UserError(
@@ -204,7 +164,7 @@ def read_record(record):
 
 
 def image_reader(cached):
-    """`read_record`, or where `cached`, a function like it that keeps every image, at 3 bytes per pixel."""
+    """`read_record`, or where `cached` one that keeps every image in memory, at 3 bytes a pixel."""
     kept = {}
 
     def read(record):
@@ -218,9 +178,7 @@ def image_reader(cached):
 def hold_out(records, share, seed):
     """Splits records into two lists, for training and held out, each in the order of `records`.
 
-    Args:
-        share: of the images that are held out, in (0, 1); at least one is.
-        seed: decides which.
+    A share in (0, 1) of the records is held out, at least one; `seed` decides which.
     """
     count = max(1, round(share * len(records)))
     held = np.zeros(len(records), bool)

@@ -1,6 +1,6 @@
-"""COCO's segmentations: lists of polygons, flat lists of x and y, and run lengths (RLE), compressed or not.
+"""COCO's segmentations: polygons (flat lists of x and y) and run lengths (RLE), compressed or not.
 
-All are checked when a file is read, since pycocotools' C code trusts whatever it is given.
+They are checked when a file is read, since pycocotools' C code trusts its input.
 """
 
 import cv2
@@ -9,26 +9,18 @@ from pycocotools import mask as coco_mask
 
 from mpn.geometry import fill_polygon, warp_image
 
-# A number of a compressed RLE has groups of 5 bits; more groups than this would be a run longer than any image.
+# Groups of 5 bits in a number of a compressed RLE; more would be a run longer than any image.
 _MOST_GROUPS = 7
 _LONGEST_RUN = 2**32
-# Checking takes up to 73 bytes of memory per character, so 2 GB at most. Masks of people have a few thousand counts.
+# Checking takes up to 73 bytes a character, so 2 GB at most. Masks of people have a few thousand counts.
 _MOST_COUNTS = 2**22
 
 
 def checked_segmentation(segmentation, width, height):
-    """The segmentation as the other functions here take it.
+    """A file's segmentation, checked: its polygons, or {"size": [height, width], "counts": ...}.
 
-    Args:
-        segmentation: what a file says.
-        width, height: of the image in pixels.
-
-    Returns:
-        the polygons, or {"size": [height, width], "counts": ...}; [] where the file has none (None or an empty list);
-        None for malformed polygons.
-
-    Raises:
-        ValueError: an RLE is damaged or is not for this image; the message continues "an RLE".
+    Returns [] where the file has none (None or an empty list), and None for malformed polygons. Raises ValueError where
+    an RLE is damaged or does not fit the image; the message continues "an RLE".
     """
     if isinstance(segmentation, dict):
         return _checked_rle(segmentation, width, height)
@@ -40,7 +32,7 @@ def checked_segmentation(segmentation, width, height):
 
 
 def segmentation_mask(segmentation, height, width):
-    """(height, width) uint8 of 0 and 1: polygons or an RLE in the image's pixels, as from pycocotools' `annToMask`."""
+    """The mask of polygons or an RLE: (height, width) uint8 of 0 and 1, as from pycocotools' `annToMask`."""
     rle = segmentation
     if not isinstance(rle, dict) or isinstance(rle["counts"], list):
         rle = coco_mask.frPyObjects(rle, height, width)
@@ -48,12 +40,9 @@ def segmentation_mask(segmentation, height, width):
 
 
 def fill_segmentation(mask, matrix, segmentation, image_size):
-    """Sets the pixels of `mask`, (h, w) uint8, inside a segmentation to 1.
+    """Sets the pixels of `mask`, (h, w) uint8, inside polygons or an RLE to 1.
 
-    Args:
-        matrix: (2, 3), image to mask.
-        segmentation: polygons or an RLE.
-        image_size: (height, width) of the image.
+    `matrix` is (2, 3), image to mask; `image_size` is the image's (height, width).
     """
     if isinstance(segmentation, dict):
         mask |= warp_image(matrix, segmentation_mask(segmentation, *image_size), mask.shape, cv2.INTER_NEAREST)
@@ -63,10 +52,10 @@ def fill_segmentation(mask, matrix, segmentation, image_size):
 
 
 def _is_polygon(polygon, width, height):
-    """Whether it has three or more points, none of them farther outside the image than the image is large."""
+    """Whether it has three or more points, none farther outside the image than the image is large."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or set(map(type, polygon)) - {int, float}:
         return False
-    # `all`, since min and max overlook a NaN.
+    # `all`, since min and max may overlook a NaN.
     return all(-width <= x <= 2 * width for x in polygon[::2]) and all(
         -height <= y <= 2 * height for y in polygon[1::2]
     )
@@ -94,10 +83,10 @@ def _checked_rle(rle, width, height):
 
 
 def _decompressed(text):
-    """The runs of a compressed RLE, (R,) int64; ValueError where it is none.
+    """The runs of a compressed RLE, (R,) int64. Raises ValueError where it is damaged.
 
-    Each character has 5 bits of a number, the lowest first, and a bit that says whether the number goes on. From the
-    fourth on, a number is the difference to the one two before.
+    Each character holds 5 bits of a number, the lowest first, and a bit that says whether the number goes on. From the
+    fourth on, a number is the difference from the one two places before.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63:

@@ -1,7 +1,7 @@
-"""PASCAL VOC 2012's segmentation sets (§4.1, §4.4): their images and masks, and masks of people to be submitted.
+"""PASCAL VOC 2012's segmentation sets (§4.1, §4.4): images, masks, and masks of people to be submitted.
 
-A mask is a PNG of class indices, with VOC's palette or in grey: 0 background, 1-20 the classes in alphabetical order
-(15 is person), and 255 for pixels that the annotation leaves open, such as contours.
+A mask is a PNG of class indices, grey or with VOC's palette: 0 background, 1-20 the classes in alphabetical order (15
+is person), and 255 for pixels that the annotation leaves open, such as contours.
 """
 
 import collections
@@ -11,7 +11,7 @@ import pathlib
 import re
 
 import numpy as np
-from PIL import Image  # OpenCV gives the colours of a palette, and not the indices
+from PIL import Image  # OpenCV reads a palette's colours, not the indices
 
 from mpn.errors import UserError
 from mpn.files import atomic_path, read_bytes
@@ -30,7 +30,7 @@ LAYOUT = (
 
 @dataclasses.dataclass(frozen=True)
 class VocImage:
-    """The name of an image, such as 2007_000033, and the paths of its JPEG and its mask, which test does not have."""
+    """An image's name, such as 2007_000033, its JPEG and its mask, which test does not have."""
 
     name: str
     image: pathlib.Path
@@ -38,18 +38,9 @@ class VocImage:
 
 
 def load_voc(folder, split, limit=None):
-    """The images of a segmentation set, in the order of its list.
+    """The VocImages of a segmentation set, in the order of its list: the first `limit`, or all; at least one.
 
-    Args:
-        folder: VOC2012.
-        split: of SPLITS; test has no masks.
-        limit: number of images to keep, the first ones; None keeps all.
-
-    Returns:
-        list of VocImage, at least one.
-
-    Raises:
-        UserError: the folder, the list, an image or a mask does not exist, or the list is wrong; the message names it.
+    `folder` is VOC2012. Raises UserError where something does not exist, or the list is wrong.
     """
     folder = pathlib.Path(folder)
     path = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
@@ -59,7 +50,7 @@ def load_voc(folder, split, limit=None):
     names = _read_names(path)[:limit]
     images = [folder / "JPEGImages" / f"{name}.jpg" for name in names]
     masks = [folder / "SegmentationClass" / f"{name}.png" for name in names] if split != "test" else []
-    # All of them now: not after hours of predictions.
+    # Check all now, not after hours of predictions.
     for files, what in ((images, "images"), (masks, "masks")):
         missing = [file for file in files if not file.is_file()]
         if missing:
@@ -87,17 +78,9 @@ def _read_names(path):
 
 
 def read_classes(path, size):
-    """Reads a mask of classes, with a palette as in SegmentationClass or in grey as in SegmentationClassAug.
+    """Reads a mask as (H, W) uint8, 0-20 and VOID: with a palette (SegmentationClass) or grey (SegmentationClassAug).
 
-    Args:
-        path: a PNG file.
-        size: (H, W) of its image in pixels.
-
-    Returns:
-        (H, W) uint8, 0-20 and VOID.
-
-    Raises:
-        UserError: the file is missing or damaged, has colours instead of classes, or another size than its image.
+    `size` is the image's (H, W). Raises UserError where the file is missing, damaged, coloured or of another size.
     """
     data = read_bytes(path, "mask")
     try:
@@ -119,7 +102,7 @@ def read_classes(path, size):
 
 
 def write_person_mask(path, people):
-    """Writes where people are, (H, W) bool, as a PNG of classes with VOC's palette, atomically."""
+    """Writes an (H, W) bool mask of people as a PNG of classes with VOC's palette, atomically."""
     picture = Image.fromarray(np.where(people, PERSON, 0).astype(np.uint8))
     picture.putpalette(palette().tobytes())
     with atomic_path(path) as temporary:
@@ -127,7 +110,7 @@ def write_person_mask(path, people):
 
 
 def palette():
-    """VOC's colours by class index: (256, 3) uint8 RGB. Bits 0, 3 and 6 of an index are the highest bits of its red."""
+    """VOC's colours, (256, 3) uint8 RGB. Bits 0, 3 and 6 of a class index are the highest bits of its red."""
     index = np.arange(256)[:, None]
     colours = np.zeros((256, 3), int)
     for step in range(8):

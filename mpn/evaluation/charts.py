@@ -1,23 +1,24 @@
-"""What all charts share. matplotlib is imported where a chart is made, since most runs make none.
+"""The parts that all charts share.
 
-Its pyplot is left out: it keeps a list of all figures and looks for a display.
+matplotlib is imported where a chart is made, since most runs make none. pyplot is not used: it keeps all figures and
+looks for a display.
 """
 
 from mpn.files import atomic_path
 
-# RGB hexadecimal, for what is neither a curve nor a bar.
+# The colours of text and of grid lines.
 INK, FAINT = "#222222", "#d8d8d8"
 
 
 def new_figure(width, height):
-    """An empty matplotlib Figure of so many inches, with 130 pixels an inch."""
+    """An empty matplotlib Figure, sized in inches of 130 pixels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
 
 
 def plain(axes, grid="both"):
-    """Takes the frame off matplotlib Axes and draws faint lines behind the data, along `grid`: "x", "y" or "both"."""
+    """Removes the frame of matplotlib Axes and draws faint lines behind the data, along "x", "y" or "both"."""
     for side in axes.spines.values():
         side.set_visible(False)
     axes.grid(axis=grid, color=FAINT, linewidth=0.8)

@@ -1,7 +1,6 @@
 """Recall-precision curves of keypoints for people of all, medium and large areas, as in the paper's supplement (§4.2).
 
-pycocotools makes AP of the same numbers: for each threshold of OKS the precision at 101 recalls, whose mean is that
-threshold's AP. Symbols: T = 10 thresholds, R = 101 recalls, A = 3 ranges of area.
+The mean of a curve is COCO's AP at its OKS threshold. T = 10 thresholds, R = 101 recalls, A = 3 ranges of area.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.coco import accumulate
 from mpn.evaluation.tables import as_share, write_csv
 
-# COCO's ranges of area, and what they hold in square pixels of silhouette.
+# COCO's ranges of a person's mask area, and their titles.
 AREAS = {"all": "all people", "medium": "medium: 32² to 96² pixels", "large": "large: from 96² pixels"}
 
 COLUMNS = ("area", "oks", "recall", "precision")
@@ -20,27 +19,22 @@ COLUMNS = ("area", "oks", "recall", "precision")
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Precision over recall.
+    """Precision over recall."""
 
-    Attributes:
-        thresholds: (T,) float64, of OKS, .50 to .95.
-        recalls: (R,) float64, 0 to 1.
-        precisions: (T, R, A) float64 in [0, 1], areas in the order of AREAS; the largest precision at that recall or
-            above, 0 where the recall is not reached, -1 for an area that nobody has.
-    """
-
-    thresholds: np.ndarray
-    recalls: np.ndarray
+    thresholds: np.ndarray  # (T,) float64: OKS, .50 to .95
+    recalls: np.ndarray  # (R,) float64: 0 to 1
+    # (T, R, A) float64 in [0, 1], in the order of AREAS: the largest precision at that recall or above; 0 where the
+    # recall is not reached, -1 where nobody has that area.
     precisions: np.ndarray
 
     @property
     def average_precisions(self):
-        """(T, A) float64: COCO's AP at each threshold, the mean of the curve; -1 where nobody has that area."""
+        """(T, A) float64: COCO's AP at each threshold; -1 where nobody has that area."""
         return self.precisions.mean(axis=1)
 
 
 def recall_precision_curves(ground_truth, results, image_ids):
-    """Curves of keypoint results; the arguments are those of `mpn.evaluation.coco.evaluate_keypoints`."""
+    """The Curves of keypoint results; arguments as for `evaluate_keypoints`."""
     evaluation = accumulate(ground_truth, results, image_ids)
     areas = [evaluation.params.areaRngLbl.index(name) for name in AREAS]
     precisions = evaluation.eval["precision"][:, :, 0, areas, 0]
@@ -48,14 +42,9 @@ def recall_precision_curves(ground_truth, results, image_ids):
 
 
 def write_curves(folder, ground_truth, results, image_ids):
-    """Writes `recall_precision.csv`, with a line of COLUMNS for each point of each curve, and `recall_precision.png`.
+    """Writes recall_precision.csv, a line of COLUMNS for each point, and recall_precision.png; returns the Curves.
 
-    Args:
-        folder: pathlib.Path, which exists.
-        ground_truth, results, image_ids: as for `mpn.evaluation.coco.evaluate_keypoints`.
-
-    Returns:
-        Curves.
+    `folder` is a pathlib.Path and exists; the other arguments are as for `evaluate_keypoints`.
     """
     curves = recall_precision_curves(ground_truth, results, image_ids)
     write_csv(folder / "recall_precision.csv", COLUMNS, _points(curves))
@@ -74,7 +63,7 @@ def _points(curves):
 
 
 def draw_curves(curves):
-    """A matplotlib Figure with one panel for each area, the AP of each curve in its legend."""
+    """A matplotlib Figure with a panel for each area and the AP of each curve in its legend."""
     from matplotlib import colormaps
 
     figure = new_figure(14, 6.4)
@@ -94,7 +83,7 @@ def draw_curves(curves):
             curves.thresholds, averages, curves.precisions[..., index], colours, strict=True
         ):
             label = f"OKS {as_share(threshold, 2)}: AP {as_share(average)}"
-            shown = slice(np.count_nonzero(precisions) + 1)  # down to the axis and not along it
+            shown = slice(np.count_nonzero(precisions) + 1)  # down to the axis, not along it
             axes.plot(curves.recalls[shown], precisions[shown], color=colour, linewidth=2, label=label, clip_on=False)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False, labelcolor=INK)
     panels[0].set_ylabel("precision")

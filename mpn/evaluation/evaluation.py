@@ -1,4 +1,4 @@
-"""Evaluation on COCO: predictions for a split, official metrics and result files."""
+"""Evaluates a model on a split of COCO: official metrics and result files."""
 
 import argparse
 import dataclasses
@@ -35,24 +35,21 @@ from mpn.inference.views import Augmentation
 from mpn.models.person import NMS_THRESHOLD
 from mpn.precision import INFERENCE_PRECISIONS
 
-# Fields that say where things are, and not how people are found.
+# Paths and names: `_describe` leaves them out of the settings.
 _NO_SETTINGS = ("coco", "annotations", "model", "output", "name", "metrics", "curves", "errors")
 
 
 def _option(default, help, **more):
-    """A field that is an option of `evaluate.py`; `more` are further arguments of argparse's `add_argument`."""
+    """A dataclass field that is an option of `evaluate.py`; `more` goes to argparse's `add_argument`."""
     return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Which images and which model, where keypoints and boxes come from, how images are seen, and what is written.
+    """Settings of an evaluation. Each field is the option of `evaluate.py` of that name; `--help` describes it.
 
-    Each field is the option of `evaluate.py` of its name, and described there: `evaluate.py --help`. Paths may be str
-    or pathlib.Path, `model` one path or several, `image_size` is the shorter and the longest side.
-
-    Raises:
-        UserError: a value that cannot be, or fields that do not go together.
+    Paths may be str or pathlib.Path, `model` may be one path or several, and `image_size` is (shorter, longest) side.
+    Raises UserError for a wrong value, and for fields that do not go together.
     """
 
     coco: str | None = dataclasses.field(default_factory=lambda: os.environ.get("MPN_COCO"))
@@ -165,35 +162,28 @@ class Evaluation:
 
     @property
     def needs_images(self):
-        """Whether the network finds keypoints or boxes."""
+        """Whether the network must run, to find keypoints or boxes."""
         return NETWORK in (self.keypoints, self.boxes)
 
     @property
     def is_ensemble(self):
-        """Whether OKS-NMS joins the people of several models, or of one."""
+        """Whether OKS-NMS merges the people of several models, or of one."""
         return len(self.model) > 1 or self.oks_threshold is not None
 
     @property
     def parts(self):
-        """The stages whose weights are needed: a stage can be measured before the next one is trained."""
+        """The parts whose weights are needed, so that a stage can be measured before the next one is trained."""
         parts = ["keypoints"] * self.needs_images  # with the backbone, which boxes need too
         parts += ["person"] * (self.boxes == NETWORK)
         return parts + ["prn"] * (self.grouping in ("prn", "prn-argmax", "ucr", "geometric"))
 
 
 def evaluate(evaluation):
-    """Runs a model over a split, prints the metrics and writes the result files.
+    """Runs the model of an Evaluation over a split, prints the metrics and writes the result files.
 
-    Args:
-        evaluation: Evaluation.
-
-    Returns:
-        dict {"keypoints": {...}, "boxes": {...}, "silhouettes": {...}, "settings": {...}}, metrics in 0-1; only
-        settings for test-dev. Boxes are measured unless they are the ground truth, silhouettes where keypoints are the
-        network's.
-
-    Raises:
-        UserError: what a user can put right, such as a missing file.
+    Returns {"keypoints": {...}, "boxes": {...}, "silhouettes": {...}, "settings": {...}}, metrics in 0-1. Boxes are
+    measured unless they are the ground truth, and silhouettes where the network finds the keypoints. On test-dev there
+    are only settings. Raises UserError where a file is missing or wrong.
     """
     records, annotations = _records(evaluation)
     image_ids = [record.id for record in records]
@@ -242,10 +232,10 @@ def evaluate(evaluation):
 
 
 def load_model(evaluation):
-    """The MultiPoseNet or Ensemble of an Evaluation, Refined where it says so; see `MultiPoseNet.load` for errors."""
+    """Loads the MultiPoseNet or Ensemble of an Evaluation, and its refiner; raises as `MultiPoseNet.load`."""
     names = ("image_size", "precision", "nms_threshold", "square", "scales", "mirror", "crops")
     options = {name: getattr(evaluation, name) for name in names}
-    # "max" needs no PRN, and the oracle asks no grouping.
+    # "max" needs no PRN, and the oracle replaces the grouping.
     options["grouping"] = "max" if evaluation.grouping == "oracle" else evaluation.grouping
     if evaluation.is_ensemble:
         threshold = OKS_THRESHOLD if evaluation.oks_threshold is None else evaluation.oks_threshold
@@ -256,7 +246,7 @@ def load_model(evaluation):
 
 
 def _describe(model, evaluation):
-    """Settings of an evaluation as plain values; where the models of an ensemble differ, the list of theirs."""
+    """The settings as plain values; where the models of an ensemble differ, a list with the value of each."""
     settings = {name: value for name, value in vars(evaluation).items() if name not in _NO_SETTINGS}
     each = [
         {
@@ -280,12 +270,12 @@ def _describe(model, evaluation):
 
 
 def _records(evaluation):
-    """Records to evaluate, in the file's order, and the Annotations that they are made of."""
+    """The ImageRecords to evaluate, in the file's order, and the Annotations they come from."""
     if evaluation.needs_images:
         path, folder = split_files(evaluation.coco, evaluation.split)
     elif evaluation.annotations:
         path, folder = evaluation.annotations, None
-    else:  # the images need not exist: they are drawn below the worst poses if they do
+    else:  # images are optional: `errors` draws them behind the worst poses
         path = annotation_file(evaluation.coco, evaluation.split)
         folder = image_folder(evaluation.coco, evaluation.split) if evaluation.errors else None
     annotations = read_annotations(path)
@@ -293,7 +283,7 @@ def _records(evaluation):
     if not records:
         raise UserError(f"{path} lists no images: there is nothing to evaluate")
     if evaluation.held_out is not None:
-        # Training draws from the same list: whole, but for --limit.
+        # Training splits the same list, so --limit must be the training's.
         _, records = hold_out(records, evaluation.held_out, evaluation.seed)
     if evaluation.needs_images:
         check_images(records)
@@ -301,7 +291,7 @@ def _records(evaluation):
 
 
 def _output_files(evaluation):
-    """Paths of the files of poses and boxes; all that will be written can be: tested now, not after hours of work."""
+    """The paths of the pose and box files. Raises now, not after hours of work, if a file cannot be written."""
     poses = results_file(evaluation.output, evaluation.split, evaluation.name)
     boxes = poses.with_name(poses.name.replace("person_keypoints", "person_boxes"))
     for folder in filter(None, (evaluation.output, evaluation.curves, evaluation.errors)):

@@ -1,7 +1,7 @@
-"""Person segmentation (§4.4) measured on COCO: the IoU of the silhouette channel with the annotated masks of people.
+"""Person segmentation (§4.4) on COCO: the IoU of the silhouette channel with the annotated masks of people.
 
-The paper takes PASCAL's IoU, which counts the pixels of all images together and leaves out those that the annotation
-does not decide. In COCO these are crowd regions, and people of whom only the box is known.
+As in PASCAL's IoU, which the paper takes, pixels of all images count together, except those that the annotation leaves
+open: here crowd regions, and people of whom only the box is known.
 """
 
 import numpy as np
@@ -10,15 +10,9 @@ from mpn.data.segmentations import segmentation_mask
 
 
 def true_silhouettes(record):
-    """Where an image has people, and where its annotation does not tell.
+    """Two (H, W) bool masks of an ImageRecord: people, with or without keypoints; and pixels that are unknown.
 
-    Args:
-        record: ImageRecord.
-
-    Returns:
-        people: (H, W) bool, the masks of all single people, with keypoints or without, without what is unknown.
-        unknown: (H, W) bool, crowd regions, and the pixels that the box of a person or crowd without segmentation
-            touches, unless a known mask covers them.
+    Crowd regions are unknown. Boxes of people or crowds without segmentation are, too, but not under a person's mask.
     """
     people, crowds, boxes = np.zeros((3, record.height, record.width), bool)
     for box, crowd, segmentation in zip(record.boxes, record.crowd, record.segmentations, strict=True):
@@ -33,22 +27,14 @@ def true_silhouettes(record):
 
 
 def count_pixels(record, found):
-    """`pixel_counts` of an ImageRecord and the (H, W) bool mask of where people were found."""
+    """`pixel_counts` of an ImageRecord and of the (H, W) bool mask of where people were found."""
     return pixel_counts(*true_silhouettes(record), found)
 
 
 def pixel_counts(people, unknown, found):
-    """The pixels of one image that its IoU is made of, without unknown ones.
+    """The pixels of one image's intersection, union and true people, without unknown ones: three ints.
 
-    Args:
-        people, unknown: (H, W) bool, see `true_silhouettes`.
-        found: (H, W) bool, where people were found.
-
-    Returns:
-        ints: the pixels of intersection, union, and true people.
-
-    Raises:
-        ValueError: `found` has another size.
+    All masks are (H, W) bool; for `people` and `unknown` see `true_silhouettes`. Raises ValueError where sizes differ.
     """
     if found.shape != people.shape:
         raise ValueError(f"the mask is {found.shape} and the image {people.shape}")
@@ -57,14 +43,10 @@ def pixel_counts(people, unknown, found):
 
 
 def silhouette_metrics(counts):
-    """The IoU over all images, and over one at a time.
+    """{"IoU", "mean_IoU"} of a list of `pixel_counts`, in 0-1; -1 where there is nothing to divide by.
 
-    Args:
-        counts: list of what `count_pixels` gives, one an image.
-
-    Returns:
-        dict of floats in 0-1, or -1 where there is nothing to divide by: "IoU", pixels of intersection over pixels of
-        union; "mean_IoU", the mean of the IoUs of images with people, so that small people weigh as much as large ones.
+    "IoU" counts the pixels of all images together; "mean_IoU" is the mean over images with people, so that small people
+    weigh as much as large ones.
     """
     intersection, union, people = np.array(counts, np.int64).reshape(-1, 3).T
     some = people > 0

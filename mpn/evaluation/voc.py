@@ -1,8 +1,7 @@
 """Person segmentation on PASCAL VOC 2012 (§4.4, Table 5 right): `python -m mpn.evaluation.voc VOC2012 --model DIR`.
 
-The figure is that of the development kit's VOCevalseg for the class person: of the pixels of all images together, those
-found rightly over those found or annotated, where the annotation leaves none open. Things of other classes are
-background.
+The measure is VOCevalseg's for the class person: the IoU over the pixels of all images together, without those that
+the annotation leaves open. Other classes are background.
 """
 
 import argparse
@@ -19,24 +18,15 @@ from mpn.evaluation.segmentation import pixel_counts
 from mpn.files import atomic_path, make_replaceable, make_writable, write_json
 from mpn.images import read_image
 
-# "comp6" is VOC's competition for segmentation with training data other than VOC's own: here COCO's.
+# VOC's segmentation competition for methods trained on other data than VOC's own: here on COCO's.
 COMPETITION = "comp6"
 
 
 def evaluate_voc(model, images, folder, threshold=0.5):
-    """Writes the masks of people that a model finds, and measures them where the true ones are known.
+    """Writes the masks of people that a MultiPoseNet finds, and measures them where the true ones are known.
 
-    Args:
-        model: MultiPoseNet; stage 1 is enough.
-        images: list of VocImage.
-        folder: pathlib.Path of the masks, which exists.
-        threshold: of the silhouette channel.
-
-    Returns:
-        dict, see `person_metrics`; of images without masks only {"images": int}.
-
-    Raises:
-        UserError: an image or a mask is damaged.
+    `images` are VocImages, and `folder` is a pathlib.Path that exists. Stage 1 of the model is enough. Returns
+    `person_metrics`, or {"images": int} without true masks. Raises UserError for a damaged image or mask.
     """
     counts = []
     for image in tqdm(images, desc="VOC2012", unit="image"):
@@ -51,14 +41,10 @@ def evaluate_voc(model, images, folder, threshold=0.5):
 
 
 def person_metrics(counts):
-    """VOC's accuracy of the class person.
+    """VOC's accuracy of the class person, from a list of `pixel_counts`.
 
-    Args:
-        counts: list of what `pixel_counts` gives, one an image.
-
-    Returns:
-        dict: "person_IoU" float in 0-1, or -1 where there is neither a person nor a pixel found; "images" int; and
-        "true_positives", "false_positives", "false_negatives", ints, the pixels of all images together.
+    Returns "person_IoU", a float in 0-1 or -1 where nobody is annotated or found, and ints: "images", and over all of
+    them the pixels of "true_positives", "false_positives" and "false_negatives".
     """
     shared, union, people = (int(count) for count in np.array(counts, np.int64).reshape(-1, 3).sum(axis=0))
     return {
@@ -71,7 +57,7 @@ def person_metrics(counts):
 
 
 def pack(output, folder, images):
-    """Packs the masks of some VocImages for the evaluation server, atomically; names start from `output`."""
+    """Packs the masks of VocImages for the evaluation server, atomically; names start from `output`."""
     archive = pathlib.Path(output) / f"{folder.name}.tar.gz"
     with atomic_path(archive) as temporary, tarfile.open(temporary, "w:gz") as file:
         for image in images:
@@ -115,7 +101,7 @@ def main(argv=None):
     settings = {
         name: getattr(options, name) for name in ("image_size", "precision", "square", "scales", "mirror", "crops")
     }
-    # The person subnet is untrained: its boxes are not looked at, and "max" groups them without a PRN.
+    # Only silhouettes count: the boxes of an untrained person subnet do no harm, and "max" needs no PRN.
     model = MultiPoseNet.load(options.model, parts=("keypoints",), grouping="max", **settings)
     metrics = evaluate_voc(model, images, folder, options.silhouette_threshold)
     if options.metrics:

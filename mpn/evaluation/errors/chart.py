@@ -1,4 +1,4 @@
-"""The pictures of `evaluate.py --errors`: what each kind of error costs, where keypoints are wrong, the worst poses."""
+"""Pictures for `evaluate.py --errors`: what errors cost, where keypoints are wrong, and the worst poses."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from mpn.evaluation.errors.pose_errors import ERRORS, GOOD, INVERSION, NOT_LABEL
 from mpn.evaluation.tables import as_share
 from mpn.skeleton import LIMBS
 
-# Colours that people who confuse red and green tell apart (Okabe and Ito), one a kind wherever it is drawn.
+# After Okabe and Ito: people who confuse red and green can tell these colours apart.
 _COLOURS = {
     "good": "#44aa55",
     "jitter": "#56b4e9",
@@ -28,11 +28,9 @@ _UNITS |= {"duplicates": "detections", "background": "detections"}
 
 
 def draw_errors(counts, gained):
-    """A Figure of three panels: AP gained by each correction, and errors by overlapping people and by keypoint.
+    """A Figure of the AP that each correction gains, and of wrong keypoints by overlapping people and by joint.
 
-    Args:
-        counts: what `mpn.evaluation.errors.report.summarise` gives.
-        gained: what `mpn.evaluation.errors.gains.gains` gives.
+    `counts` come from `summarise`, `gained` from `gains`.
     """
     figure = new_figure(14, 9.5)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
@@ -50,7 +48,7 @@ def draw_errors(counts, gained):
 
 
 def _draw_gains(axes, counts, gained):
-    """Bars, one a correction, with its gain and how much there is to correct."""
+    """Draws a bar for each correction: its gain, and how many things it corrects."""
     numbers = counts["overlap"]["all"] | counts["detections"]["all"]
     numbers["outside the box"] = sum(counts["box"]["outside"][kind] for kind in _WRONG)
     rows = [(name, row["gain"]) for name, row in gained.items() if "gain" in row]
@@ -68,10 +66,10 @@ def _draw_gains(axes, counts, gained):
 
 
 def _draw_shares(axes, rows, labels, title):
-    """Stacked bars, one a row, of the shares of wrong keypoints in percent; none where there are no keypoints."""
+    """Draws a stacked bar for each row: the percentage of each error among its labelled keypoints."""
     plain(axes, "y")
     wholes = np.array([sum(row[kind] for kind in ERRORS) for row in rows.values()])
-    places = [*range(len(rows) - 1), len(rows) - 0.6]  # the last, of everything, is set off
+    places = [*range(len(rows) - 1), len(rows) - 0.6]  # the last row, "all", stands apart
     heights = np.zeros(len(rows))
     for kind in _WRONG:
         shares = 100 * np.array([row[kind] for row in rows.values()]) / np.maximum(wholes, 1)
@@ -82,20 +80,16 @@ def _draw_shares(axes, rows, labels, title):
         axes.annotate(text, (place, height), (0, 3), textcoords="offset points", ha="center", color=INK)
     axes.set_xticks(places, labels)
     axes.margins(x=0.01)
-    axes.set_ylim(0, 1.1 * heights.max() or 1)  # bars of no height would keep margins away
+    axes.set_ylim(0, 1.1 * heights.max() or 1)  # axes.margins leaves no room above bars without height
     axes.set_ylabel("% of labelled keypoints")
     axes.set_title(title)
 
 
 def draw_worst(matches, results, records=()):
-    """A Figure with a panel for each person: the labels in grey, and the pose with dots in the colours of its errors.
+    """A Figure with a panel for each Match: labels in grey, the pose with dots in the colours of its errors.
 
-    A line leads from each wrong keypoint to its true place.
-
-    Args:
-        matches: list of Match.
-        results: what was diagnosed, in COCO's pixel indices.
-        records: ImageRecords; images that exist are drawn below.
+    A dotted line leads from each wrong keypoint to its true place. `results` are those that were diagnosed. Images of
+    `records` are drawn behind the poses if they exist.
     """
     columns = min(5, len(matches))
     rows = -(-len(matches) // columns)
@@ -125,7 +119,7 @@ def draw_worst(matches, results, records=()):
 
 
 def _show_around(axes, points):
-    """Shows a square with all points, y downwards."""
+    """Limits the axes to a square around all points, y downwards."""
     low, high = points.min(axis=0), points.max(axis=0)
     (x, y), reach = (low + high) / 2, 0.56 * max(*(high - low), 8)
     axes.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach), aspect="equal")

@@ -1,8 +1,8 @@
-"""What each kind of error costs: the AP that results would have without it, after Ronchi and Perona (ICCV 2017), §3-4.
+"""The cost of each kind of error: the AP gained without it, after Ronchi and Perona (ICCV 2017), §3-4.
 
-Every correction is made alone, on the results as they are, and COCO's own evaluation measures it. So gains do not add
-up: a person with a swap and a miss gains little from either correction, and much from both. Corrected keypoints move to
-the true place. (Theirs move only as near as the kind of error allows, and they correct one kind after another.)
+Each correction is made alone, on the original results, and measured by COCO's evaluation. So gains do not add up: a
+person with a swap and a miss gains little from either correction, and much from both. Corrected keypoints move to the
+true place. (In the paper they move only as near as the error allows, and one correction follows another.)
 """
 
 import numpy as np
@@ -11,7 +11,6 @@ from tqdm import tqdm
 from mpn.evaluation.coco import as_coco, evaluate_keypoints
 from mpn.evaluation.errors.pose_errors import INVERSION, JITTER, MISS, SWAP
 
-# What can be corrected, and what that means.
 CORRECTIONS = {
     "jitter": "keypoints near their place go there",
     "inversion": "keypoints on the other side of the same person go to their own",
@@ -31,16 +30,11 @@ METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 
 
 def gains(ground_truth, results, image_ids, diagnosis):
-    """COCO's metrics before and after each correction.
+    """COCO's metrics as they are and after each correction: "as it is" and CORRECTIONS -> {metric: value}.
 
-    Args:
-        ground_truth, results, image_ids: as for `diagnose`.
-        diagnosis: the Diagnosis of these.
-
-    Returns:
-        dict of "as it is" and CORRECTIONS to dicts of METRICS in 0-1 and, of corrections, "gain", by how much AP
-        rises. None stands where nobody is left to measure: none of that size, say. A gain may be below 0: where the
-        worse one of two detections of a person has the better score, the better one is removed as a duplicate.
+    Metrics are METRICS in 0-1, and for corrections "gain", the rise of AP; None where there is nobody to measure. A
+    gain may be negative: of two detections of a person, "duplicates" removes the one of lower score, even if it fits
+    better.
     """
     rows = {"as it is": _measure(ground_truth, results, image_ids)}
     for name in tqdm(CORRECTIONS, desc="what errors cost", unit="evaluation"):
@@ -52,7 +46,7 @@ def gains(ground_truth, results, image_ids, diagnosis):
 
 
 def correct(results, diagnosis, name):
-    """New results without one of CORRECTIONS; "not found" concerns people and leaves results as they are."""
+    """New results with one of CORRECTIONS made; "not found" concerns people and leaves results as they are."""
     corrected = [{key: r[key] for key in ("image_id", "category_id", "keypoints", "score")} for r in results]
     if name in _OF_KEYPOINTS:
         for match in diagnosis.matches:
@@ -72,9 +66,9 @@ def correct(results, diagnosis, name):
 
 
 def without(ground_truth, annotations):
-    """A COCO object of the same images without the people whose annotation ids `annotations` holds.
+    """A COCO object of the same images without the people of these annotation ids.
 
-    People whom no detection reaches at `MATCHING_OKS` have none at COCO's thresholds either: nothing else changes.
+    For people without a detection at `MATCHING_OKS`, this changes nothing else: they have none at COCO's thresholds.
     """
     kept = [item for item in ground_truth.dataset["annotations"] if item["id"] not in annotations]
     return as_coco(ground_truth.dataset | {"annotations": kept})

@@ -1,6 +1,6 @@
-"""The errors of poses, counted, and what they cost: printed, as tables in files, and as pictures.
+"""Reports the errors of poses and what they cost: printed, as tables in files, and as pictures.
 
-See `mpn.evaluation.errors.pose_errors` for the kinds, and `mpn.evaluation.errors.gains` for what their costs mean.
+`mpn.evaluation.errors.pose_errors` defines the errors, and `mpn.evaluation.errors.gains` their costs.
 """
 
 import pathlib
@@ -15,28 +15,26 @@ from mpn.evaluation.tables import as_share, markdown, write_csv
 from mpn.files import write_json
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
-# Bins of people by how many others overlap them: a person belongs to the last bin that begins at or below theirs.
+# Bins of people by how many others overlap them: name -> least number.
 OVERLAP_BINS = {"0": 0, "1-2": 1, "3-4": 3, "5 and more": 5}
 
-# Bins of keypoints by their confidence, likewise.
+# Bins of keypoints by confidence: name -> least confidence.
 CONFIDENCE_BINS = {f"from {least:.1f}": least for least in np.arange(10) / 10}
 
-# Kinds of people and of detections; each makes a whole, as ERRORS do.
+# Kinds of people and of detections; the shares of each tuple add up to 1, as those of ERRORS do.
 PEOPLE = ("found", "not found")
 DETECTIONS = ("matched", "duplicates", "background", "ignored")
 
-# So many people are drawn. Those with fewer labelled keypoints are not: one wrong keypoint is the whole of their loss.
+# The most people drawn, and the labelled keypoints each needs: with fewer, one wrong keypoint decides the OKS.
 WORST, LEAST_KEYPOINTS = 10, 3
 
 
 def summarise(diagnosis, results):
-    """The counts of a Diagnosis of results.
+    """Counts a Diagnosis of results in five tables: dicts of rows, which are dicts of kinds to counts.
 
-    Returns:
-        dict of five tables, dicts of rows, each a dict of kinds to counts. Of labelled keypoints of people with a
-        detection, by ERRORS: "keypoints", rows KEYPOINTS and "all"; "confidence", rows CONFIDENCE_BINS; "box", rows
-        "inside" and "outside" of the enlarged box; "overlap", rows OVERLAP_BINS and "all", with counts of PEOPLE as
-        well. Of detections: "detections", row "all", kinds DETECTIONS.
+    Four tables count labelled keypoints of people with a detection by ERRORS: "keypoints" has rows KEYPOINTS and "all";
+    "confidence" has CONFIDENCE_BINS; "box" has "inside" and "outside" of the enlarged box; "overlap" has OVERLAP_BINS
+    and "all", and counts PEOPLE as well. "detections" has one row, "all", which counts DETECTIONS.
     """
     errors = np.array([match.errors for match in diagnosis.matches], int).reshape(-1, NUM_KEYPOINTS)
     found, missed = (
@@ -62,32 +60,31 @@ def summarise(diagnosis, results):
 
 
 def _count(errors):
-    """Counts by ERRORS of an array of them."""
+    """Counts by ERRORS, without unlabelled keypoints."""
     counts = np.bincount(errors[errors != NOT_LABELLED], minlength=len(ERRORS))
     return {name: int(count) for name, count in zip(ERRORS, counts, strict=True)}
 
 
 def shares(row):
-    """The counts of a row of `summarise` as shares of all keypoints, people or detections in it; None of nothing."""
+    """A row of `summarise` as shares of its keypoints, people or detections; None where it has none."""
     wholes = {kind: sum(row.get(k, 0) for k in kinds) for kinds in (ERRORS, PEOPLE, DETECTIONS) for kind in kinds}
     return {kind: count / wholes[kind] if wholes[kind] else None for kind, count in row.items()}
 
 
 def write_error_report(folder, ground_truth, results, image_ids, settings, records=()):
-    """Counts errors and what they cost, prints both, and writes errors.csv, gains.csv, errors.json and pictures.
+    """Counts errors and what they cost, prints both and writes them into an existing folder.
 
-    A line of `errors.csv` is a count of `summarise`, one of `gains.csv` a correction of `gains`; cells without a number
-    are empty. `errors.png` shows both tables, and `worst.png` the worst poses, if any is wrong.
+    The files are errors.csv (counts), gains.csv (a line for each correction), errors.json, errors.png, and worst.png
+    with the worst poses if any is wrong.
 
     Args:
-        folder: which exists.
         ground_truth, results, image_ids: as for `diagnose`.
-        settings: dict of what the results were made with; its `margin`, if any, is that of `diagnose`.
-        records: ImageRecords, whose images are drawn below the worst poses if they exist.
+        settings: dict that describes the results; `diagnose` takes its `margin`, if any.
+        records: ImageRecords; their images are drawn behind the worst poses if they exist.
 
     Returns:
-        dict, the content of `errors.json`: {"counts": that of `summarise`, "gains": that of `gains`, "worst": list of
-        {"image_id", "oks", "errors": counts by kind}, "settings": {...}}.
+        the content of errors.json: {"counts": from `summarise`, "gains": from `gains`, "worst": list of {"image_id",
+        "oks", "errors": counts by kind}, "settings": {...}}.
     """
     folder = pathlib.Path(folder)
     diagnosis = diagnose(ground_truth, results, image_ids, np.max(settings.get("margin", np.inf)))
@@ -118,7 +115,7 @@ def write_error_report(folder, ground_truth, results, image_ids, settings, recor
 
 
 def worst_matches(diagnosis, results):
-    """Up to WORST matches of distinct images, the lowest OKS first, each with an inversion, a swap or a miss."""
+    """At most WORST matches with an inversion, a swap or a miss: the lowest OKS first, one an image."""
     chosen = {}
     for match in sorted(diagnosis.matches, key=lambda match: match.oks):
         enough = (match.errors != NOT_LABELLED).sum() >= LEAST_KEYPOINTS
