@@ -229,7 +229,7 @@ def test_a_failed_export_leaves_the_old_one_and_nothing_else(prn_source, tmp_pat
         raise error
 
     with monkeypatch.context() as patch, pytest.raises(type(error)):
-        patch.setattr("mpn.weights._copy_in_float16", fail)
+        patch.setattr("mpn.weights._rewrite_in_float16", fail)
         export_model(prn_source, tmp_path / "small", overwrite=True)
     renames = iter([export.os.rename, fail, export.os.rename])
     with monkeypatch.context() as patch, pytest.raises(type(error)):

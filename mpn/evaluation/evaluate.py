@@ -144,6 +144,8 @@ def _check(options):
         raise UserError("--split test-dev has no ground truth: --curves and --errors need val, train or --annotations")
     if options.grouping == "oracle" and options.boxes != GROUND_TRUTH:
         raise UserError("--grouping oracle compares with the ground truth: it needs --boxes ground-truth")
+    if options.grouping == "prn-crop" and options.keypoints != NETWORK:
+        raise UserError("--grouping prn-crop takes crops of the network's heatmaps: it needs --keypoints network")
     if options.annotations and images_needed:
         raise UserError(
             "--annotations has no images: --keypoints and --boxes must come from the ground truth or from files"
@@ -181,7 +183,7 @@ def _parts(options):
         parts += ["keypoints"]  # with the backbone, which boxes need too
     if options.boxes == NETWORK:
         parts += ["person"]
-    if options.grouping in ("prn", "prn-argmax", "ucr", "geometric"):
+    if options.grouping in ("prn", "prn-crop", "prn-argmax", "ucr", "geometric"):
         parts += ["prn"]
     return parts
 

@@ -46,9 +46,7 @@ def load_model(options, parts=PARTS, grouping=None):
         "square": options.square,
         "window": options.window,
         "assignment": options.assignment,
-        "scales": options.scales,
-        "mirror": options.mirror,
-        "crops": options.crops,
+        "augmentation": Augmentation(options.scales, options.mirror, options.crops),
     }
     if not _is_ensemble(options):
         model = MultiPoseNet.load(options.model[0], **shared)

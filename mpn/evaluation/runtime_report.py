@@ -143,7 +143,6 @@ def _processor():
 def _example():
     """The photograph that scikit-image ships, as the bytes of a file."""
     import cv2
+    from skimage import data
 
-    from mpn.demo.inputs import example_image
-
-    return cv2.imencode(".jpg", cv2.cvtColor(example_image(), cv2.COLOR_RGB2BGR))[1].tobytes()
+    return cv2.imencode(".jpg", cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))[1].tobytes()

@@ -12,15 +12,15 @@ from mpn.evaluation.runtime import medians
 from mpn.model_directory import load_networks
 
 
-def view_times(networks, image, repeats=5, image_size=None, precision="auto", **augmentation):
+def view_times(networks, image, augmentation, repeats=5, image_size=None, precision="auto"):
     """Median time of a prediction from each view alone and from all of them together, warm.
 
     Args:
         networks: Networks.
         image: (H, W, 3) uint8 RGB.
+        augmentation: Augmentation.
         repeats: calls of each, after one that is not counted.
         image_size, precision: see MultiPoseNet.
-        augmentation: its scales, mirror and crops.
 
     Returns:
         dict of the views' names, and "together", to seconds.
@@ -33,7 +33,7 @@ def view_times(networks, image, repeats=5, image_size=None, precision="auto", **
         def prepare(self, image, *_):
             return super().prepare(image, *self.view)
 
-    together = MultiPoseNet(networks, image_size, precision, **augmentation)
+    together = MultiPoseNet(networks, image_size, precision, augmentation=augmentation)
     single = OneView(networks, image_size, precision)
     stages = {}
 
@@ -47,7 +47,7 @@ def view_times(networks, image, repeats=5, image_size=None, precision="auto", **
         stages[f"{len(stages) + 1}: {height} x {width}{', mirrored' if mirrored else ''}"] = alone
         return inputs, scale
 
-    together.augmentation.views(image, add_stage)
+    augmentation.views(image, add_stage)
     return medians({**stages, "together": lambda: together.predict(image)}, repeats)
 
 
@@ -70,12 +70,13 @@ def main(argv=None):
     options = parser.parse_args(argv)
     import_tensorflow()
     from mpn.images import read_image
+    from mpn.inference.views import Augmentation
     from mpn.models.networks import Networks
 
     networks = load_networks(options.model) if options.model else Networks(ModelConfig(backbone=options.backbone))
-    views = {"scales": options.scales, "mirror": options.mirror, "crops": options.crops}
+    augmentation = Augmentation(options.scales, options.mirror, options.crops)
     image = read_image(options.image)
-    times = view_times(networks, image, options.repeats, options.image_size, options.precision, **views)
+    times = view_times(networks, image, augmentation, options.repeats, options.image_size, options.precision)
     together = times.pop("together")
     for name, seconds in times.items():
         print(f"view {name:<26}{1000 * seconds:>10.1f} ms")

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from brightness import BrightnessModel, person
 
+from mpn.demo.drawing import SteadyColours
 from mpn.demo.inputs import find_inputs, result_names
 from mpn.demo.run import run_demo
-from mpn.demo.steady_colours import SteadyColours
+from mpn.demo.settings import PredictionSettings
 from mpn.demo.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, is_video
 from mpn.errors import UserError
 from mpn.images import write_image
@@ -212,9 +213,10 @@ def test_a_full_disk_is_noticed(tmp_path):
     code = (
         "import resource, sys; sys.path[:0] = ['tests']\n"
         "from mpn.demo.run import run_demo\n"
+        "from mpn.demo.settings import PredictionSettings\n"
         "from brightness import BrightnessModel\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "print(run_demo([sys.argv[1]], sys.argv[2], BrightnessModel(), threshold=0.95))"
+        "print(run_demo([sys.argv[1]], sys.argv[2], BrightnessModel(), PredictionSettings(threshold=0.95)))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.mp4"), str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -255,7 +257,7 @@ def test_people_below_the_threshold_are_left_out_and_rle_is_passed_on(tmp_path):
             return [person((2, 2, 30, 40), 0.8), person((5, 5, 20, 20), 0.4)]
 
     path = save_video(tmp_path / "a.mp4", 2)
-    run_demo([path], tmp_path / "out", Model(), threshold=0.5, rle=True)
+    run_demo([path], tmp_path / "out", Model(), PredictionSettings(threshold=0.5), rle=True)
     for line in read_lines(tmp_path / "out" / "a_poses.jsonl"):
         assert [found["score"] for found in line["people"]] == [0.8] and line["people"][0]["silhouette"] is None
 

@@ -1,5 +1,6 @@
 """From an image to people, with networks that were never trained but are made to see people everywhere."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from keras_retinanet.layers import FilterDetections
 from pycocotools.coco import COCO
 
 import evaluate
@@ -18,6 +20,7 @@ from mpn.geometry import fit_image
 from mpn.heatmaps import find_peaks
 from mpn.images import write_image
 from mpn.models.networks import Networks
+from mpn.models.person import decode_boxes
 
 CONFIG = ModelConfig(
     backbone="mobilenet_v2",
@@ -111,11 +114,26 @@ def test_predict_is_detect_then_group(model):
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=2e-2)
 
 
+def test_crops_of_heatmaps_group_in_one_graph_as_in_two_halves(networks):
+    image = noise(96, 130, seed=1)
+    model = MultiPoseNet(networks, precision="float32", grouping="prn-crop")
+    detections = model.detect(image)
+    whole, halves = model.predict(image), model.group_all([detections, detections])
+    assert len(whole) == len(halves[0]) == len(halves[1]) > 0
+    for a, b, c in zip(whole, *halves, strict=True):
+        np.testing.assert_allclose(a.keypoints, b.keypoints, atol=2e-2)
+        np.testing.assert_allclose(b.keypoints, c.keypoints, atol=2e-2)
+    with pytest.raises(UserError, match="keypoints must come from the network"):
+        model.group(dataclasses.replace(detections, heatmaps=None))
+
+
 def test_detections_are_those_of_the_separate_networks(model, networks):
-    """The single graph against the person detector's own `detect` on the same input."""
+    """The single graph against the person detector and keras-retinanet's NMS on the same input."""
     image = noise(96, 128, seed=2)
     found = model.detect(image)
-    boxes, scores = networks.person_detector.detect(image[None].astype(np.float32))
+    outputs = networks.person_detector(image[None].astype(np.float32))
+    boxes = decode_boxes(outputs["regression"], 96, 128)
+    boxes, scores, _ = FilterDetections(nms_threshold=0.3, max_detections=100)([boxes, outputs["classification"]])
     count = int((np.asarray(scores[0]) > 0).sum())
     assert count == len(found.boxes)
     np.testing.assert_allclose(found.boxes, np.asarray(boxes[0])[:count], atol=1e-2)
@@ -154,7 +172,7 @@ def test_odd_sizes_work(model, shape):
         assert np.isfinite(person.keypoints).all()
 
 
-@pytest.mark.parametrize("grouping", ["prn", "prn-argmax", "ucr", "max"])
+@pytest.mark.parametrize("grouping", ["prn", "prn-crop", "prn-argmax", "ucr", "max"])
 def test_nobody_is_an_empty_list(networks, grouping):
     class Nobody(MultiPoseNet):
         def _detected(self, images, size):
@@ -228,5 +246,7 @@ def test_unknown_choices_are_named(networks):
         MultiPoseNet(networks, precision="int4")
     with pytest.raises(UserError, match="'magic'"):
         MultiPoseNet(networks, grouping="magic")
+    with pytest.raises(UserError, match="prn_assignment='random'"):
+        MultiPoseNet(networks, assignment="random")
     with pytest.raises(UserError, match="image_size"):
         MultiPoseNet(networks, image_size=(8, 8))
