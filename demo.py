@@ -68,15 +68,9 @@ def _parser():
         help="image or video file, a folder of them, or a quoted pattern such as 'holiday/*.jpg' "
         "(default: a photograph that scikit-image ships)",
     )
-    parser.add_argument(
-        "--model",
-        metavar="DIR",
-        default=_MODEL,
-        help="model directory, or the name of a model of the package (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--output", metavar="DIR", default="results", help="folder for the results (default: %(default)s)"
-    )
+    names = "model directory, or the name of a model of the package (default: %(default)s)"
+    parser.add_argument("--model", metavar="DIR", default=_MODEL, help=names)
+    parser.add_argument("--output", metavar="DIR", default="results", help="folder for results (default: %(default)s)")
     parser.add_argument(
         "--camera",
         type=natural,
@@ -98,12 +92,8 @@ def _parser():
         metavar="SCORE",
         help="least score, 0 to 1, of a person that is refined, drawn and written (default: %(default)s)",
     )
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "float32", "bfloat16"),
-        default="auto",
-        help="arithmetic of the network (default: %(default)s)",
-    )
+    precisions = ("auto", "float32", "bfloat16")
+    parser.add_argument("--precision", choices=precisions, default="auto", help="of the network (default: %(default)s)")
     add_view_options(parser)
     parser.add_argument(
         "--refine",

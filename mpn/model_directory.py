@@ -82,8 +82,7 @@ def load_config(model_dir):
     Raises:
         UserError: config.json is missing, is not JSON, or has unknown or impossible fields.
     """
-    model_dir = model_folder(model_dir)
-    path = model_dir / CONFIG_FILE
+    path = model_folder(model_dir) / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
     fields = read_json(path, "a model configuration")
@@ -125,7 +124,7 @@ def save_part(networks, part, model_dir, storage="float32"):
 
     "person" and "keypoints" of a directory belong together and must have the same storage.
     """
-    notes = {"architecture": _plain(networks.config.section(part))}
+    notes = {"architecture": networks.config.section(part)}
     if part == "person":
         notes["backbone_fingerprint"] = fingerprint(networks.backbone, storage)
     model = networks.weights_of(part)
@@ -177,17 +176,12 @@ def load_part(networks, part, model_dir, any_backbone=False):
                 f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
                 f"run {person_command(model_dir)}"
             )
-    architecture = _plain(networks.config.section(part))
+    architecture = networks.config.section(part)
     check_architecture(path, architecture)  # before a large network is built
     notes = load_weights(networks.weights_of(part), path, architecture)
     prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
     if part == "prn" and prior.exists():
         networks.position_prior = _load_prior(prior, notes.get("position_prior"))
-
-
-def _plain(section):
-    """A section of a configuration as JSON gives it back."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
 
 
 def _stored_prior(prior, storage):

@@ -71,19 +71,19 @@ def test_a_crop_has_its_maximum_where_a_drawn_peak_has_it(box):
     drawn = ops.convert_to_numpy(
         roi.encode_maps(np.repeat(keypoints[:, :, None, :2], 2, 0), np.ones((2, 17, 1)), boxes)
     )
-    assert crops.shape == (2, 17, 56, 36) and crops.dtype == np.float32 and 0.8 < crops.max() <= 1
+    assert crops.shape == (2, 17, 56, 36) and crops.dtype == np.float32 and 0.7 < crops.max() <= 1
     highest = [maps[:, :16].reshape(2, 16, -1).argmax(axis=2) for maps in (crops, drawn)]
     np.testing.assert_array_equal(*highest)
     assert not crops[:, 16].any()
 
 
 def test_a_crop_is_bilinear_clipped_and_empty_outside():
-    y, x = np.mgrid[:60, :40] + 0.5
-    heatmaps = np.stack([x / 40, y / 60, x / 4, -x], axis=0).astype(np.float32)
+    y, x = np.mgrid[:60, :50] + 0.5
+    heatmaps = np.stack([x / 50, y / 60, x / 4, -x]).astype(np.float32)
     boxes = np.array([[20, 30, 92, 142], [-400, 10, -10, 40]], np.float32)  # at 2 and 3 pixels a cell
     crops = ops.convert_to_numpy(roi.crop_maps(heatmaps, boxes, (1 / 2, 1 / 3)))
     columns, rows = (20 + 2 * (np.arange(36) + 0.5)) / 2, (30 + 2 * (np.arange(56) + 0.5)) / 3
-    np.testing.assert_allclose(crops[0, 0], np.tile(columns / 40, (56, 1)), atol=1e-5)
+    np.testing.assert_allclose(crops[0, 0], np.tile(columns / 50, (56, 1)), atol=1e-5)
     np.testing.assert_allclose(crops[0, 1], np.tile(rows[:, None] / 60, (1, 36)), atol=1e-5)
     assert (crops[0, 2] == 1).all() and not crops[0, 3].any() and not crops[1].any()
 

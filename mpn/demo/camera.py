@@ -48,8 +48,8 @@ def run_camera(number, model, settings=PredictionSettings(), open_capture=cv2.Vi
     if shown:
         print(f"camera {number}: {shown} images, {shown / max(seconds, 1e-9):.1f} images/s", file=sys.stderr)
     if lost:
-        after = f"no more images after {shown}: check its cable" if shown else "no images: check"
-        raise UserError(f"camera {number} gives {after} and that no other program uses it")
+        what = f"no more images after {shown}: check its cable and" if shown else "no images: check"
+        raise UserError(f"camera {number} gives {what} that no other program uses it")
     return 0
 
 

@@ -152,6 +152,7 @@ def test_several_models_are_an_ensemble(synthetic_coco, tmp_path, loaded):
         (["--oks-threshold", "0.5", "--keypoints", "peaks.json"], "--oks-threshold"),
         (["--mirror", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "--mirror"),
         (["--scales", "0.5,1", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "--scales"),
+        (["--grouping", "prn-crop", "--keypoints", "ground-truth"], "--keypoints network"),
         (["--scales", "1,15"], "15"),
         (["--scales", "1,1"], "differ"),
         (["--model", "a", "--model", "b", "--prn-clusters", "clusters.png"], "one --model"),
