@@ -71,6 +71,16 @@ def runs():
     return runs
 
 
+@pytest.fixture(scope="module")
+def small_backbone():
+    """Networks of this module have a small backbone, whatever their configuration says."""
+    from backbones import build_small_backbone
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mpn.models.networks.build_backbone", build_small_backbone)
+        yield
+
+
 @pytest.fixture(scope="session")
 def stage_1(runs, tiny_coco, tmp_path_factory):
     """A model directory after three epochs of stage 1; tests must not change it."""

@@ -29,7 +29,7 @@ TINY = NARROW.replace(prn_nodes=16, prn_residual_gain=True)
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(small_backbone, tmp_path_factory):
     """Complete model directory as training leaves it: with an optimizer's state and a folder `training`."""
     networks = Networks(TINY)
     rng = np.random.default_rng(0)

@@ -4,7 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
+from mpn.demo import heatmap_sheet
 from mpn.demo.heatmap_sheet import draw_heatmaps
+
+
+@pytest.fixture
+def small_panels(monkeypatch):
+    """Panels of 64 pixels, which are drawn quickly."""
+    monkeypatch.setattr(heatmap_sheet, "_PANEL", 64)
 
 
 def noise(height=90, width=120):
@@ -17,6 +24,7 @@ def changed(a, b):
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
+@pytest.mark.usefixtures("small_panels")
 @pytest.mark.parametrize("size", [(90, 120), (700, 60), (1, 1)])
 def test_eighteen_panels_of_one_size_side_by_side(size):
     image = noise(*size)
@@ -52,6 +60,7 @@ def test_heat_lies_where_it_is_in_the_image():
     assert np.ptp(rows) <= 10 and np.ptp(columns) <= 10
 
 
+@pytest.mark.usefixtures("small_panels")
 def test_more_heat_is_more_colour_and_impossible_values_do_no_harm():
     image = np.full((240, 320, 3), 100, np.uint8)
     heatmaps = np.zeros((60, 80, 18), np.float32)
@@ -66,7 +75,7 @@ def test_more_heat_is_more_colour_and_impossible_values_do_no_harm():
     assert ink(-3) == ink(0) == ink(np.nan) == 0 < ink(0.1) < ink(0.5) < ink(1) == ink(7)
 
 
-def test_every_panel_bears_its_name(monkeypatch):
+def test_every_panel_bears_its_name(small_panels, monkeypatch):
     written = {}
     write = cv2.putText
 

@@ -284,7 +284,7 @@ def test_other_arrays_are_refused(image):
             getattr(blobs_model((1,), True), method)(image)
 
 
-def test_runtime_has_every_view():
+def test_runtime_has_every_view(small_backbone):
     narrow = {"keypoint_channels": 8, "keypoint_head_channels": 8, "person_channels": 8, "person_head_channels": 8}
     networks = Networks(ModelConfig(backbone="mobilenet_v2", width=0.35, prn_nodes=8, **narrow))
     times = view_times(networks, blobs(), Augmentation((0.5, 1), True, 2), 1, (64, 96), "float32")

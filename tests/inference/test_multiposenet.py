@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -12,6 +10,7 @@ import pytest
 from keras_retinanet.layers import FilterDetections
 from pycocotools.coco import COCO
 
+import demo
 import evaluate
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
@@ -35,7 +34,7 @@ CONFIG = ModelConfig(
 
 
 @pytest.fixture(scope="module")
-def networks():
+def networks(small_backbone):
     """Untrained networks whose heads find something in every image."""
     made = Networks(CONFIG)
     made.position_prior = np.full((56, 36, 17), 1 / (56 * 36), np.float32)
@@ -207,9 +206,8 @@ def test_save_and_load_predict_the_same(model, tmp_path):
     for a, b in zip(model.predict(image), loaded.predict(image), strict=True):
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-4)
     write_image(tmp_path / "noise.png", image)
-    command = [sys.executable, "demo.py", str(tmp_path / "noise.png"), "--model", str(tmp_path / "model")]
-    result = subprocess.run([*command, "--output", str(tmp_path / "out")], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    places = [tmp_path / "noise.png", "--model", tmp_path / "model", "--output", tmp_path / "out"]
+    assert demo.main([str(place) for place in places]) == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
