@@ -65,10 +65,15 @@ class Refiner:
         """
         check_image(image)
         found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
+        side = self.config.image_size[0]
         for start in range(0, len(boxes), CROPS_AT_A_TIME):
-            some = slice(start, start + CROPS_AT_A_TIME)
-            crops, heatmaps = self._look(image, boxes[some])
-            found[some] = self._peaks(heatmaps[..., :NUM_KEYPOINTS], crops)
+            crops = [self._crop(box) for box in boxes[start : start + CROPS_AT_A_TIME]]
+            seen = np.stack([warp_image(crop, image, (side, side)) for crop in crops])
+            peaks = self._peaks_graph(self._network_graph(seen)["heatmaps"][..., :NUM_KEYPOINTS])
+            for index, crop in enumerate(crops):
+                back = np.linalg.inv(np.vstack([crop, (0, 0, 1)]))[:2]
+                found[start + index, :, :2] = transform_points(back, STRIDE * peaks["positions"][index])
+                found[start + index, :, 2] = peaks["scores"][index]
         return found
 
     def refine(self, image, people):
@@ -88,20 +93,6 @@ class Refiner:
             for person, points, score in zip(people, keypoints, scores, strict=True)
         ]
         return sorted(refined + others, key=lambda person: -person.score)
-
-    def _look(self, image, boxes):
-        """List of N (2, 3) maps from the image to the crops of N boxes, and (N, h, w, 18) heatmaps of the crops."""
-        side = self.config.image_size[0]
-        crops = [self._crop(box) for box in boxes]
-        seen = np.stack([warp_image(crop, image, (side, side)) for crop in crops])
-        return crops, self._network_graph(seen)["heatmaps"]
-
-    def _peaks(self, heatmaps, crops):
-        """The best peak of each keypoint, as `find` gives them."""
-        peaks = self._peaks_graph(heatmaps)
-        backs = np.linalg.inv([np.vstack([crop, (0, 0, 1)]) for crop in crops])[:, :2]
-        places = [transform_points(back, STRIDE * one) for back, one in zip(backs, peaks["positions"], strict=True)]
-        return np.concatenate([places, peaks["scores"][..., None]], axis=-1)
 
     def _crop(self, box):
         """The (2, 3) map from the image to a box's crop, as in training."""

@@ -54,6 +54,12 @@ def resnet50(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def light():
+    """A MobileNet that tests must not change."""
+    return build_backbone("mobilenet_v2", width=0.35)
+
+
+@pytest.fixture(scope="module")
 def plain(resnet50):
     backbone = build_backbone("resnet50")
     load_backbone_weights(backbone, resnet50[1])
@@ -124,48 +130,46 @@ def test_a_folded_resnet_computes_the_same(monkeypatch):
         np.testing.assert_allclose(actual[level], expected[level], atol=1e-4 * np.abs(expected[level]).max())
 
 
-def test_weights_of_another_width_are_refused(tmp_path):
+def test_weights_of_another_width_are_refused(light, tmp_path):
     path = str(tmp_path / "half.weights.h5")
     keras.applications.MobileNetV2((None, None, 3), alpha=0.5, include_top=False, weights=None).save_weights(path)
     with pytest.raises(UserError, match="half.weights.h5 into mobilenet_v2 of width 0.35"):
-        load_backbone_weights(build_backbone("mobilenet_v2", width=0.35), path, width=0.35)
+        load_backbone_weights(light, path, width=0.35)
 
 
-def test_weights_of_another_network_are_refused(resnet50):
-    small = build_backbone("mobilenet_v2", width=0.35)
-    before = small.get_weights()
+def test_weights_of_another_network_are_refused(light, resnet50):
+    before = light.get_weights()
     with pytest.raises(UserError, match="into mobilenet_v2 of width 0.35") as caught:
-        load_backbone_weights(small, resnet50[1], width=0.35)
+        load_backbone_weights(light, resnet50[1], width=0.35)
     assert resnet50[1] in str(caught.value) and "\n" not in str(caught.value)
-    for old, new in zip(before, small.get_weights(), strict=True):
+    for old, new in zip(before, light.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
+def test_a_file_that_is_no_weights_file_is_refused(light, tmp_path):
     path = tmp_path / "notes.h5"
     path.write_text("not HDF5")
     with pytest.raises(UserError, match="notes.h5"):
-        load_backbone_weights(build_backbone("mobilenet_v2", width=0.35), str(path), width=0.35)
+        load_backbone_weights(light, str(path), width=0.35)
 
 
-def test_a_file_of_another_kind_of_numbers_is_refused(tmp_path):
+def test_a_file_of_another_kind_of_numbers_is_refused(light, tmp_path):
     path = str(tmp_path / "empty.h5")
     with h5py.File(path, "w") as file:
         file["nothing"] = h5py.Empty("f4")
     with pytest.raises(UserError, match="empty.h5 into mobilenet_v2"):
-        load_backbone_weights(build_backbone("mobilenet_v2", width=0.35), path, width=0.35)
+        load_backbone_weights(light, path, width=0.35)
 
 
-def test_missing_weights_are_refused(tmp_path):
+def test_missing_weights_are_refused(light, tmp_path):
     with pytest.raises(UserError, match="do not exist"):
-        load_backbone_weights(build_backbone("mobilenet_v2", width=0.35), str(tmp_path / "nowhere.h5"), width=0.35)
+        load_backbone_weights(light, str(tmp_path / "nowhere.h5"), width=0.35)
 
 
-def test_none_leaves_a_backbone_as_it_is():
-    backbone = build_backbone("mobilenet_v2", width=0.35)
-    before = backbone.get_weights()
-    load_backbone_weights(backbone, "none", width=0.35)
-    for old, new in zip(before, backbone.get_weights(), strict=True):
+def test_none_leaves_a_backbone_as_it_is(light):
+    before = light.get_weights()
+    load_backbone_weights(light, "none", width=0.35)
+    for old, new in zip(before, light.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
