@@ -1,6 +1,6 @@
 """Makes a small model directory for inference: `python -m mpn.export models/r50 compact/r50`.
 
-It holds the parts that the source has, without what only training needs; in float16 half as large.
+It leaves out what only training needs, and stores weights in float16 in half the space.
 """
 
 import argparse
@@ -28,24 +28,23 @@ def export_model(source, target, storage="float16", overwrite=False):
     Args:
         source: model directory, or the name of a shipped model.
         target: folder to make.
-        storage: "float16" or "float32", see `mpn.weights.save_weights`.
+        storage: see `mpn.weights.save_weights`.
         overwrite: replace an earlier export.
 
     Returns:
         list of the parts written, of PARTS.
 
     Raises:
-        UserError: the source has no weights or cannot be loaded, a weight is too large for float16, or the target
-            exists and is not to be overwritten, or holds something else than an export. It is as it was then.
+        UserError: the source has no weights or cannot be loaded, a weight is too large for float16, or the target may
+            not be replaced; the target is unchanged.
         OSError: the target cannot be written.
     """
-
     source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
     _check_target(source, target, overwrite)
     parts = [part for part in PARTS if weights_file(source, part).exists()]
     if not parts:
         raise UserError(f"{source} holds no weights to export: run train_keypoints.py or train_prn.py --model {source}")
-    # The fingerprint in the person weights is that of the backbone, which "keypoints" brings.
+    # The person weights need the fingerprint of the backbone, which is in "keypoints".
     networks = load_networks(source, (*parts, "keypoints") if "person" in parts else parts, refiner=True)
     make_writable(target.parent)
     new = temporary_path(target)
@@ -67,9 +66,8 @@ def export_model(source, target, storage="float16", overwrite=False):
 
 def _check_target(source, target, overwrite):
     """Refuses a target whose replacement would lose something."""
-
     if target == source or target in source.parents:
-        raise UserError(f"{target} is or holds the model to export: choose another folder")
+        raise UserError(f"{target} is or contains the model to export: choose another folder")
     if not target.exists():
         return
     if not target.is_dir():

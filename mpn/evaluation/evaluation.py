@@ -140,6 +140,10 @@ class Evaluation:
                 "--grouping oracle compares with the ground truth: it needs --boxes ground-truth",
             ),
             (
+                self.grouping == "prn-crop" and self.keypoints != NETWORK,
+                "--grouping prn-crop takes crops of the network's heatmaps: it needs --keypoints network",
+            ),
+            (
                 self.annotations and self.needs_images,
                 "--annotations has no images: --keypoints and --boxes must come from the ground truth or from files",
             ),
@@ -175,7 +179,7 @@ class Evaluation:
         """The parts whose weights are needed, so that a stage can be measured before the next one is trained."""
         parts = ["keypoints"] * self.needs_images  # with the backbone, which boxes need too
         parts += ["person"] * (self.boxes == NETWORK)
-        return parts + ["prn"] * (self.grouping in ("prn", "prn-argmax", "ucr", "geometric"))
+        return parts + ["prn"] * (self.grouping in ("prn", "prn-crop", "prn-argmax", "ucr", "geometric"))
 
 
 def evaluate(evaluation):
@@ -233,8 +237,8 @@ def evaluate(evaluation):
 
 def load_model(evaluation):
     """Loads the MultiPoseNet or Ensemble of an Evaluation, and its refiner; raises as `MultiPoseNet.load`."""
-    names = ("image_size", "precision", "nms_threshold", "square", "scales", "mirror", "crops")
-    options = {name: getattr(evaluation, name) for name in names}
+    options = {name: getattr(evaluation, name) for name in ("image_size", "precision", "nms_threshold", "square")}
+    options["augmentation"] = Augmentation(evaluation.scales, evaluation.mirror, evaluation.crops)
     # "max" needs no PRN, and the oracle replaces the grouping.
     options["grouping"] = "max" if evaluation.grouping == "oracle" else evaluation.grouping
     if evaluation.is_ensemble:

@@ -277,14 +277,14 @@ def main(argv=None):
     parser.add_argument("--output", metavar="DIR", help="write runtime.csv and runtime.png there")
     add_view_options(parser)
     options = parser.parse_args(argv)
-    views = {"scales": options.scales, "mirror": options.mirror, "crops": options.crops}
     import_tensorflow()
     from mpn.images import decode_image
     from mpn.inference.multiposenet import MultiPoseNet
     from mpn.inference.views import Augmentation
     from mpn.models.networks import Networks
 
-    single = Augmentation(**views).is_single
+    augmentation = Augmentation(options.scales, options.mirror, options.crops)
+    single = augmentation.is_single
     if options.output and not single:
         raise UserError("--output is of the times by stage: leave it out with --scales, --mirror and --crops")
     images = {path: read_bytes(path, "image") for path in options.images} or {"example": _example()}
@@ -293,7 +293,7 @@ def main(argv=None):
     random = None if options.model else Networks(ModelConfig(backbone=options.backbone))
     times = {}
     for precision in dict.fromkeys(options.precision):
-        settings = {"image_size": options.image_size, "precision": precision, **views}
+        settings = {"image_size": options.image_size, "precision": precision, "augmentation": augmentation}
         model = MultiPoseNet(random, **settings) if random else MultiPoseNet.load(options.model, **settings)
         if single:
             times[precision] = stage_times(model, images, list(dict.fromkeys(options.people)), options.repeats)

@@ -23,7 +23,7 @@ from mpn.model_directory import (
     save_section,
     weights_file,
 )
-from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to, load_backbone_weights
+from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to
 from mpn.models.networks import Networks
 from mpn.precision import set_training_precision
 from mpn.training.distribution import strategy_scope
@@ -31,7 +31,7 @@ from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import masked_l2
 from mpn.training.options import options_of
 from mpn.training.splits import training_and_validation
-from mpn.weights import fingerprint, read_notes
+from mpn.weights import fingerprint, load_backbone_weights, read_notes
 
 # Statistics of fewer images than this are too noisy to normalise with.
 LEAST_BATCH_FOR_NORMALIZATION = 8

@@ -17,6 +17,7 @@ from mpn.evaluation.segmentation import pixel_counts
 from mpn.evaluation.voc import person_metrics
 from mpn.images import read_image, write_image
 from mpn.inference.multiposenet import MultiPoseNet
+from mpn.inference.views import Augmentation
 from mpn.model_directory import save_networks
 from mpn.models.networks import Networks
 from mpn.people import SilhouetteMap
@@ -221,7 +222,7 @@ def test_options_reach_the_model(evaluated):
     seen = ("--square", "--scales", "0.5,1", "--mirror", "--crops", 2)
     metrics = evaluated("--model", "mine", "--image-size", 64, 96, "--precision", "float32", *seen, loaded=loaded)
     wanted = {"model_dir": "mine", "image_size": (64, 96), "precision": "float32", "square": True}
-    wanted |= {"scales": (0.5, 1.0), "mirror": True, "crops": 2}
+    wanted |= {"augmentation": Augmentation((0.5, 1.0), True, 2)}
     # "max" needs no PRN: none is built.
     assert loaded.items() >= {**wanted, "parts": ("keypoints",), "grouping": "max"}.items()
     assert [metrics["settings"][name] for name in ("scales", "mirror", "crops")] == [[0.5, 1], True, 2]

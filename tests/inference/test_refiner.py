@@ -13,11 +13,13 @@ from mpn import MultiPoseNet
 from mpn.config import ModelConfig
 from mpn.data.patches import PatchAugmentation, patch_map
 from mpn.demo.run import run_demo
+from mpn.demo.settings import PredictionSettings
 from mpn.demo.video import VideoWriter
 from mpn.errors import UserError
 from mpn.images import write_image
 from mpn.inference import refiner as refiner_module
 from mpn.inference.refiner import Refined, Refiner
+from mpn.inference.views import Augmentation
 from mpn.people import Person
 from mpn.skeleton import KEYPOINTS
 
@@ -211,9 +213,7 @@ def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
         "model_dir": "mine",
         "image_size": (64, 96),
         "precision": "float32",
-        "scales": (0.5, 1.0),
-        "mirror": True,
-        "crops": 2,
+        "augmentation": Augmentation((0.5, 1.0), True, 2),
     }
     (people,) = (json.loads(path.read_text())["people"] for path in tmp_path.glob("*.json"))
     assert [(p["x"], p["y"]) for p in people[0]["keypoints"]] == [(20, 30)] * 17
@@ -242,8 +242,8 @@ def test_videos_are_refined_where_they_should_be(whole_model, refiner, tmp_path,
     write_image(tmp_path / "photo.png", image)
     with VideoWriter(tmp_path / "film.mp4", image.shape[:2], 25) as film:
         film.write(image, 0)
-    more = {"refine": str(refiner), "refine_videos": refine_videos, "precision": "float32"}
-    assert run_demo([tmp_path], tmp_path / "out", "mine", **more) == 0
+    settings = PredictionSettings(refine=str(refiner), precision="float32")
+    assert run_demo([tmp_path], tmp_path / "out", "mine", settings, refine_videos=refine_videos) == 0
     photograph = json.loads((tmp_path / "out" / "photo_poses.json").read_text())
     frame = json.loads((tmp_path / "out" / "film_poses.jsonl").read_text())
     assert [of["people"][0]["keypoints"][0]["x"] for of in (photograph, frame)] == [20, 20 if refine_videos else 35]
