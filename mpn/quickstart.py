@@ -1,8 +1,8 @@
 """The whole system once, small and without any download: `python -m mpn.quickstart` in a clone of the repository.
 
-Writes a synthetic set in COCO layout, trains the three stages on eight of its pictures until a light backbone knows
-them by heart, evaluates on those eight with the official metrics and draws their poses. It shows that every part works,
-not what the full model can do on pictures it has never seen.
+It writes a synthetic set in COCO layout, trains the three stages on eight of its pictures until a light network knows
+them by heart, evaluates on those eight with the official metrics and draws their poses. This shows that every part
+works, not what the full model can do on pictures that it has never seen.
 """
 
 import argparse
@@ -19,18 +19,12 @@ SCRIPTS = ("train_keypoints.py", "train_person.py", "train_prn.py", "evaluate.py
 
 
 def commands(folder):
-    """The commands of a quick start, in order.
-
-    Args:
-        folder: pathlib.Path below which the data, the model and the results go.
-
-    Returns:
-        list of (title, list of arguments for Python).
-    """
+    """The commands of a quick start in a folder (pathlib.Path): list of (title, list of arguments for Python)."""
     coco, model, results = (str(folder / name) for name in ("coco", "model", "results"))
-    shared = ["--coco", coco, "--model", model, "--precision", "mixed_bfloat16", "--validation", "train"]
-    light = "--backbone mobilenet_v2 --width 0.35 --backbone-weights none --keypoint-channels 48"
-    light += " --keypoint-head-channels 32 --person-channels 48 --person-head-channels 48"
+    shared = ["--coco", coco, "--model", model, "--precision", "mixed_bfloat16", "--hold-out", "0"]
+    light = (
+        "--backbone mobilenet_v2 --width 0.35 --backbone-weights none --keypoint-channels 48 32 --person-channels 48 48"
+    )
     plain = "--framing image --rotation 0 --scale 1 1 --mirror 0 --image-size 192 --inference-size 192 192"
     return [
         (
@@ -67,14 +61,7 @@ def commands(folder):
 
 
 def quickstart(folder):
-    """Runs all commands, showing each; see the module.
-
-    Args:
-        folder: see `commands`; must not exist or be empty.
-
-    Raises:
-        UserError: the scripts are not in the current folder, `folder` is not empty, or a command failed.
-    """
+    """Runs the commands and shows each; UserError where the folder is not empty, or a command fails."""
     missing = [name for name in SCRIPTS if not pathlib.Path(name).is_file()]
     if missing:
         raise UserError(f"{missing[0]} is not here: run python -m mpn.quickstart in a clone of the repository")

@@ -14,7 +14,8 @@ import pathlib
 import numpy as np
 
 from mpn.cli.arguments import positive_int
-from mpn.cli.script import import_tensorflow, run
+from mpn.cli.script import run
+from mpn.cli.settings import command_line
 from mpn.data.coco import hold_out
 from mpn.errors import UserError
 from mpn.evaluation.coco import check_labelled, load_labels
@@ -22,9 +23,11 @@ from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
 from mpn.skeleton import NUM_KEYPOINTS
 from mpn.studies.grouping_tables import SPOILT, grouping_metrics
+from mpn.training import PrnTraining
+from mpn.training.splits import SMALL_HOLD_OUT
 
 # Options of `train_prn.py` that a table decides, or that would let a row train on the images it is measured on.
-_OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume", "--validation"}
+_OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume"}
 
 _METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 
@@ -68,7 +71,7 @@ TABLES = {
         Row("no box jitter", "--design best --box-jitter 0"),
         Row(
             "noisy keypoints",
-            "--design best --displacement 0.25 --dropped 0.1 --false-peaks 0.1 --least-height 0.3",
+            "--design best --imperfections 0.25 0.1 0.1 0.3",
         ),
         Row("context 21 %", "--design best --margin 0.21"),
         Row("context 35 %", "--design best --margin 0.35"),
@@ -111,10 +114,6 @@ def main(argv=None):
     unknown = set(options.only or ()) - {row.name for row in rows}
     if unknown:
         raise UserError(f"--only names no row of {options.table}: {', '.join(sorted(unknown))}")
-    import_tensorflow()
-    from mpn.training.options import parse
-    from mpn.training.prn import prn_parser
-
     taken = _OWN_OPTIONS & {word.partition("=")[0] for word in shared}
     if taken:
         raise UserError(f"{', '.join(sorted(taken))} cannot be given here: rows have one epoch of --steps, in --output")
@@ -122,7 +121,8 @@ def main(argv=None):
     shared += ["--steps-per-epoch", str(options.steps)] if options.steps else []
     lines = []
     # Read before the first training, so that a wrong path ends the work here.
-    test = _test_set(options, parse(prn_parser(None, shared), shared))
+    with command_line(PrnTraining, argv=shared) as settings:
+        test = _test_set(options, settings)
     for row in rows:
         folder = pathlib.Path(options.output) / _folder_name(row.name)
         file = folder / f"{'test' if options.test else 'held-out'}-metrics.json"
@@ -184,21 +184,23 @@ def _train(row, arguments):
 
 def _train_here(arguments):
     def train(_):
-        import_tensorflow()
-        from mpn.training.options import parse
-        from mpn.training.prn import prn_parser, train_prn
+        with command_line(PrnTraining, argv=arguments) as settings:
+            from mpn.training import train_prn
 
-        train_prn(parse(prn_parser(None, arguments), arguments))
+            train_prn(settings)
 
     run(train)
 
 
-def _test_set(options, namespace):
+def _test_set(options, settings):
     """Records to measure on, and the COCO object that has them."""
     path = options.test or options.annotations
-    records, truth = load_labels(path, None if options.test else namespace.limit)
+    records, truth = load_labels(path, None if options.test else settings.limit)
     if not options.test:
-        _, records = hold_out(records, namespace.hold_out, namespace.seed)
+        if settings.hold_out == 0:
+            raise UserError("--hold-out 0 would measure rows on their own training images: raise it, or pass --test")
+        share = SMALL_HOLD_OUT if settings.hold_out is None else settings.hold_out
+        _, records = hold_out(records, share, settings.seed)
         records = [record for record in records if record.labelled.any()]
     check_labelled(records, path)
     return records, truth

@@ -15,8 +15,8 @@ from mpn.inference.multiposenet import MultiPoseNet
 from mpn.model_directory import load_config, save_networks
 from mpn.models.networks import Networks
 from mpn.studies import grouping_tables, prn_tables
-from mpn.training.options import parse
-from mpn.training.prn import prn_parser
+from mpn.training import PrnTraining
+from mpn.training.splits import training_and_validation_labels
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +114,12 @@ def test_held_out_images_are_those_that_training_left_out(labels, tmp_path):
     )
     metrics = json.loads((tmp_path / "1-layer--1024-nodes--dropout--residual" / "held-out-metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1
-    options = parse(prn_parser(None, []), ["--annotations", str(labels), "--hold-out", "0.25"])
-    from mpn.training.splits import training_and_validation_labels
-
-    training, validation = training_and_validation_labels(options, keep=lambda record: bool(record.labelled.any()))
+    settings = PrnTraining(annotations=labels, hold_out=0.25)
+    training, validation = training_and_validation_labels(
+        None, labels, None, 0.25, 0, keep=lambda record: bool(record.labelled.any())
+    )
     namespace = type("Options", (), {"annotations": labels, "test": None})
-    records, _ = prn_tables._test_set(namespace, options)
+    records, _ = prn_tables._test_set(namespace, settings)
     assert [record.id for record in records] == [record.id for record in validation]
     assert not {record.id for record in records} & {record.id for record in training}
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_done_is_named(labels, tmp_path):
         run_table(*shared, "--only", "best", "magic")
     with pytest.raises(UserError, match="train that row first"):
         run_table(*shared, "--only", "greedy assignment")
-    for words in (["--validation", "train"], ["--epochs", 3], ["--steps-per-epoch=4"], ["--resume"]):
+    for words in (["--hold-out", 0], ["--epochs", 3], ["--steps-per-epoch=4"], ["--resume"]):
         with pytest.raises(UserError, match=str(words[0]).partition("=")[0]):
             run_table(*shared, *words)
     assert not list(tmp_path.iterdir())

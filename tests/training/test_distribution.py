@@ -95,5 +95,5 @@ def test_two_devices_train_as_one_does(trained, stage):
 
 def test_a_batch_must_divide_among_the_devices(monkeypatch):
     monkeypatch.setattr(distribution, "training_devices", lambda: ["GPU:0", "GPU:1", "GPU:2"])
-    with pytest.raises(UserError, match="--batch-size 4 does not divide among 3 GPUs"):
+    with pytest.raises(UserError, match="batch_size 4 does not divide among 3 GPUs"):
         distribution.strategy_scope(4)
