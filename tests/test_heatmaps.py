@@ -128,7 +128,7 @@ def test_silhouette_needs_half_a_cell():
 
 def test_masks_are_reduced_as_by_counting_the_pixels_of_each_cell():
     rng = np.random.default_rng(0)
-    for share in (0.02, 0.5):
+    for share in (0.02, 0.5):  # where the masks have both values, and where the silhouette has
         silhouette, unknown_keypoints, unknown_silhouette = rng.random((3, 96, 64)) < share
         targets, mask = encode_targets(np.zeros((0, 17, 3)), silhouette, unknown_keypoints, unknown_silhouette)
         cells = (24, 4, 16, 4)
@@ -138,7 +138,6 @@ def test_masks_are_reduced_as_by_counting_the_pixels_of_each_cell():
             np.testing.assert_array_equal(
                 mask[..., channels], np.broadcast_to(known[..., None], mask[..., channels].shape)
             )
-        assert 0 < targets.mean() < 1 and 0 < mask.mean() < 1
 
 
 def test_equal_neighbours_make_one_peak():

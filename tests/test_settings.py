@@ -36,7 +36,7 @@ CLASSES = {"keypoints": KeypointTraining, "person": PersonTraining, "prn": PrnTr
         (KeypointTraining, {"keypoint_channels": 64}, "keypoint_channels must be 2 numbers"),
         (KeypointTraining, {"scale": (1.2, 0.8)}, "scale must be 2 numbers .* the smaller first, not"),
         (KeypointTraining, {"refiner_share": 0.5, "framing": "image"}, "leave out framing image"),
-        (KeypointTraining, {"model": None}, "model must be a text or a path, not None"),
+        (KeypointTraining, {"model": None}, "model must be a path, not None"),
         (PersonTraining, {"image_size": (96, 64)}, "image_size must be 2 numbers"),
         (PrnTraining, {"pool": 3}, "pool must be one of 1, 2, 4, not 3"),
         (PrnTraining, {"pool": True}, "pool must be one of"),
@@ -97,7 +97,7 @@ def test_help_names_every_option_once(settings_class):
 
 def test_choices_are_those_of_the_modules_that_act_on_them():
     def choices(settings_class, name):
-        return tuple(options_of(settings_class)[name].metadata["kind"].values)
+        return tuple(options_of(settings_class)[name].metadata["kind"].arguments["choices"])
 
     assert choices(KeypointTraining, "precision") == TRAINING_PRECISIONS
     assert choices(KeypointTraining, "frozen_up_to") == LEVELS

@@ -35,6 +35,9 @@ class PrnPeople:
     count: np.ndarray
     targets: np.ndarray
 
+    def __len__(self):
+        return len(self.targets)
+
 
 def collect_people(records):
     """PrnPeople of a list of ImageRecord; UserError where nobody has two keypoints.
@@ -94,7 +97,7 @@ def prn_dataset(
     """
 
     def gather(number):
-        count = len(people.targets)
+        count = len(people)
         if not training:
             return gather_people(people, people.targets[number : number + batch_size])
         numbers = np.arange(number, number + batch_size)
@@ -113,9 +116,9 @@ def prn_dataset(
         boxes = enlarge_boxes(boxes, margin)
         return encode_rois(positions, scores, boxes), encode_labels(own, labelled, boxes)
 
-    last = 2**62 if training else len(people.targets)
+    last = 2**62 if training else len(people)
     batches = tf.data.Dataset.range(first, last, batch_size).map(load, num_parallel_calls=order.WORKERS)
-    return order.finish(batches, None if training else -(-len(people.targets) // batch_size))
+    return order.finish(batches, None if training else -(-len(people) // batch_size))
 
 
 def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections=PERFECT):

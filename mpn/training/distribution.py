@@ -1,4 +1,4 @@
-"""Training on several GPUs."""
+"""Where networks are built and trained: in the run's precision, on one GPU or several, or on the processor."""
 
 import contextlib
 import functools
@@ -6,7 +6,17 @@ import functools
 import keras
 import tensorflow as tf
 
+from mpn.precision import set_training_precision
 from mpn.settings import SettingsError
+
+
+@contextlib.contextmanager
+def building(settings):
+    """Networks that are built inside have the precision, first weights and devices of a run (Training)."""
+    set_training_precision(settings.precision)
+    keras.utils.set_random_seed(settings.seed)  # also of dropout
+    with strategy_scope(settings.batch_size):
+        yield
 
 
 def training_devices():

@@ -4,8 +4,6 @@ import dataclasses
 import functools
 import pathlib
 
-import keras
-
 from mpn.config import ModelConfig
 from mpn.data.keypoints import keypoint_dataset
 from mpn.data.patches import ENLARGEMENT, people_alone
@@ -22,8 +20,7 @@ from mpn.model_directory import (
 )
 from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to, load_backbone_weights
 from mpn.models.networks import Networks
-from mpn.precision import set_training_precision
-from mpn.training.distribution import strategy_scope
+from mpn.training.distribution import building
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import masked_l2
 from mpn.training.splits import training_and_validation
@@ -48,9 +45,7 @@ def train_keypoints(settings):
     config = _configuration(settings)
     if settings.initial_model and not settings.resume:
         settings = settings.with_architecture(config)
-    set_training_precision(settings.precision)
-    keras.utils.set_random_seed(settings.seed)  # initial weights and dropout
-    with strategy_scope(settings.batch_size):
+    with building(settings):
         networks = _networks(settings, config)
         model = networks.keypoint_model()
     data = functools.partial(
@@ -78,9 +73,9 @@ def train_keypoints(settings):
             model=model,
             loss={name: masked_l2 for name in model.output},
             architecture=config.section("keypoints"),
-            samples=len(training),
-            training_data=lambda first: data(training, first=first),
-            validation_data=data(validation, training=False),
+            data=data,
+            training=training,
+            validation=validation,
             save_best=save_best,
         ),
         settings,

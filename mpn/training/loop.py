@@ -26,10 +26,9 @@ class Stage:
     Attributes:
         model: the keras.Model to train, built and not compiled.
         loss: as `keras.Model.compile` takes it.
-        architecture: JSON-able dict; a checkpoint of another architecture is refused.
-        samples: number of training samples in a pass.
-        training_data: function of the number of samples to pass over, giving an endless tf.data.Dataset.
-        validation_data: finite tf.data.Dataset.
+        architecture: dict for JSON; a checkpoint of another architecture is refused.
+        data: function of the samples, `first` and `training` that gives batches, such as `keypoint_dataset`.
+        training, validation: the samples, with a length.
         save_best: function without arguments that stores the weights for the next stage.
         clipnorm: largest norm of one variable's gradient, or None.
     """
@@ -37,9 +36,9 @@ class Stage:
     model: keras.Model
     loss: object
     architecture: dict
-    samples: int
-    training_data: object
-    validation_data: object
+    data: object
+    training: object
+    validation: object
     save_best: object
     clipnorm: float | None = None
 
@@ -68,7 +67,7 @@ def train(stage, settings):
         FloatingPointError: a non-finite loss, with the step.
     """
     folder = run_folder(settings.model, settings.stage)
-    steps = settings.steps_per_epoch or max(1, stage.samples // settings.batch_size)
+    steps = settings.steps_per_epoch or max(1, len(stage.training) // settings.batch_size)
     _compile(stage, settings)
     make_writable(folder, needed_bytes(stage.model))
     if settings.schedule == "cosine":
@@ -97,11 +96,11 @@ def train(stage, settings):
     ]
     try:
         stage.model.fit(
-            stage.training_data(state["samples"]),
+            stage.data(stage.training, first=state["samples"]),
             epochs=settings.epochs,
             initial_epoch=state["epoch"],
             steps_per_epoch=steps,
-            validation_data=stage.validation_data,
+            validation_data=stage.data(stage.validation, training=False),
             shuffle=False,  # the data sets shuffle themselves
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=callbacks,

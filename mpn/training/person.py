@@ -3,12 +3,9 @@
 import dataclasses
 import functools
 
-import keras
-
 from mpn.data.person import person_dataset, valid_boxes
 from mpn.model_directory import last_checkpoint, load_networks, load_part, model_folder, save_part
-from mpn.precision import set_training_precision
-from mpn.training.distribution import strategy_scope
+from mpn.training.distribution import building
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import PERSON_LOSSES
 from mpn.training.splits import training_and_validation
@@ -28,9 +25,7 @@ def train_person(settings):
         UserError: what a user can put right, such as running before stage 1; see `mpn.training.loop.train` too.
         RuntimeError: the backbone has changed.
     """
-    set_training_precision(settings.precision)
-    keras.utils.set_random_seed(settings.seed)  # initial weights and dropout
-    with strategy_scope(settings.batch_size):
+    with building(settings):
         networks = load_networks(settings.model, parts=("keypoints",))
         before = fingerprint(networks.backbone)
         if _is_of_another_backbone(last_checkpoint(settings.model, settings.stage), before):
@@ -60,9 +55,9 @@ def train_person(settings):
             model=detector,
             loss=PERSON_LOSSES,
             architecture={**networks.config.section("person"), "backbone_fingerprint": before},
-            samples=len(training),
-            training_data=lambda first: data(training, first=first),
-            validation_data=data(validation, training=False),
+            data=data,
+            training=training,
+            validation=validation,
             save_best=lambda: save_part(networks, "person", settings.model),
             clipnorm=CLIPNORM,
         ),

@@ -3,7 +3,6 @@
 import functools
 import pathlib
 
-import keras
 import numpy as np
 
 from mpn import roi
@@ -13,8 +12,7 @@ from mpn.data.prn import collect_people, gather_people, prn_dataset
 from mpn.errors import UserError
 from mpn.model_directory import CONFIG_FILE, load_config, save_part, save_section
 from mpn.models.networks import Networks
-from mpn.precision import set_training_precision
-from mpn.training.distribution import strategy_scope
+from mpn.training.distribution import building
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import PRN_LOSSES
 from mpn.training.splits import training_and_validation_labels
@@ -41,9 +39,7 @@ def train_prn(settings):
         keep=lambda record: bool(record.labelled.any()),
     )
     config = _configuration(settings)
-    set_training_precision(settings.precision)
-    keras.utils.set_random_seed(settings.seed)  # initial weights and dropout
-    with strategy_scope(settings.batch_size):
+    with building(settings):
         networks = Networks(config)
         model = networks.prn
     training, validation = collect_people(training), collect_people(validation)
@@ -68,9 +64,9 @@ def train_prn(settings):
             model=model,
             loss=PRN_LOSSES[settings.loss],
             architecture=config.section("prn"),
-            samples=len(training.targets),
-            training_data=lambda first: data(training, first=first),
-            validation_data=data(validation, training=False),
+            data=data,
+            training=training,
+            validation=validation,
             save_best=save_best,
         ),
         settings,

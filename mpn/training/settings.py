@@ -4,7 +4,7 @@ import dataclasses
 import os
 from typing import ClassVar
 
-from mpn.config import BACKBONES
+from mpn.config import BACKBONES, ModelConfig
 from mpn.data.augmentation import PatchAugmentation
 from mpn.data.imperfect import PERFECT
 from mpn.settings import (
@@ -78,11 +78,11 @@ class Training(Settings):
     resume: bool = dataclasses.field(default=False, init=False)
 
     @classmethod
-    def resumed(cls, model="models/multiposenet", **changes):
+    def resumed(cls, model=None, **changes):
         """The settings of the run in a model directory, to go on with it; see `mpn.training.resume.resumed`."""
         from mpn.training.resume import resumed
 
-        return resumed(cls, model, changes)
+        return resumed(cls, model or cls.model, changes)
 
 
 # Fields of KeypointTraining that ModelConfig has too.
@@ -232,13 +232,17 @@ class PrnTraining(Training):
     )
     limit: int | None = option(None, positive_int, "only the first N images of each split", metavar="N")
     batch_size: int = with_default(Training, "batch_size", 256)
-    design: str = option("paper", choice(*DESIGNS), "decides each option below that is not given, and --schedule")
+    design: str = option(
+        "paper",
+        choice(*DESIGNS),
+        "decides what is not given of the options below, and of --schedule and --learning-rate",
+    )
     learning_rate: float | None = with_default(Training, "learning_rate", None)
     schedule: str | None = with_default(Training, "schedule", None)
     nodes: int | None = option(None, positive_int, "units of a hidden layer")
     layers: int | None = option(None, positive_int, "hidden layers")
     dropout: float | None = option(None, share, "rate after each hidden layer")
-    residual: bool | None = option(None, SWITCH, "Eq. 1, or Eq. 3 without")
+    residual: bool | None = option(None, SWITCH, "Eq. 1, or without it Eq. 3")
     pool: int | None = option(None, choice(1, 2, 4), "factor by which the layers see a coarser grid")
     residual_gain: bool | None = option(None, SWITCH, "a learned factor for the input that is added")
     margin: float | None = option(None, share, "share of its size by which a box grows on each side")
@@ -262,9 +266,9 @@ class PrnTraining(Training):
 
     def architecture(self):
         """The fields of ModelConfig that these settings decide: a dict."""
-        names = (*"nodes layers dropout residual pool residual_gain margin".split(), "window", "assignment")
         values = DESIGNS[self.design] | vars(self)
-        return {f"prn_{name}": values[name] for name in names}
+        names = (field.name for field in dataclasses.fields(ModelConfig) if field.name.startswith("prn_"))
+        return {name: values[name.removeprefix("prn_")] for name in names}
 
 
 def to_store(settings):

@@ -59,7 +59,7 @@ def trained(tiny_coco, tmp_path_factory):
     """Folder of the model directories STAGE_DEVICES after two steps of each stage."""
     folder = tmp_path_factory.mktemp("devices")
     # The last of seven images leaves one of two devices without work in validation.
-    shared = ("--epochs", 1, "--validation", "train", "--seed", 5)
+    shared = ("--epochs", 1, "--hold-out", 0, "--seed", 5)
     runs = {
         "keypoints": keypoint_arguments(tiny_coco, "keypoints_{}", *shared),
         "person": person_arguments(tiny_coco, "person_{}", *shared),

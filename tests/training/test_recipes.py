@@ -39,10 +39,14 @@ def train(coco, model, *more):
 # --- frozen layers
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+@pytest.fixture(scope="module", params=["mobilenet_v2", "resnet50"])
+def backbone(request):
+    return build_backbone(request.param, width=0.35 if request.param == "mobilenet_v2" else 1.0)
+
+
 @pytest.mark.parametrize("level", LEVELS)
-def test_layers_up_to_a_level_are_frozen(name, level):
-    backbone = build_backbone(name, width=0.35 if name == "mobilenet_v2" else 1.0)
+def test_layers_up_to_a_level_are_frozen(backbone, level):
+    backbone.trainable = True
     freeze_up_to(backbone, level)
     trained = {id(variable) for variable in backbone.trainable_variables}
     # Gradients know: a level depends on no trained variable up to the frozen one, and on some above it.

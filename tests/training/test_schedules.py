@@ -290,7 +290,8 @@ def test_unknown_designs_exit_with_2(capsys):
 def test_imperfections_are_for_training_alone(planned):
     def batches(*flags):
         stage = planned("--nodes", 4, *flags)[0]
-        return [next(iter(data.as_numpy_iterator())) for data in (stage.training_data(0), stage.validation_data)]
+        data = stage.data(stage.training), stage.data(stage.validation, training=False)
+        return [next(iter(batches.as_numpy_iterator())) for batches in data]
 
     (plain, validation), (other, same) = batches(), batches("--imperfections", 0.5, 0, 0.5, 1)
     for one, two in zip(validation, same, strict=True):
