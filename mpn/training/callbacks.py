@@ -39,7 +39,7 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
 class CosineSchedule(keras.callbacks.Callback):
     """A learning rate that rises over the first 2 % of the steps and falls to 1 % along half a cosine.
 
-    Keras' CosineDecay gives these rates within 2e-6. But an optimizer that has one keeps no learning rate as a variable:
+    Keras' CosineDecay gives these rates within 2e-6. But its optimizer keeps no learning rate among its variables:
     older checkpoints would not fit it, and a resumed run could not change the rate.
 
     Args:
