@@ -106,6 +106,6 @@ def stage_3(runs, labels_only, tmp_path_factory):
 def refiner(runs, tiny_coco, tmp_path_factory):
     """A refinement network after two steps of training; tests must not change it."""
     model = tmp_path_factory.mktemp("refiner") / "model"
-    more = ("--refiner", "--person-share", 0.7, "--shift", 0.05, "--epochs", 1)
+    more = ("--refiner", 0.7, "--shift", 0.05, "--epochs", 1)
     runs.call(train_keypoints, runs.keypoint_arguments(tiny_coco, model, *more))
     return model

@@ -31,8 +31,6 @@ class ImageRecord:
     areas: np.ndarray  # (N,) float32: square pixels of the annotated mask, above 0
     crowd: np.ndarray  # (N,) bool: regions that are not single people
     segmentations: tuple  # N polygons or RLEs, see `mpn.data.segmentations`; [] where unknown
-    # Only labelled keypoints count, and only inside their people's boxes: others in sight may be unlabelled.
-    partial: bool = False
 
     @property
     def labelled(self):
@@ -75,21 +73,6 @@ def split_files(coco_dir, split):
 def load_coco(coco_dir, split, limit=None):
     """The ImageRecords of a split, see `image_records`. Opens no image."""
     return load_annotations(*split_files(coco_dir, split), limit)
-
-
-def load_partial(folder):
-    """The ImageRecords of a folder with annotations.json and images/ that labels only some people and keypoints.
-
-    See `ImageRecord.partial`. Raises UserError where a file is missing or the annotations are wrong.
-    """
-    folder = pathlib.Path(folder)
-    path, images = folder / "annotations.json", folder / "images"
-    for needed in (folder, path, images):
-        if not needed.exists():
-            raise UserError(f"{needed} does not exist: --partial must name a folder with annotations.json and images/")
-    records = [dataclasses.replace(record, partial=True) for record in load_annotations(path, images)]
-    check_images(records)
-    return records
 
 
 def load_annotations(path, folder=None, limit=None):

@@ -12,7 +12,8 @@ import multiprocessing
 import pathlib
 
 from mpn.cli.arguments import positive_int
-from mpn.cli.script import import_tensorflow, run
+from mpn.cli.script import run
+from mpn.cli.settings import command_line
 from mpn.data.coco import hold_out
 from mpn.errors import UserError
 from mpn.evaluation.coco import check_labelled, load_labels
@@ -20,9 +21,11 @@ from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
 from mpn.skeleton import NUM_KEYPOINTS
 from mpn.studies.grouping_tables import SPOILT, grouping_metrics
+from mpn.training import PrnTraining
+from mpn.training.splits import SMALL_HOLD_OUT
 
 # Options of `train_prn.py` that a table decides, or that would train a row on the images that measure it.
-_OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume", "--validation"}
+_OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume"}
 
 _METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 
@@ -60,10 +63,7 @@ TABLES = {
         Row("best", "--design best"),
         Row("no mirroring", "--design best --mirror 0"),
         Row("no box jitter", "--design best --box-jitter 0"),
-        Row(
-            "imperfect keypoints",
-            "--design best --displacement 0.25 --dropped 0.1 --false-peaks 0.1 --least-height 0.3",
-        ),
+        Row("imperfect keypoints", "--design best --imperfections 0.25 0.1 0.1 0.3"),
         Row("margin 21 %", "--design best --margin 0.21"),
         Row("margin 35 %", "--design best --margin 0.35"),
         Row("margin 75 %", "--design best --margin 0.75"),
@@ -116,12 +116,12 @@ def run_table(rows, annotations, test, output, steps=None, shared=()):
     shared = [*shared, "--annotations", annotations, "--epochs", "1"]
     shared += ["--steps-per-epoch", str(steps)] if steps else []
     # Read before the first training: a wrong option or path ends the work here.
-    settings = _training_settings(shared)
-    if test:
-        records, truth = load_labels(test)
-        check_labelled(records, test)
-    else:
-        records, truth = held_out_labels(annotations, settings.limit, settings.hold_out, settings.seed)
+    with command_line(PrnTraining, argv=shared) as settings:
+        if test:
+            records, truth = load_labels(test)
+            check_labelled(records, test)
+        else:
+            records, truth = held_out_labels(annotations, settings.limit, settings.hold_out, settings.seed)
     lines = []
     for row in rows:
         folder = pathlib.Path(output) / _folder_name(row.name)
@@ -179,8 +179,10 @@ def held_out_labels(annotations, limit, share, seed):
         annotations: COCO keypoints JSON.
         limit, share, seed: --limit, --hold-out and --seed of the training.
     """
+    if share == 0:
+        raise UserError("--hold-out 0 would measure rows on their own training images: raise it, or pass --test")
     records, truth = load_labels(annotations, limit)
-    _, records = hold_out(records, share, seed)
+    _, records = hold_out(records, SMALL_HOLD_OUT if share is None else share, seed)
     records = [record for record in records if record.labelled.any()]
     check_labelled(records, annotations)
     return records, truth
@@ -202,20 +204,12 @@ def _train(row, arguments):
 
 def _train_here(arguments):
     def train(_):
-        import_tensorflow()
-        from mpn.training.prn import train_prn
+        with command_line(PrnTraining, argv=arguments) as settings:
+            from mpn.training import train_prn
 
-        train_prn(_training_settings(arguments))
+            train_prn(settings)
 
     run(train)
-
-
-def _training_settings(arguments):
-    """What `train_prn` takes, from options of `train_prn.py`."""
-    from mpn.training.options import parse
-    from mpn.training.prn import prn_parser
-
-    return parse(prn_parser(None, arguments), arguments)
 
 
 def _folder_name(name):
@@ -241,7 +235,6 @@ def main(argv=None):
     taken = _OWN_OPTIONS & {word.partition("=")[0] for word in shared}
     if taken:
         raise UserError(f"{', '.join(sorted(taken))} cannot be given here: rows have one epoch of --steps, in --output")
-    import_tensorflow()
     run_table(rows, options.annotations, options.test, options.output, options.steps, shared)
 
 

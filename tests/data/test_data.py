@@ -1,4 +1,3 @@
-import argparse
 import gzip
 import json
 import os
@@ -171,12 +170,11 @@ def test_missing_images_are_found_at_the_start(synthetic_coco, tmp_path):
     os.mkfifo(records[5].path)  # reading it would wait for ever
     with pytest.raises(UserError, match=f"2 of 32 images are not there, .*{records[3].path.name}' of image"):
         check_images(records)
-    options = {"coco": folder, "limit": None, "validation": "val", "hold_out": 0.25, "seed": 0}
     with pytest.raises(UserError, match="images are not there"):
-        training_and_validation(argparse.Namespace(**options), keep=lambda record: True)
+        training_and_validation(folder, None, 0, keep=lambda record: True)
     # What is not used need not be there.
     unused = {records[3].id, records[5].id}
-    training_and_validation(argparse.Namespace(**options), keep=lambda record: record.id not in unused)
+    training_and_validation(folder, None, 0, keep=lambda record: record.id not in unused)
 
 
 def test_an_image_of_another_size_than_annotated_is_an_error(make_record, tmp_path):

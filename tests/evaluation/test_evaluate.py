@@ -1,6 +1,5 @@
 """Metrics, result files and the sources of an evaluation, against pycocotools and the ground truth itself."""
 
-import argparse
 import io
 import json
 import os
@@ -214,8 +213,7 @@ def test_held_out_images_are_those_that_training_leaves_out(
 
 
 def test_training_and_evaluation_hold_out_the_same_images(synthetic_coco, tmp_path):
-    wanted = {"coco": synthetic_coco, "limit": None, "validation": "held-out", "hold_out": 0.25, "seed": 5}
-    _, held_out = training_and_validation(argparse.Namespace(**wanted), keep=lambda record: record.labelled.any())
+    _, held_out = training_and_validation(synthetic_coco, 0.25, 5, keep=lambda record: record.labelled.any())
     _, ids = held_out_evaluation(synthetic_coco, tmp_path, "--held-out", 0.25, "--seed", 5)
     assert ids == {record.id for record in held_out}
 

@@ -11,7 +11,8 @@ import demo
 import evaluate
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
-from mpn.data.patches import PatchAugmentation, patch_map
+from mpn.data.augmentation import PatchAugmentation
+from mpn.data.patches import patch_map
 from mpn.demo.run import run_demo
 from mpn.demo.settings import PredictionSettings
 from mpn.demo.video import VideoWriter
@@ -139,7 +140,7 @@ def test_nobody_is_looked_at_again_whose_pose_scores_too_little():
 @pytest.mark.parametrize("box", [(40, 30, 100, 130), (40, 30, 52, 44)])  # the second is enlarged no more than training
 def test_crops_are_those_of_training(make_record, box):
     record = make_record({"box": box, "keypoints": {i: (45, 35, 2) for i in range(5)}})
-    augmentation = PatchAugmentation(person_share=SHARE).without_jitter()
+    augmentation = PatchAugmentation(refiner_share=SHARE).without_jitter()
     trained = patch_map(record, SIDE, augmentation, 0, np.random.default_rng(0))
     np.testing.assert_allclose(Refiner(BrightSpots())._crop(record.boxes[0]), trained, atol=1e-5)
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mpn.cli.settings import command_line
 from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.data.imperfect import Imperfections
@@ -16,8 +17,8 @@ from mpn.model_directory import load_config, save_networks
 from mpn.models.networks import Networks
 from mpn.people import Person
 from mpn.studies import grouping_tables, prn_tables
-from mpn.training.options import parse
-from mpn.training.prn import prn_parser, train_prn
+from mpn.training import PrnTraining, train_prn
+from mpn.training.splits import training_and_validation_labels
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,12 @@ def run_table(*arguments):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Trains rows here: a process of its own takes seconds to import TensorFlow."""
-    monkeypatch.setattr(prn_tables, "_train", lambda _, arguments: train_prn(prn_tables._training_settings(arguments)))
+
+    def train(_, arguments):
+        with command_line(PrnTraining, argv=arguments) as settings:
+            train_prn(settings)
+
+    monkeypatch.setattr(prn_tables, "_train", train)
 
 
 def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys, in_this_process):
@@ -129,10 +135,9 @@ def test_held_out_images_are_those_that_training_left_out(labels, tmp_path):
     )
     metrics = json.loads((tmp_path / "1-layer--1024-nodes--dropout--residual" / "held-out-metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1
-    options = parse(prn_parser(None, []), ["--annotations", str(labels), "--hold-out", "0.25"])
-    from mpn.training.splits import training_and_validation_labels
-
-    training, validation = training_and_validation_labels(options, keep=lambda record: bool(record.labelled.any()))
+    training, validation = training_and_validation_labels(
+        None, labels, None, 0.25, 0, keep=lambda record: bool(record.labelled.any())
+    )
     records, _ = prn_tables.held_out_labels(labels, None, 0.25, 0)
     assert [record.id for record in records] == [record.id for record in validation]
     assert not {record.id for record in records} & {record.id for record in training}
@@ -144,7 +149,7 @@ def test_what_cannot_be_done_is_named(labels, tmp_path):
         run_table(*shared, "--only", "best", "magic")
     with pytest.raises(UserError, match="train that row first"):
         run_table(*shared, "--only", "greedy assignment")
-    for words in (["--validation", "train"], ["--epochs", 3], ["--steps-per-epoch=4"], ["--resume"]):
+    for words in (["--hold-out", 0], ["--epochs", 3], ["--steps-per-epoch=4"], ["--resume"]):
         with pytest.raises(UserError, match=str(words[0]).partition("=")[0]):
             run_table(*shared, *words)
     assert not list(tmp_path.iterdir())

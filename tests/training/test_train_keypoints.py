@@ -137,7 +137,7 @@ def test_a_run_can_start_from_another_model(tiny_coco, stage_1, tmp_path, monkey
     calls = []
     monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: calls.append((stage, options)))
     model = tmp_path / "model"
-    more = ("--initial-model", stage_1, "--image-size", 96, "--refiner", "--keypoint-channels", 99)
+    more = ("--initial-model", stage_1, "--image-size", 96, "--refiner", 0.6, "--keypoint-channels", 99, 9)
     call(train_keypoints, keypoint_arguments(tiny_coco, model, *more))
     ((stage, options),) = calls
     stage.save_best()
