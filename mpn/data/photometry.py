@@ -10,15 +10,9 @@ _GREY = np.full((3, 3), 1 / 3)
 
 
 def jitter_colours(image, strength, rng):
-    """Changes contrast, brightness, saturation and hue of an image by one random colour matrix.
+    """Changes contrast, brightness, saturation and hue of an image at random, and returns a new image.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        strength: 0 (nothing) to 1.
-        rng: numpy Generator.
-
-    Returns:
-        (H, W, 3) uint8 RGB, a new array.
+    `image` is (H, W, 3) uint8 RGB; `strength` is 0 (no change) to 1.
     """
     contrast, saturation, brightness, hue = strength * rng.uniform(-1, 1, 4)
     angle = np.deg2rad(hue * _HUE)

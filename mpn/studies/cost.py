@@ -1,10 +1,9 @@
-"""Parameters and multiply-adds of every block of the network, as in the paper's supplementary material (§4.5).
+"""Prints the parameters and multiply-adds of every block of a network, as in the paper's supplement (§4.5).
 
-`python -m mpn.studies.cost --backbone resnet50 --image-size 384 576` prints the table.
+`python -m mpn.studies.cost --backbone resnet50 --image-size 384 576`
 
-A multiply-add is one weight of the kernel of a convolution or dense layer at one place of its output, padding included.
-Other layers (normalisation, sums, upsampling, pooling, softmax) do not count: they are about 1 % here. One multiply-add
-is two floating-point operations (FLOPs).
+Each weight in the kernel of a convolution or dense layer counts once for every place of the output, padding included.
+Other layers do not count: they are about 1 % here. One multiply-add is two floating-point operations (FLOPs).
 """
 
 import argparse
@@ -19,11 +18,10 @@ from mpn.model_directory import load_config
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a block costs.
+    """The cost of a block.
 
-    Attributes:
-        parameters: int, with batch normalisation statistics and the outputs that only training supervises.
-        multiply_adds: int, of one image at inference; of one person for the PRN.
+    `parameters` includes batch normalization statistics and the outputs that only training uses. `multiply_adds` is for
+    one image at inference, and for one person in the PRN.
     """
 
     parameters: int
@@ -34,14 +32,9 @@ class Cost:
 
 
 def cost_table(config, height, width):
-    """What every block costs.
+    """Returns a dict of block name to Cost; the last entry is the total for an image with one person.
 
-    Args:
-        config: ModelConfig.
-        height, width: of the network's input in pixels, multiples of 32.
-
-    Returns:
-        dict of block name to Cost; the total, of an image with one person, is last.
+    `height` and `width` are those of the network's input in pixels, multiples of 32.
     """
     import keras  # brings TensorFlow: not before `import_tensorflow`
 
@@ -53,7 +46,7 @@ def cost_table(config, height, width):
     person_subnet = networks.person_detector.subnet
     image = keras.Input((height, width, 3), batch_size=1)
     features = backbone(image)
-    # At inference the graph leaves out the outputs of K2-K5, which only training supervises.
+    # Inference leaves out the outputs of K2-K5, which have losses in training.
     heatmaps = keras.Model(keypoint_subnet.input, keypoint_subnet.output["heatmaps"])
     person_features = {level: features[level] for level in BACKBONE_LEVELS}
     roi = keras.Input(prn.input.shape[1:], batch_size=1)
@@ -70,17 +63,10 @@ def cost_table(config, height, width):
 
 
 def multiply_adds(model, inputs):
-    """Multiply-adds of one call of a functional model, from the shapes of its layers; nothing is computed.
+    """Counts the multiply-adds of one call of a functional model from the shapes of its layers, without running it.
 
-    Args:
-        model: functional keras.Model; a model inside it counts as often as it is called.
-        inputs: keras.Input or KerasTensor with a batch of 1 and known sizes, or a structure of them as `model.input`.
-
-    Returns:
-        int.
-
-    Raises:
-        ValueError: the cost of a layer with a kernel is not known, or a size is not known.
+    `inputs` has the structure of `model.input` and consists of KerasTensors with a batch of 1 and known sizes. A model
+    inside `model` counts as often as it is called. Raises ValueError where a size, or the cost of a kernel, is unknown.
     """
     import keras
 
@@ -96,7 +82,7 @@ def multiply_adds(model, inputs):
         return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=old.name)
 
     fresh = keras.tree.map_structure(like, model.input, inputs)
-    # Calls the same layers on other inputs: a clone with its own layers would need the memory of the weights again.
+    # The clone shares the layers: layers of its own would need the memory of the weights again.
     keras.models.clone_model(model, fresh, clone_function=lambda layer: layer, call_function=call)
     return total
 

@@ -1,6 +1,6 @@
-"""Grouping alone, measured on labels: Table 3 (right), and what imperfect input costs, which no paper measures.
+"""Prints how well each grouping does with true keypoints and boxes (Table 3, right), and with imperfect ones.
 
-`python -m mpn.studies.grouping_tables --model DIR --annotations FILE` prints both tables; no images are needed.
+`python -m mpn.studies.grouping_tables --model DIR --annotations FILE`; it needs no images.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from mpn.evaluation.tables import markdown
 
 GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn")
 
-# Everything is a little wrong at once, as in detections: Imperfections of the keypoints, and the boxes' IoU.
+# Everything is a little wrong at once, as in detections: errors of the keypoints, and IoU of boxes with the true ones.
 SPOILT = (Imperfections(displacement=0.25, dropped=0.1, false_peaks=0.1), 0.8)
 
-# What is wrong with the input, and by how much: a name, Imperfections of the keypoints, and the boxes' IoU.
+# Rows of the second table: name, errors of the keypoints, and IoU of boxes with the true ones.
 CONDITIONS = (
     ("perfect", PERFECT, 1.0),
     ("boxes at IoU 0.9", PERFECT, 0.9),
@@ -38,18 +38,14 @@ CONDITIONS = (
 
 
 def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.0, rescore=None):
-    """Official keypoint metrics of a grouping whose keypoints and boxes come from the labels.
+    """Groups keypoints and boxes of the labels, and returns the metrics of `evaluate_keypoints`.
 
     Args:
         model: MultiPoseNet; only its grouping is used.
-        records: list of ImageRecord, the images that count.
-        ground_truth: COCO object that has them.
-        imperfections: Imperfections of the keypoints.
-        iou: IoU of the boxes with the true ones.
-        rescore: function of a Person giving its pose score; None takes the grouping's own.
-
-    Returns:
-        dict, see `evaluate_keypoints`.
+        records: list of ImageRecord to evaluate; the COCO object `ground_truth` holds their labels.
+        imperfections: errors to give the keypoints.
+        iou: IoU that the boxes are to have with the true ones.
+        rescore: function from Person to pose score, in place of the grouping's own score.
     """
     from mpn.evaluation.sources import find_people, with_true_boxes, with_true_keypoints
 

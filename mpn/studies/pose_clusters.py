@@ -1,6 +1,6 @@
-"""Outputs of a PRN as poses, their clusters by k-means with OKS, and a picture of the clusters (Fig. 2 right).
+"""Turns outputs of a PRN into poses, clusters these by k-means with OKS, and draws the clusters (Fig. 2, right).
 
-Poses are in units of the RoI grid, see `mpn.roi`: x in [0, 36], y in [0, 56]. Symbols: P poses, C clusters.
+Poses are in cells of the RoI grid (`mpn.roi`): x in [0, 36], y in [0, 56]. P poses, C clusters.
 """
 
 import math
@@ -17,22 +17,22 @@ from mpn.people import Person
 from mpn.roi import LABEL_SIGMA, ROI_HEIGHT, ROI_WIDTH, encode_rois, enlarge_boxes, highest_cells
 from mpn.skeleton import NUM_KEYPOINTS
 
-# People count from so many keypoints up, both labelled ones and ones that the PRN is sure of.
+# People count if they have at least this many labelled keypoints and the PRN is sure of as many.
 LEAST_KEYPOINTS = 8
 
 # The PRN is sure of a keypoint where its output reaches half the height of a label. With a PRN trained on COCO this
 # holds for 94 % of labelled keypoints, and for 13 % of the others.
 SURE = 0.5 / (2 * math.pi * LABEL_SIGMA**2)
 
-# The area of a pose for OKS: the whole RoI, in square cells. COCO takes the silhouette's, about a quarter. With that,
-# people are so far from every mean (OKS .42 instead of .69 on COCO val2017) that starts of k-means end apart, and
-# people turned left and right share clusters with others.
+# The area of a pose for OKS is the whole RoI, in square cells. COCO takes the person's own area, about a quarter of it.
+# With that, people are so far from every mean (OKS .42 instead of .69 on COCO val2017) that the starts of k-means
+# disagree, and people who face left or right share clusters with others.
 ROI_AREA = float(ROI_HEIGHT * ROI_WIDTH)
 
-# k-means ends in one of many local optima: the best of so many starts counts.
+# k-means ends in one of many local optima, so the best of several starts counts.
 STARTS = 10
 
-# A skeleton has the keypoints that the PRN is sure of in this share of the members.
+# A drawn skeleton has the keypoints that the PRN is sure of in at least this share of the cluster's members.
 LEAST_SHARE = 0.5
 
 _BOXES_AT_A_TIME = 256
@@ -41,25 +41,15 @@ _BOXES_AT_A_TIME = 256
 _PANEL, _SKELETON, _CAPTION, _GAP = (280, 400), (210, 340), 40, 16
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _PAPER, _GROUND, _INK = (255, 255, 255), (38, 40, 44), (30, 30, 30)
-# Outside of every picture, so `draw_people` draws no box, and limbs as thick as those of a large person.
+# Outside every picture: `draw_people` draws no box, and limbs as thick as those of a large person.
 _NO_BOX = np.array([-1e6, -1e6, -1, -1], np.float32)
 
 
 def prn_clusters(model, records, clusters=6, seed=0):
-    """Runs the PRN over labelled people and clusters what comes out.
+    """Runs the PRN of `model` (Networks) on the labelled people of `records`, and clusters the poses.
 
-    Args:
-        model: Networks, or anything with its `prn` and `config`.
-        records: list of ImageRecord; images are not needed.
-        clusters: how many.
-        seed: of k-means.
-
-    Returns:
-        means and counts: see `cluster_poses`.
-        proportions: (C,) float, median height over width of the members' labelled boxes.
-
-    Raises:
-        UserError: there are fewer people than clusters.
+    Returns the means and counts of `cluster_poses`, and proportions (C,): the median height / width of the members'
+    labelled boxes. Raises UserError where there are fewer people than clusters.
     """
     poses, weights, boxes = prn_poses(model, collect_people(records))
     enough = weights.sum(axis=1) >= LEAST_KEYPOINTS
@@ -76,16 +66,12 @@ def prn_clusters(model, records, clusters=6, seed=0):
 
 
 def prn_poses(model, people):
-    """The PRN's outputs as poses: the highest cell of each keypoint.
-
-    Args:
-        model: see `prn_clusters`.
-        people: PrnPeople; those with LEAST_KEYPOINTS labelled keypoints count.
+    """Finds the PRN's highest cells for those of `people` (PrnPeople) who have LEAST_KEYPOINTS labelled keypoints.
 
     Returns:
-        poses: (P, 17, 2) float32, cell centres, x and y in cells.
+        poses: (P, 17, 2) float32, x and y of the cells' centres.
         weights: (P, 17) float32, 1 where the PRN is sure of the keypoint and 0 elsewhere.
-        boxes: (P, 4) float32, [x1, y1, x2, y2] in image pixels, as labelled.
+        boxes: (P, 4) float32, the labelled [x1, y1, x2, y2] in image pixels.
     """
     labelled = (people.keypoints[people.targets, :, 2] > 0).sum(axis=1)
     targets = people.targets[labelled >= LEAST_KEYPOINTS]
@@ -95,7 +81,7 @@ def prn_poses(model, people):
         rows = slice(start, start + _BOXES_AT_A_TIME)
         positions, scores, _, _, boxes = gather_people(people, targets[rows])
         rois = encode_rois(positions, scores, enlarge_boxes(boxes, model.config.prn_margin))
-        # The box is the grid itself, so cells are the unit.
+        # The grid is its own box, so positions are in cells.
         grids = np.tile(np.array([0, 0, ROI_WIDTH, ROI_HEIGHT], np.float32), (len(boxes), 1))
         cells, values = highest_cells(np.moveaxis(model.prn(rois, training=False), 3, 1), grids)
         poses[rows], weights[rows] = cells, np.asarray(values) >= SURE
@@ -103,16 +89,10 @@ def prn_poses(model, people):
 
 
 def pose_similarity(poses, means, weights, area=ROI_AREA):
-    """OKS of poses with means, as COCO computes it for labels and predictions.
+    """Computes the OKS of poses (P, 17, 2) with means (C, 17, 2) as (P, C) float32.
 
-    Args:
-        poses: (P, 17, 2) float, x and y in cells.
-        means: (C, 17, 2) float, x and y in cells.
-        weights: (P, 17) float of 0 or more, how much each keypoint of a pose counts.
-        area: of a pose in square cells.
-
-    Returns:
-        (P, C) float32 in [0, 1]; 0 for a pose none of whose keypoints count.
+    `weights`, (P, 17) and not negative, says how much each keypoint counts; a pose without weight has an OKS of 0.
+    `area` is a pose's, in square cells.
     """
     poses, means, weights = (np.asarray(values, np.float32) for values in (poses, means, weights))
     similarities = keypoint_similarities(poses[:, None], means[None], np.float32(area))
@@ -120,23 +100,15 @@ def pose_similarity(poses, means, weights, area=ROI_AREA):
 
 
 def cluster_poses(poses, weights, clusters, seed=0, iterations=100):
-    """k-means with 1 - OKS as the distance: the best of STARTS k-means++ starts.
+    """Clusters poses by k-means with the distance 1 - OKS, and keeps the best of STARTS k-means++ starts.
 
-    Args:
-        poses: (P, 17, 2) float, x and y in cells.
-        weights: (P, 17) float of 0 or more, how much each keypoint of a pose counts.
-        clusters: how many; at most P.
-        seed: equal seeds give equal clusters.
-        iterations: most iterations of a start; 1 or more.
+    `poses` and `weights` are those of `pose_similarity`. Raises UserError where there are fewer poses than clusters.
 
     Returns:
-        means: (C, 17, 3) float32, x and y in cells, and the mean weight of the keypoint in the cluster. Where that is
-            0, x and y are the mean of all poses. The largest cluster comes first.
+        means: (C, 17, 3) float32, x, y and mean weight of each keypoint; where the weight is 0, x and y are the mean of
+            all poses. The largest cluster comes first.
         counts: (C,) int, poses in each cluster; 1 or more.
         assignment: (P,) int, the cluster of each pose.
-
-    Raises:
-        UserError: there are fewer poses than clusters.
     """
     if len(poses) < clusters:
         raise UserError(f"{clusters} clusters need as many poses, and there are {len(poses)}")
@@ -154,11 +126,7 @@ def cluster_poses(poses, weights, clusters, seed=0, iterations=100):
 
 
 def _first_means(poses, weights, clusters, common, rng):
-    """k-means++: draws poses with probabilities in proportion to their distance from those drawn before.
-
-    Returns:
-        (C, 17, 2) float32; keypoints without weight are at their places in `common`, (17, 2).
-    """
+    """Draws (C, 17, 2) means by k-means++; keypoints without weight take their places in `common` (17, 2)."""
     complete = np.where(weights[..., None] > 0, poses, common)
     means = [complete[rng.integers(len(poses))]]
     distances = np.full(len(poses), np.inf)
@@ -171,7 +139,7 @@ def _first_means(poses, weights, clusters, common, rng):
 
 
 def _k_means(poses, weights, means, common, iterations):
-    """From first means, (C, 17, 2), to the sum of all similarities, means (C, 17, 3) and assignment (P,)."""
+    """Returns the sum of all similarities, the means (C, 17, 3) and the assignment (P,)."""
     assignment = None
     for _ in range(iterations):
         similarities = pose_similarity(poses, means[..., :2], weights)
@@ -185,7 +153,7 @@ def _k_means(poses, weights, means, common, iterations):
 
 
 def _without_empty(similarities):
-    """(P,) int, the most similar cluster of each pose; an empty one gets the pose that fits worst elsewhere."""
+    """Assigns each pose to its most similar cluster, and to each empty cluster the pose that fits worst elsewhere."""
     assignment = similarities.argmax(axis=1)
     own = similarities.max(axis=1)
     clusters = similarities.shape[1]
@@ -196,24 +164,16 @@ def _without_empty(similarities):
 
 
 def _mean(poses, weights, otherwise):
-    """(17, 3) float32: weighted mean x and y, `otherwise` (17, 2) where nobody has weight, and mean weight."""
+    """Weighted mean x and y (`otherwise` where no pose has weight) and mean weight of each keypoint: (17, 3)."""
     total = weights.sum(axis=0)[:, None]
     places = (poses * weights[..., None]).sum(axis=0) / np.maximum(total, 1e-9)
     return np.concatenate([np.where(total > 0, places, otherwise), total / len(poses)], axis=1).astype(np.float32)
 
 
 def draw_clusters(means, counts, proportions):
-    """A picture of cluster means: a skeleton in each panel, and its share of people underneath.
+    """Draws the results of `prn_clusters` as an RGB picture: a skeleton and its share of people in each panel.
 
-    Limbs have the colours of `mpn.skeleton` and are fainter where fewer members have them.
-
-    Args:
-        means: (C, 17, 3) float, see `cluster_poses`.
-        counts: (C,) int, people in each cluster.
-        proportions: (C,) float, height over width of the clusters' boxes in the image, which the grid has stretched.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    `proportions` undoes the stretching of boxes to the grid. Limbs that fewer members have are fainter.
     """
     columns = math.ceil(math.sqrt(len(means)))
     rows = math.ceil(len(means) / columns)
@@ -231,7 +191,7 @@ def draw_clusters(means, counts, proportions):
 
 
 def _placed(mean, centre):
-    """Scales a mean, (17, 3), to the size of a skeleton, and moves its middle to `centre`, (2,) pixels."""
+    """Scales a mean to the size of a skeleton, and moves its middle to `centre` in pixels."""
     drawn = mean[mean[:, 2] >= LEAST_SHARE, :2]
     if not len(drawn):
         return mean
@@ -241,7 +201,7 @@ def _placed(mean, centre):
 
 
 def _write_centred(sheet, text, x, y):
-    """Writes a caption under a panel whose lower edge has its middle at (x, y) pixels."""
+    """Writes a caption under a panel; (x, y) is the middle of the panel's lower edge."""
     (width, height), _ = cv2.getTextSize(text, _FONT, 0.8, 2)
     corner = round(x - width / 2), y + (_CAPTION + height) // 2
     cv2.putText(sheet, text, corner, _FONT, 0.8, _INK, 2, cv2.LINE_AA)

@@ -1,6 +1,6 @@
-"""Draws the poses that a PRN has learned (§3.4, Fig. 2 right), from labels and the PRN alone.
+"""Draws the poses that a PRN has learned (§3.4; Fig. 2, right).
 
-`python -m mpn.studies.prn_clusters clusters.png --model DIR --annotations FILE`
+`python -m mpn.studies.prn_clusters clusters.png --model DIR --annotations FILE`; it needs no images.
 """
 
 import argparse

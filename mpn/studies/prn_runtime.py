@@ -1,4 +1,4 @@
-"""Size, time and quality of PRNs side by side, as a Markdown table.
+"""Prints size, time and AP of several PRNs as a Markdown table.
 
 `python -m mpn.studies.prn_runtime --model DIR --model DIR --people 1 5 20 --annotations FILE`
 """
@@ -17,22 +17,11 @@ IMAGE_SIZE = (480, 800)
 
 
 def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
-    """The cost of some PRNs, and how well they group.
+    """Measures the PRNs of model directories or shipped models, and returns a dict of column to value for each.
 
-    All models and precisions take turns: only times of one call can be compared.
-
-    Args:
-        model_dirs: model directories, or names of shipped models; only the PRN's weights are read.
-        people: numbers of people to time, without repetitions.
-        repeats: timed calls of every model for every number of people.
-        annotations: COCO keypoints JSON for the AP of grouping alone; None leaves it out.
-
-    Returns:
-        list of dicts of column names to values, one for each model directory. Sizes are in MB of a million bytes. Times
-        are medians in milliseconds of `MultiPoseNet.group`: RoIs, PRN, scoring and assignment for a `crowd`.
-
-    Raises:
-        UserError: a model directory or the annotations cannot be read.
+    Sizes are in MB of a million bytes. Times are medians in milliseconds of `MultiPoseNet.group` (RoIs, PRN, scoring,
+    assignment) for each number in `people`. All models and precisions take turns, so compare times of one call only.
+    With `annotations`, a COCO keypoints JSON, there is also the AP of grouping alone.
     """
     from mpn.inference.multiposenet import MultiPoseNet
     from mpn.weights import STORAGES, stored_bytes
@@ -54,7 +43,7 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
     times = {}
     for count in people:
         detections = crowd(count, IMAGE_SIZE)
-        # Defaults, since a function made in a loop sees the loop's last values.
+        # Default arguments, because a function made in a loop sees the loop's last values.
         calls = {key: (lambda model=model, seen=detections: model.group(seen)) for key, model in models.items()}
         times[count] = medians(calls, repeats)
     for number, precision in models:

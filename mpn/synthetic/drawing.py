@@ -1,6 +1,6 @@
-"""Draws the figures of `mpn.synthetic.poses` part by part, and tells which of their keypoints can be seen.
+"""Draws the figures of `mpn.synthetic.poses` part by part, from far to near, and finds their visible keypoints.
 
-The depths of a pose decide the order of the parts. Left limbs are lighter and carry a stripe; right limbs are darker.
+Left limbs are lighter and have a stripe; right limbs are darker.
 """
 
 import cv2
@@ -9,8 +9,8 @@ import numpy as np
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 from mpn.synthetic.poses import FACE, HEAD_SHAPE, SIDES
 
-# The joints at a limb's ends, its radii there in standing heights, and how much nearer than its depth it is drawn: at
-# equal depths, sleeves go over the shirt, and the shirt over the trousers.
+# The joints at a limb's ends, its radii there in standing heights, and by how much it is drawn nearer than it is, so
+# that at equal depths sleeves cover the shirt and the shirt covers the trousers.
 _LIMBS = {
     "upper_arm": ("shoulder", "elbow", np.array([0.031, 0.025]), 0.02),
     "forearm": ("elbow", "wrist", np.array([0.024, 0.017]), 0.025),
@@ -19,7 +19,7 @@ _LIMBS = {
 }
 _PARTS = ["head", "torso", *(f"{side}_{limb}" for side, _ in SIDES for limb in _LIMBS)]
 PART_ID = {name: number for number, name in enumerate(_PARTS, start=1)}
-# A keypoint lies on the surface of these parts; any other part over it hides it.
+# Parts on which a keypoint is visible; every other part hides it.
 _JOINT_PARTS = {
     "shoulder": ("torso", "upper_arm"),
     "elbow": ("upper_arm", "forearm"),
@@ -30,18 +30,16 @@ _JOINT_PARTS = {
 }
 _FIRST_BODY_KEYPOINT = KEYPOINTS.index("left_shoulder")
 _TORSO_KEYPOINTS = [KEYPOINTS.index(f"{side}_{name}") for side, _ in SIDES for name in ("shoulder", "hip")]
-# The head hides its nose, eyes or ear where the z of that point on the unit head is below this.
+# Nose, eyes and ears are on the hidden side of the head where their z on the unit head is below this.
 _FACE_LIMIT = np.array([0.0, 0.12, 0.12, -0.3, -0.3])
 _CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], 1)
 _SUBPIXEL_BITS = 4
 
 
 class Canvas:
-    """A picture that knows which part of which person each pixel shows.
+    """A picture, `image` (H, W, 3) uint8 RGB, and the part of a person that each pixel shows.
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W, 2) uint8: the owner, 0 for the background, and the part, a value of PART_ID.
+    `labels` is (H, W, 2) uint8: the owner, 0 for the background, and the part, a value of PART_ID.
     """
 
     def __init__(self, image):
@@ -49,13 +47,7 @@ class Canvas:
         self.labels = np.zeros((*image.shape[:2], 2), np.uint8)
 
     def fill(self, points, colour, label=None):
-        """Fills a polygon.
-
-        Args:
-            points: (n, 2) float, continuous pixels.
-            colour: RGB, 0-255.
-            label: (owner, part) for the label map; None leaves the map alone.
-        """
+        """Fills a polygon, (n, 2) in continuous pixels, and with `label` (owner, part) labels its pixels."""
         points = np.rint((points - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32)[None]  # cv2 counts from pixel centres
         colour = tuple(int(value) for value in colour)
         cv2.fillPoly(self.image, points, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -63,33 +55,25 @@ class Canvas:
             cv2.fillPoly(self.labels, points, label, cv2.LINE_8, _SUBPIXEL_BITS)
 
     def line(self, start, end, width, colour):
-        """Draws a line between two points, all in continuous pixels, unless it is too thin to see."""
+        """Draws a line between points in continuous pixels, unless it is too thin to see."""
         if width >= 0.35:
             self.fill(_hull([start, end], [width / 2] * 2), colour)
 
 
 def draw_figure(canvas, figure, origin, height, owner):
-    """Draws a figure on a canvas, far parts first.
+    """Draws a Figure on a Canvas.
 
-    Args:
-        canvas: Canvas.
-        figure: Figure.
-        origin: (x, y) in continuous pixels of the point between the hips.
-        height: standing height in pixels.
-        owner: 1-255, the person's number in the label map.
+    `origin` is the point between the hips, (x, y) in continuous pixels, `height` the standing height in pixels, and
+    `owner` the person's number in the canvas's labels, 1-255.
     """
     _Pen(canvas, figure, np.asarray(origin, float), height, owner).draw()
 
 
 def visibility(canvas, figure, origin, height, owner):
-    """COCO's keypoint annotation of a figure, after everyone is drawn.
+    """Returns COCO's keypoints of a figure, (17, 3) int, once everyone is drawn; arguments as in `draw_figure`.
 
-    Args:
-        canvas, figure, origin, height, owner: see `draw_figure`.
-
-    Returns:
-        (17, 3) int: x and y as pixel indices, and v: 2 where the pixel shows that part of the person, 1 where
-        something covers it, and 0, with x = y = 0, outside the picture and on the hidden side of the head.
+    x and y are pixel indices. v is 2 where the pixel shows that part of the person, 1 where something covers it, and 0,
+    with x = y = 0, outside the picture and on the hidden side of the head.
     """
     picture_height, picture_width = canvas.labels.shape[:2]
     positions = np.floor(origin + figure.points[:, :2] * height).astype(int)
@@ -105,7 +89,7 @@ def visibility(canvas, figure, origin, height, owner):
                 continue
             seen = seen_part == PART_ID["head"]
         else:
-            # From the side, the chest covers the far shoulder and hip.
+            # Seen from the side, the chest covers the far shoulder and hip.
             behind = figure.points[k, 2] < torso_depth - 0.07
             seen = seen_part in _parts_at(KEYPOINTS[k]) and not (seen_part == PART_ID["torso"] and behind)
         keypoints[k] = x, y, 2 if seen and seen_owner == owner else 1
@@ -118,8 +102,6 @@ def _parts_at(keypoint):
 
 
 class _Pen:
-    """Draws one figure."""
-
     def __init__(self, canvas, figure, origin, height, owner):
         self.canvas, self.figure, self.look = canvas, figure, figure.look
         self.origin, self.height, self.owner = origin, height, owner
@@ -137,11 +119,11 @@ class _Pen:
             method(*arguments)
 
     def _place(self, points):
-        """Continuous pixels of view-frame points (..., 3)."""
+        """Maps points (..., 3) of the view frame to continuous pixels."""
         return self.origin + np.asarray(points)[..., :2] * self.height
 
     def _solid(self, points, radii, colour, part):
-        """Draws the hull of some balls, with a dark rim that keeps parts of one colour apart."""
+        """Draws the hull of balls, with a dark rim that separates parts of one colour."""
         centres, radii = self._place(points), np.asarray(radii) * self.height
         rim = min(1.0, 0.012 * self.height)
         self.canvas.fill(_hull(centres, radii), _shade(colour, 0.5), (self.owner, PART_ID[part]))
@@ -181,7 +163,7 @@ class _Pen:
         shirt = [point["left_shoulder"], point["right_shoulder"], chest, waist + side, waist - side]
         self._solid(shirt, np.array([0.034, 0.034, 0.075, 0.06, 0.06]) * girth, look.shirt, "torso")
         self._pattern(shoulders, waist)
-        if axes[2, 2] > 0.1:  # the collar and the zip of a chest that faces the viewer
+        if axes[2, 2] > 0.1:  # the chest faces the viewer
             front = axes[:, 2] * 0.06 * girth
             top, bottom = self._place(shoulders + front), self._place(waist + front)
             collar = self._place([shoulders + axes[:, 0] * 0.035, shoulders - axes[:, 0] * 0.035])
@@ -190,7 +172,6 @@ class _Pen:
             self.canvas.fill(np.array([collar[0], throat, collar[1]]), _shade(look.skin, 0.9))
 
     def _pattern(self, top, bottom):
-        """Draws the lines or dots of the shirt."""
         look, across = self.look, self.figure.body_axes[:, 0] * 0.085 * self.look.girth
         width, colour = 0.016 * self.height, _shade(look.accent, 0.85)
         if look.pattern == "hoops":
@@ -254,16 +235,9 @@ class _Pen:
 
 
 def _cap(axes, direction, angle, radius):
-    """Outline of what the viewer sees of a cap of the head.
+    """Outline of the visible part of a cap of the head, (n, 2) pixels from the head's centre; None if it is hidden.
 
-    Args:
-        axes: (3, 3), the head's axes in the view frame.
-        direction: (3,) of the cap's middle, in the head's frame.
-        angle: of the cap's rim to the direction, in degrees below 90.
-        radius: of the head, in pixels.
-
-    Returns:
-        (n, 2) float64 pixels from the head's centre; None if the viewer sees nothing of it.
+    `direction` is that of the cap's middle in the head's frame; `angle`, below 90 degrees, is from there to its rim.
     """
     centre = direction / np.linalg.norm(direction)
     first = np.cross(centre, [0.3, 1.0, 0.2])
@@ -276,7 +250,7 @@ def _cap(axes, direction, angle, radius):
     if not seen.any():
         return None
     if not seen.all():
-        # Follow the ring as far as it is seen, then go back along the rim of the head.
+        # Follow the ring as far as it is visible, then go back along the outline of the head.
         ring = np.roll(ring, -np.flatnonzero(seen & ~np.roll(seen, 1))[0], 0)[: np.count_nonzero(seen)]
         middle = np.arctan2(*(axes @ centre)[1::-1])
         ends = np.arctan2(ring[[-1, 0], 1], ring[[-1, 0], 0]) - middle
@@ -286,17 +260,17 @@ def _cap(axes, direction, angle, radius):
 
 
 def _head_outline(axes, radius):
-    """Outline of the whole head: (24, 2) float64 pixels from its centre."""
+    """Outline of the whole head, (24, 2) pixels from its centre."""
     turn = np.arange(24) * (np.pi / 12)
     directions = np.stack([np.cos(turn), np.sin(turn)], 1)
-    # On the outline, the normal of the egg is at right angles to the line of sight.
+    # On the outline, the normal of the ellipsoid is at right angles to the line of sight.
     flat = ((axes * HEAD_SHAPE**2) @ axes.T)[:2, :2]
     reach = np.sqrt(np.einsum("ni,ij,nj->n", directions, flat, directions))
     return directions @ flat / reach[:, None] * radius
 
 
 def _hull(centres, radii):
-    """(n, 2) float32, the convex hull of discs with centres (m, 2) and radii (m,)."""
+    """Convex hull, (n, 2), of discs with centres (m, 2) and radii (m,)."""
     points = np.asarray(centres)[:, None] + np.asarray(radii)[:, None, None] * _CIRCLE
     return cv2.convexHull(points.reshape(-1, 2).astype(np.float32))[:, 0]
 

@@ -1,7 +1,7 @@
-"""Human figures for the synthetic set: a random pose and look in three dimensions.
+"""Random human figures in three dimensions for the synthetic set: their poses, colours and clothes.
 
-Body frame: x to the person's left, y down, z ahead, origin between the hips. View frame: x right, y down, z towards
-the viewer, without perspective. The unit of both is the standing height. A person at yaw 0 faces the viewer.
+The body frame has x to the person's left, y down and z ahead, the view frame x right, y down and z towards the viewer.
+Both have their origin between the hips and the standing height as unit. There is no perspective.
 """
 
 import dataclasses
@@ -42,15 +42,11 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A posed figure in the view frame; arrays are float64.
+    """A posed figure in the view frame.
 
-    Attributes:
-        points: (17, 3), the keypoints.
-        hands, toes: (2, 3), the ends of the left and right limbs.
-        head: (3,), the centre of the head.
-        head_axes: (3, 3), columns are left, down and ahead of the head.
-        body_axes: (3, 3), the same of the chest.
-        look: Look.
+    `points` (17, 3) are the keypoints, `hands` and `toes` (2, 3) the ends of the left and right limbs, and `head` (3,)
+    the centre of the head. The columns of `head_axes` (3, 3) are the head's left, down and ahead; `body_axes` are the
+    chest's.
     """
 
     points: np.ndarray
@@ -62,22 +58,17 @@ class Figure:
     look: Look
 
     def extent(self):
-        """About what the drawn figure covers: (x1, y1, x2, y2) in standing heights."""
+        """Approximate box of the drawn figure, (x1, y1, x2, y2) in standing heights."""
         head = self.head[None] + np.array([[-1.3], [1.3]]) * self.look.head_radius
         points = np.concatenate([self.points, self.hands, self.toes, head])[:, :2]
         return (*(points.min(0) - 0.04), *(points.max(0) + 0.04))
 
 
 def sample_figure(rng, yaw=None, lying=None):
-    """A figure in a random pose.
+    """Samples a Figure in a random pose.
 
-    Args:
-        rng: np.random.Generator.
-        yaw: degrees from facing the viewer; 90 faces the picture's right. None draws it, most often near 0.
-        lying: whether the figure lies; None lets 7 % lie.
-
-    Returns:
-        Figure.
+    `yaw` is in degrees: 0 faces the viewer, 90 the picture's right; by default it is random, most often near 0.
+    `lying` makes the figure lie or not; by default 7 % lie.
     """
     look = _sample_look(rng)
     pose = _sample_pose(rng)
@@ -108,7 +99,7 @@ def sample_figure(rng, yaw=None, lying=None):
 
 
 def _arm(pose, index, sign, spine):
-    """Shoulder, elbow, wrist and fingertips, (3,) each, in the body frame."""
+    """Shoulder, elbow, wrist and fingertips in the body frame."""
     upper = _direction(sign, pose["arm_forward"][index], pose["arm_out"][index])
     fold = np.array([-sign, -1.0, 1.0]) * pose["fold"][index]
     fold -= (fold @ upper) * upper
@@ -122,7 +113,7 @@ def _arm(pose, index, sign, spine):
 
 
 def _leg(pose, index, sign):
-    """Hip, knee, ankle and toes, (3,) each, in the body frame."""
+    """Hip, knee, ankle and toes in the body frame."""
     forward, out, knee_bend = pose["leg_forward"][index], pose["leg_out"][index], pose["knee"][index]
     hip = np.array([sign * 0.06, 0.0, 0.0])
     knee = hip + 0.245 * _direction(sign, forward, out)
@@ -132,7 +123,7 @@ def _leg(pose, index, sign):
 
 
 def _sample_pose(rng):
-    """Random joint angles in degrees, within human limits; pairs are left and right."""
+    """Samples joint angles in degrees, within human limits; pairs are left and right."""
 
     def two(low, high):
         return rng.uniform(low, high, 2)
@@ -179,13 +170,13 @@ def _sample_look(rng):
 
 
 def _direction(sign, forward, out):
-    """Unit vector (3,) of a limb that hangs down where both angles, in degrees, are 0; `sign` is 1 for left."""
+    """Unit vector of a limb; it hangs down where both angles, in degrees, are 0. `sign` is 1 for left."""
     forward, out = np.radians(forward), np.radians(out)
     return np.array([sign * np.sin(out), np.cos(out) * np.cos(forward), np.cos(out) * np.sin(forward)])
 
 
 def _turn(degrees, start, end):
-    """The rotation (3, 3) that takes the axis `start` towards the axis `end`."""
+    """Rotation matrix from the axis `start` towards the axis `end`."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     matrix = np.eye(3)
     matrix[start, start] = matrix[end, end] = cosine

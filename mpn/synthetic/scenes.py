@@ -1,8 +1,6 @@
-"""A small COCO-like set of drawn people, to train and test every stage without a download.
+"""Writes a set of drawn people in COCO's layout, to train and test every stage without a download.
 
-    python -m mpn.synthetic data/synthetic --train 2000 --val 200
-
-The folder has COCO's layout, files and conventions: whatever reads COCO reads it.
+`python -m mpn.synthetic data/synthetic --train 2000 --val 200`
 """
 
 import argparse
@@ -23,35 +21,27 @@ CATEGORY = {
     "id": 1, "name": "person", "supercategory": "person",
     "keypoints": list(KEYPOINTS), "skeleton": [[a + 1, b + 1] for a, b in LIMBS],
 }  # fmt: skip
-# Stands first in each JSON file: a file without it is of another set, and is not overwritten.
+# The first entry of each JSON file; a file without it belongs to another set and is not overwritten.
 _DESCRIPTION = "People drawn by mpn.synthetic.scenes"
 _FILES = {
     "train2017": "person_keypoints_train2017.json",
     "val2017": "person_keypoints_val2017.json",
     "test2017": "image_info_test-dev2017.json",
 }
-# Image ids of a split start at its number times this.
+# The image ids of split number n start at n times this.
 _IDS_PER_SPLIT = 1_000_000
 _CROWD_OWNER = 255
-_MIN_VISIBLE_AREA = 24  # pixels; a person of whom less shows is not annotated
+_MIN_VISIBLE_AREA = 24  # pixels; a person with a smaller visible area is not annotated
 _MIN_IMAGE_SIDE = 32
 
 
 def write_synthetic_coco(folder, train=200, val=40, test=8, image_size=(320, 240), seed=0, progress=False):
-    """Writes a set in COCO's layout: {train,val,test}2017/*.jpg and annotations/*.json.
+    """Writes {train,val,test}2017/*.jpg and annotations/*.json into `folder`, over an earlier synthetic set.
 
-    The JSON files come last, so a run that was cut off leaves none. The first five images of a split hold every special
-    case, see `_draw_scene`.
-
-    Args:
-        folder: where to write; made if missing. A synthetic set that is there is overwritten.
-        train, val, test: images in each split. Test has no annotations, only `image_info_test-dev2017.json`.
-        image_size: (W, H) in pixels.
-        seed: int; the same arguments give the same set, and image i does not depend on the number of images.
-        progress: show a progress bar.
-
-    Raises:
-        UserError: a size that cannot be drawn, or the folder holds annotations of another set.
+    `train`, `val` and `test` are numbers of images; `image_size` is (W, H) in pixels. Equal arguments give equal sets,
+    and an image does not depend on the number of images. The first five images of a split cover every special case, see
+    `_draw_scene`. The JSON files are written last, so an interrupted run leaves none. Raises UserError for impossible
+    numbers and sizes, and where the folder holds annotations of another set.
     """
     counts = (train, val, test)
     if min(counts) < 0 or max(counts) >= _IDS_PER_SPLIT:
@@ -74,7 +64,7 @@ def write_synthetic_coco(folder, train=200, val=40, test=8, image_size=(320, 240
                 size = {"width": image_size[0], "height": image_size[1]}
                 content["images"].append({"id": image_id, "file_name": name, **size, "license": 0})
                 for annotation in annotations:
-                    # Every third number is of this split: ids are unique over the set, whatever the other splits hold.
+                    # Each split takes every third number, so ids are unique over all splits.
                     identity = len(content["annotations"]) * len(_FILES) + number + 1
                     content["annotations"].append({"id": identity, "image_id": image_id, **annotation})
                 bar.update()
@@ -91,15 +81,15 @@ def draw_people(rng, image_size, count, bystanders=0, crowd=False):
     Args:
         rng: np.random.Generator; its state decides everything.
         image_size: (W, H) in pixels.
-        count: people with annotated keypoints, 25-90 % of the picture's height when they stand.
+        count: people with annotated keypoints; their standing heights are 25-90 % of the picture's.
         bystanders: small people without annotated keypoints.
         crowd: whether a crowd stands behind everyone.
 
     Returns:
         image: (H, W, 3) uint8 RGB.
         people: list of COCO annotations without `id` and `image_id`: people from far to near, then the crowd region.
-            Segmentations and boxes are of what shows, in continuous pixels; keypoints are pixel indices. A person of
-            whom almost nothing shows is left out.
+            Segmentations and boxes, in continuous pixels, cover the visible part of a person; keypoints are pixel
+            indices. Almost hidden people are left out.
     """
     width, height = image_size
     canvas = Canvas(_background(rng, width, height))
@@ -127,10 +117,10 @@ def draw_people(rng, image_size, count, bystanders=0, crowd=False):
 
 
 def _draw_scene(rng, image_size, index):
-    """Image `index` of a split, as `draw_people` returns it.
+    """Draws image `index` of a split and returns `draw_people`'s results.
 
-    Every split has, as far as it goes: a person without segmentation in images 1 and 50, people without keypoints in 2,
-    nobody in 3, a crowd region in 4.
+    From 0, images 1 and 50 have a person without segmentation, image 2 people without keypoints, image 3 nobody, and
+    image 4 a crowd region. The others are of a random kind.
     """
     fixed = {1: "no segmentation", 50: "no segmentation", 2: "no keypoints", 3: "nobody", 4: "crowd"}
     drawn = rng.choice(["plain", "no keypoints", "nobody", "crowd"], p=[0.66, 0.21, 0.04, 0.09])
@@ -147,7 +137,7 @@ def _draw_scene(rng, image_size, index):
 
 
 def _place(rng, figure, size, image_size, near):
-    """(x, y) in pixels of a figure's hips, beside `near` (x, y) if given; most figures fit in the picture."""
+    """Samples the (x, y) of a figure's hips, close to `near` if given; most figures fit in the picture."""
     x1, y1, x2, y2 = np.array(figure.extent()) * size
     low, high = np.array([-x1, -y1]), np.array(image_size) - [x2, y2]
     if rng.random() < 0.25:  # the border may cut through the figure
@@ -159,7 +149,6 @@ def _place(rng, figure, size, image_size, near):
 
 
 def _draw_crowd(rng, canvas):
-    """Draws a group of small figures, all with the owner _CROWD_OWNER."""
     height, width = canvas.image.shape[:2]
     members = rng.integers(8, 15)
     size = rng.uniform(0.13, 0.22) * height
@@ -171,7 +160,7 @@ def _draw_crowd(rng, canvas):
 
 
 def _background(rng, width, height):
-    """(H, W, 3) uint8: a gradient or soft noise, with stripes, blocks, discs and strokes like limbs on it."""
+    """Draws a gradient or soft noise, with stripes, blocks, discs and limb-like strokes on it."""
     corners = rng.uniform(20, 235, (2, 2, 3))
     corners += (corners.mean(2, keepdims=True) - corners) * rng.uniform(0, 0.9)
     if rng.random() < 0.5:
@@ -199,7 +188,7 @@ def _background(rng, width, height):
 
 
 def _finish(rng, image):
-    """The picture with a random exposure, sometimes out of focus, and sensor noise."""
+    """Gives a picture a random exposure, sensor noise, and sometimes blur."""
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (3, 3), 0)
     image = cv2.convertScaleAbs(image, alpha=rng.uniform(0.75, 1.1), beta=rng.uniform(0, 15))
@@ -213,7 +202,7 @@ def _random_colour(rng):
 
 
 def _person_annotation(mask, keypoints):
-    """COCO's annotation of one person: mask (H, W) bool of what shows, keypoints (17, 3) int."""
+    """COCO's annotation of a person with the visible pixels `mask` (H, W) bool and keypoints (17, 3) int."""
     return {
         "category_id": 1,
         "iscrowd": 0,
@@ -226,7 +215,7 @@ def _person_annotation(mask, keypoints):
 
 
 def _crowd_annotations(canvas):
-    """A list of the crowd region's annotation; empty where people hide all of it."""
+    """Returns a list with the crowd region's annotation, or an empty list where people hide it."""
     owners = canvas.labels[..., 0]
     # COCO's annotators paint a crowd as one region, with the gaps between its people.
     kernel = np.ones((max(3, canvas.image.shape[0] // 24),) * 2, np.uint8)
@@ -239,12 +228,12 @@ def _crowd_annotations(canvas):
 
 
 def _mask_box(mask):
-    """[x, y, w, h], floats, of the pixels that are set in a mask (H, W) bool."""
+    """COCO's [x, y, w, h] of a mask (H, W) bool."""
     return [float(value) for value in cv2.boundingRect(mask.astype(np.uint8))]
 
 
 def mask_to_rle(mask):
-    """COCO's uncompressed run lengths of a mask (H, W) bool: column by column, a run of zeros first."""
+    """Returns COCO's uncompressed run lengths of a mask (H, W) bool: column by column, a run of zeros first."""
     flat = np.concatenate([[False], mask.ravel(order="F")])
     starts = np.flatnonzero(flat[1:] != flat[:-1])
     counts = np.diff(np.concatenate([[0], starts, [mask.size]]))
@@ -252,23 +241,19 @@ def mask_to_rle(mask):
 
 
 def mask_to_polygons(mask):
-    """COCO polygons of a mask.
+    """Returns COCO's polygons of a mask (H, W) bool: lists x0, y0, x1, y1, ... in continuous pixels.
 
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        list of flat lists x0, y0, x1, y1, ... in continuous pixels, within about 0.5 px of the mask's outline. COCO's
-        polygons have no holes: a part with a hole is cut in two through it.
+    They are within about 0.5 px of the mask's outline. COCO's polygons have no holes, so a part with a hole is cut in
+    two through the hole.
     """
     x, y, w, h = (int(value) for value in _mask_box(mask))
-    # cv2 returns the centres of border pixels. Of the doubled mask, these enclose the centres of the mask's pixels.
+    # cv2 returns the centres of border pixels. In the doubled mask, these enclose the centres of the mask's pixels.
     large = np.repeat(np.repeat(mask[y : y + h, x : x + w].astype(np.uint8), 2, 0), 2, 1)
     return [((contour + 0.5) / 2 + [x, y]).round(2).ravel().tolist() for contour in _contours(large)]
 
 
 def _contours(mask):
-    """Outlines, (n, 2) int of x and y, of a doubled (h, w) uint8 mask, which is cut until no hole is left."""
+    """Outlines, (n, 2) x and y each, of a doubled uint8 mask, which is cut until it has no hole."""
     contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     is_hole = hierarchy[0, :, 3] >= 0
     holes = [c for c, hole in zip(contours, is_hole, strict=True) if hole and cv2.contourArea(c) > 12]
@@ -280,7 +265,7 @@ def _contours(mask):
         return _contours(left) + _contours(right)
     outlines = [c for c, hole in zip(contours, is_hole, strict=True) if not hole]
     simple = [cv2.approxPolyDP(outline, 0.7, True) for outline in outlines]
-    # A simplified speck may be a line, which is no polygon.
+    # A tiny part may simplify to a line, which is not a polygon.
     chosen = [s if len(s) > 3 else outline for s, outline in zip(simple, outlines, strict=True)]
     return [outline[:, 0] for outline in chosen if len(outline) > 2]
 
@@ -294,7 +279,7 @@ def _write_jpeg(path, image):
 
 
 def _remove_earlier_set(folder):
-    """Removes JSON files that this module wrote; raises UserError where one is of another set."""
+    """Removes JSON files that this module wrote, and raises UserError where one belongs to another set."""
     files = [folder / "annotations" / name for name in _FILES.values()]
     for path in files:
         if path.exists():
