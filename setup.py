@@ -34,7 +34,7 @@ setup(
     extras_require={
         # Engines of exported models, and what makes the exports.
         "onnx": ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"],
-        "openvino": ["openvino>=2025.0", "nncf>=2.14"],
+        "openvino": ["openvino>=2025.0"],
         "gpu": ["tensorflow[and-cuda]==2.21.*"],
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"],
     },

@@ -1,14 +1,15 @@
 """Stage 3 of 3: trains the Pose Residual Network from labels; needs no images and neither of the other stages."""
 
-from mpn.cli.script import import_tensorflow, run
+from mpn.cli.script import run
+from mpn.cli.settings import command_line
+from mpn.training import PrnTraining
 
 
 def main(argv=None):
-    import_tensorflow()
-    from mpn.training.options import parse
-    from mpn.training.prn import prn_parser, train_prn
+    with command_line(PrnTraining, __doc__, argv) as settings:
+        from mpn.training import train_prn
 
-    train_prn(parse(prn_parser(__doc__, argv), argv))
+        train_prn(settings)
 
 
 if __name__ == "__main__":

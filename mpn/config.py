@@ -10,8 +10,7 @@ from mpn.errors import UserError
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
 
-# Least and most of each number. The most keeps a damaged or mistaken file from taking all memory; the paper's values
-# are far below.
+# Limits of each number. The upper ones keep a damaged file from taking all memory; the paper's values are far below.
 RANGES = {
     "width": (0.01, 4),
     "keypoint_channels": (1, 1024),
@@ -26,7 +25,6 @@ RANGES = {
 }
 IMAGE_SIDES = (32, 4096)
 
-# Types of fields in plain words.
 _NAMES = {
     bool: "true or false",
     float: "a number",
@@ -39,15 +37,15 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Everything needed to build the networks of one model; the defaults are the paper's ResNet-50 model.
+    """The architecture of one model; the defaults are the paper's ResNet-50 model.
 
     Attributes:
         backbone: one of BACKBONES.
-        dilated: ResNet conv5 keeps stride 16 with dilation 2 (Table 2, "dil").
-        width: channel multiplier of a MobileNet backbone (its `alpha`); 1.0 for ResNet.
-        folded: the backbone has no batch normalisation; its convolutions hold its scale and shift.
+        dilated: ResNet's conv5 has stride 1 and dilation 2, so C5 has stride 16 (Table 2, "dil").
+        width: channel multiplier of a MobileNet backbone; 1.0 for ResNet.
+        folded: the convolutions of the backbone hold the scale and shift of batch normalisation.
         keypoint_channels: depth of K2-K5 (§3.2: 256).
-        keypoint_head_channels: depth of each D level; their concatenation has four times that (§3.2: 128).
+        keypoint_head_channels: depth of each of D2-D5 (§3.2: 128).
         concat: concatenate D2-D5 before the last layers; False predicts from D2 alone (Table 2, "no concat").
         intermediate_supervision: a loss on each of K2-K5 (Table 2; False is "no int").
         person_channels: depth of P3-P7 (§3.3).
@@ -55,21 +53,21 @@ class ModelConfig:
         prn_nodes: nodes of a hidden PRN layer (Table 3: 512 or 1024).
         prn_layers: hidden PRN layers (Table 3: 1 or 2).
         prn_dropout: dropout rate after each hidden PRN layer (§4.2: 0.5).
-        prn_residual: Eq. 1 where True, Eq. 3 where False.
-        prn_margin: share of its size by which a person box grows on each side before its RoI is taken; 0.21 is
-            the reach of the authors' released code.
-        prn_pool: 1, 2 or 4; the PRN's layers see the RoI this many times coarser, see `build_prn`.
-        prn_residual_gain: the PRN's input is added times a learned factor.
+        prn_residual: True for Eq. 1, False for Eq. 3.
+        prn_margin: the RoI is the person box, enlarged on each side by this share of its size; 0.21 as in the authors'
+            released code.
+        prn_pool: 1, 2 or 4; the PRN's layers see a RoI with 1/pool of the rows and columns, see `build_prn`.
+        prn_residual_gain: the PRN's input is multiplied by a learned factor before it is added.
         prn_window: odd side in cells of the window in which a peak collects the PRN's output (authors' code: 15).
-        prn_assignment: "greedy", the best pair of box and peak first, or "optimal", the best sum of scores.
-        image_size: shorter and longest side in pixels to which an image is scaled for inference: the largest
-            scale that respects both. A refinement network has square crops.
-        refiner_share: longer side of a person's box as a share of the crop's, where this is a refinement network
-            (§4.2), which finds the keypoints of one person a crop; None where it is not.
+        prn_assignment: "greedy" takes the best pair of box and peak first, "optimal" the best sum of scores.
+        image_size: shorter and longest side in pixels; an image is scaled as large as both allow. The crops of a
+            refinement network are square.
+        refiner_share: person share of a refinement network (§4.2): the longer side of a person's box divided by the
+            side of the crop. None for a model of whole images.
         refiner_enlargement: largest factor by which a refinement network's crops enlarge the image.
 
     Raises:
-        UserError: a value is of another type or out of range; the message quotes it.
+        UserError: a value has another type or is out of range; the message quotes it.
     """
 
     backbone: str = "resnet50"
@@ -103,15 +101,12 @@ class ModelConfig:
             if not least <= getattr(self, name) <= most:
                 self._refuse(f"{name} must be from {least} to {most}", name)
         object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
-        self._check_together()
-
-    def _check_together(self):
-        """Refuses what types and ranges of single fields do not."""
         least, most = IMAGE_SIDES
+        resnet = self.backbone.startswith("resnet")
         checks = {
             f"backbone must be one of {', '.join(BACKBONES)}": self.backbone in BACKBONES,
-            "dilated needs a ResNet backbone": not (self.dilated and not self.backbone.startswith("resnet")),
-            "width must be 1 for a ResNet backbone": self.width == 1 or not self.backbone.startswith("resnet"),
+            "dilated needs a ResNet backbone": resnet or not self.dilated,
+            "width must be 1 for a ResNet backbone": self.width == 1 or not resnet,
             "prn_dropout must be in [0, 1)": 0 <= self.prn_dropout < 1,
             "prn_residual_gain needs prn_residual": self.prn_residual or not self.prn_residual_gain,
             "prn_pool must be 1, 2 or 4": self.prn_pool in (1, 2, 4),
@@ -131,25 +126,21 @@ class ModelConfig:
         raise UserError(f"{sentence}, not {', '.join(f'{name}={reprlib.repr(getattr(self, name))}' for name in names)}")
 
     def replace(self, **changes):
-        """A copy with some fields changed, checked again."""
+        """A checked copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def section(self, part):
-        """The fields that decide whether weights of one part fit: a dict.
-
-        Args:
-            part: "keypoints", "person" or "prn".
-        """
+        """The fields on which the weights of "keypoints", "person" or "prn" depend: a dict."""
         prefixes = {
             "keypoints": ("backbone", "dilated", "width", "folded", "keypoint", "concat", "intermediate"),
             "person": ("backbone", "dilated", "width", "folded", "person"),
             "prn": ("prn_nodes", "prn_layers", "prn_residual", "prn_margin", "prn_pool"),
         }[part]
-        return {k: v for k, v in dataclasses.asdict(self).items() if k.startswith(prefixes)}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name.startswith(prefixes)}
 
 
 def _is_of(value, kind):
-    """Whether a value is of a field's type: a whole number is a float, too, and neither is a truth value."""
+    """Whether a value has a field's type. A whole number is also a float; a truth value is neither."""
     if isinstance(kind, types.UnionType):
         return any(_is_of(value, one) for one in kind.__args__)
     if kind is tuple:

@@ -1,4 +1,4 @@
-"""What other projects leave in variables and in keras.json, put right: Keras and OpenCV read it when imported."""
+"""Corrects settings that other projects have left in environment variables and keras.json."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 
 from mpn.errors import UserError
 
-# Values that Keras must find; None is a variable that must not be there.
+# What Keras must find when it is imported; None means not set.
 _VARIABLES = {
     "KERAS_BACKEND": "tensorflow",  # keras-retinanet is TensorFlow
     "TF_USE_LEGACY_KERAS": None,  # Keras 2
@@ -20,11 +20,7 @@ _SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channel
 
 
 def pin_environment(variables=os.environ):
-    """Sets environment variables as mpn needs them, and says on stderr which ones it found otherwise.
-
-    Args:
-        variables: mapping that is changed.
-    """
+    """Sets environment variables as mpn needs them, and names on stderr those that it changes."""
     for name, needed in _VARIABLES.items():
         found = variables.pop(name, None)
         off = needed in (None, "false") and (found or "").lower() in ("0", "false")
@@ -32,14 +28,14 @@ def pin_environment(variables=os.environ):
             print(f"{name}={found} does not count here: mpn needs {needed or 'it unset'}", file=sys.stderr)
         if needed:
             variables[name] = needed
-    variables.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # of a bad file, errors tell in one sentence
+    variables.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own errors name bad files
 
 
 def pin_keras():
-    """Imports Keras with mpn's settings, and says on stderr which ones of keras.json do not count.
+    """Imports Keras with mpn's settings, and names on stderr settings of keras.json that do not count.
 
     Raises:
-        UserError: Keras cannot read its keras.json, or was imported with another backend before mpn was.
+        UserError: Keras cannot read keras.json, or it was imported before mpn with another backend.
     """
     _check_keras_json()
     import keras
@@ -59,14 +55,14 @@ def pin_keras():
 
 
 def _keras_json():
-    """Where Keras looks for it, by Keras's own rule: a home that is missing or read-only gives way to /tmp."""
-    home = os.path.expanduser("~")  # stays "~" where the system knows none
+    """Where Keras looks for keras.json: in the home folder, or in /tmp if that is missing or read-only."""
+    home = os.path.expanduser("~")  # stays "~" if the system knows none
     folder = os.environ.get("KERAS_HOME", os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras"))
     return pathlib.Path(os.path.expanduser(folder)) / "keras.json"
 
 
 def _check_keras_json():
-    """Refuses what Keras would answer with a traceback; a file that is no JSON it passes over."""
+    """Refuses what Keras would answer with a traceback. Keras ignores a file that is not JSON."""
     path = _keras_json()
     try:
         settings = json.loads(path.read_text())

@@ -1,8 +1,8 @@
-"""The one exception that a user's mistake raises."""
+"""The exception for a user's mistake."""
 
 
 class UserError(Exception):
-    """Something the user can put right: its message is one sentence that names the file or value and what to do.
+    """Something the user can correct: its message is one sentence that names the file or value and what to do.
 
-    Scripts print the message alone, without a traceback, and exit with status 1 (see `mpn.cli.script.run`).
+    Scripts print the message without a traceback and exit with status 1, see `mpn.cli.script.run`.
     """

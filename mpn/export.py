@@ -1,6 +1,7 @@
-"""Makes a small model directory for inference, or another format: `python -m mpn.export models/r50 compact/r50`.
+"""Makes a small model directory for inference: `python -m mpn.export models/r50 compact/r50`.
 
-A model directory holds the parts that the source has, without what only training needs; in float16 half as large.
+It leaves out what only training needs, and stores weights in float16 in half the space. With --format it writes a
+folder for other engines instead, see `mpn.deployment`.
 """
 
 import argparse
@@ -21,7 +22,6 @@ from mpn.model_directory import (
     save_networks,
     weights_file,
 )
-from mpn.weights import STORAGES
 
 
 def export_model(source, target, storage="float16", overwrite=False):
@@ -30,24 +30,23 @@ def export_model(source, target, storage="float16", overwrite=False):
     Args:
         source: model directory, or the name of a shipped model.
         target: folder to make.
-        storage: "float16" or "float32", see `mpn.weights.save_weights`.
+        storage: see `mpn.weights.save_weights`.
         overwrite: replace an earlier export.
 
     Returns:
         list of the parts written, of PARTS.
 
     Raises:
-        UserError: the source has no weights or cannot be loaded, a weight is too large for float16, or the target
-            exists and is not to be overwritten, or holds something else than an export. It is as it was then.
+        UserError: the source has no weights or cannot be loaded, a weight is too large for float16, or the target may
+            not be replaced; the target is unchanged.
         OSError: the target cannot be written.
     """
-
     source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
     _check_target(source, target, overwrite)
     parts = [part for part in PARTS if weights_file(source, part).exists()]
     if not parts:
         raise UserError(f"{source} holds no weights to export: run train_keypoints.py or train_prn.py --model {source}")
-    # The fingerprint in the person weights is that of the backbone, which "keypoints" brings.
+    # The person weights need the fingerprint of the backbone, which is in "keypoints".
     networks = load_networks(source, (*parts, "keypoints") if "person" in parts else parts, refiner=True)
     make_writable(target.parent)
     new = temporary_path(target)
@@ -69,9 +68,8 @@ def export_model(source, target, storage="float16", overwrite=False):
 
 def _check_target(source, target, overwrite):
     """Refuses a target whose replacement would lose something."""
-
     if target == source or target in source.parents:
-        raise UserError(f"{target} is or holds the model to export: choose another folder")
+        raise UserError(f"{target} is or contains the model to export: choose another folder")
     if not target.exists():
         return
     if not target.is_dir():
@@ -85,32 +83,31 @@ def _check_target(source, target, overwrite):
 
 
 def main(argv=None):
+    import_tensorflow()
+    from mpn.weights import STORAGES
+
     parser = argparse.ArgumentParser(
         prog="python -m mpn.export",
-        description="Writes a model for inference: as a model directory without what training needs, or for places "
-        "without TensorFlow, with a README.md that says how to run it.",
+        description="Writes a model directory for inference, without what training needs, or a folder for another "
+        "engine, with a README.md that says how to run it.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="model directory, or the name of a shipped model")
+    parser.add_argument("source", metavar="SOURCE", help="model directory, or the name of a model of the package")
     parser.add_argument("target", metavar="TARGET", help="folder to make")
     parser.add_argument("--format", choices=("keras", *FORMATS), default="keras", help="default: keras")
-    parser.add_argument("--storage", choices=STORAGES, default="float16", help="of Keras' weights; default: float16")
+    parser.add_argument("--storage", choices=STORAGES, help="of the weights, for the format keras; default: float16")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in the format keras")
-    parser.add_argument("--int8", action="store_true", help="quantise the network, for openvino; needs --calibrate")
-    parser.add_argument("--calibrate", metavar="FOLDER", help="photographs of people, of which the first 300 count")
     options = parser.parse_args(argv)
-    import_tensorflow()
     if options.format == "keras":
-        if options.int8 or options.calibrate:
-            raise UserError("--int8 and --calibrate are for --format openvino")
-        parts = export_model(options.source, options.target, options.storage, options.overwrite)
-        what = f"{', '.join(parts)} in {options.storage}"
+        storage = options.storage or "float16"
+        parts = export_model(options.source, options.target, storage, options.overwrite)
+        what = f"{', '.join(parts)} in {storage}"
     else:
         from mpn.deployment.export import export_graphs
 
-        if options.overwrite:
-            raise UserError("--overwrite is for --format keras: choose another folder")
-        export_graphs(options.source, options.target, options.format, options.int8, options.calibrate)
-        what = f"{options.format} in {'int8' if options.int8 else 'float32'}"
+        if options.overwrite or options.storage:
+            raise UserError("--overwrite and --storage are for the format keras: leave them out")
+        export_graphs(options.source, options.target, options.format)
+        what = options.format
     size = sum(path.stat().st_size for path in pathlib.Path(options.target).rglob("*") if path.is_file())
     print(f"{options.target}: {what}, {size / 1e6:.1f} MB")
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and JSON."""
+"""Files that are either complete or absent, and JSON."""
 
 import contextlib
 import errno
@@ -18,48 +18,41 @@ from pathlib import Path
 
 from mpn.errors import UserError
 
-# Stated limits of JSON files, which a small .gz can exceed. COCO's largest has 450 MB, 4 million lists and objects.
+# Limits of JSON files, since a small .gz can hold far more. COCO's largest file has 450 MB, 4 million lists and objects
+# and about 70 million commas. A number in a list takes two bytes of text and up to 40 of memory.
 MOST_JSON_BYTES = 2**30
 MOST_JSON_CONTAINERS = 20_000_000
-# A number of a list takes two bytes of text and up to 40 of memory. COCO's files have 6 to 7 bytes for each comma, so
-# the largest has 65 to 75 million commas.
 MOST_JSON_COMMAS = 100_000_000
-# Temporary files of other machines and containers, whose processes cannot be seen from here, stay this long.
+# Temporary files of other machines and containers, whose processes cannot be seen, are kept this long.
 _SECONDS_OF_OTHERS = 24 * 3600
-# Names of the files of a model directory, which alone is written as a temporary folder.
+# Names of the files of a model directory. No other folder is written as a temporary one.
 _OF_A_MODEL = re.compile(r"config\.json|.+-config\.json|.+\.weights\.h5|.+\.npy")
 
 
 def temporary_path(path):
-    """Path beside `path` for what becomes it later; its name tells process and machine, and ends as that of `path`."""
+    """A path beside `path` to write first; its name holds process and machine, and has the same end."""
     path = Path(path)
-    # The end alone, since a name may be as long as the file system admits.
+    # Only the end of the name: it may be as long as the file system allows.
     return path.with_name(f".tmp-{os.getpid()}-{_machine()}-{path.name[-50:]}")
 
 
-@functools.lru_cache(maxsize=1000)  # once a folder: there may be many files in it
-def remove_leftovers(folder):
-    """Removes what processes that were killed have left of `temporary_path` in a folder."""
+@functools.lru_cache(maxsize=1000)  # once per folder, which may hold many files
+def _remove_leftovers(folder):
+    """Removes the temporary files and folders that killed processes have left in a folder."""
     for path in Path(folder).glob(".tmp-*"):
         name = re.match(r"\.tmp-(\d{1,9})-(?:([0-9a-f]{8})-)?.", path.name)
-        if name:
-            with contextlib.suppress(OSError):
-                _remove_if_left_over(path, int(name[1]), name[2])
-
-
-def _remove_if_left_over(path, process, machine):
-    if not _is_left_over(path, process, machine):
-        return
-    if not path.is_dir() or path.is_symlink():
-        path.unlink()
-    elif machine and all(
-        inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()
-    ):  # else a folder of the user's
-        shutil.rmtree(path)
+        with contextlib.suppress(OSError):
+            if not name or not _is_left_over(path, int(name[1]), name[2]):
+                continue
+            if not path.is_dir() or path.is_symlink():
+                path.unlink()
+            # Any other folder is the user's.
+            elif name[2] and all(inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()):
+                shutil.rmtree(path)
 
 
 def _is_left_over(path, process, machine):
-    if os.name == "nt" or machine not in (None, _machine()):  # Windows has no way to ask without ending the process
+    if os.name == "nt" or machine not in (None, _machine()):  # Windows cannot be asked without ending the process
         return time.time() - path.lstat().st_mtime > _SECONDS_OF_OTHERS
     try:
         os.kill(process, 0)
@@ -72,16 +65,16 @@ def _is_left_over(path, process, machine):
 
 @functools.cache
 def _machine():
-    """Eight digits that tell this machine, or container, from others that share its folders."""
+    """Eight digits that distinguish this machine or container from others that share its folders."""
     name = socket.gethostname()
     with contextlib.suppress(OSError):
-        name += os.readlink("/proc/self/ns/pid")  # containers may have their host's name, and count processes anew
+        name += os.readlink("/proc/self/ns/pid")  # containers may share their host's name, but not its process numbers
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Writes a file completely or not at all: readers see the old file or the new one, never half of either.
+    """Writes a file completely or not at all: readers see the old file or the new one.
 
     Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`.
 
@@ -89,53 +82,40 @@ def atomic_path(path):
         path: the file to make or replace; its folder must exist.
 
     Yields:
-        Path of a temporary file to write, empty, in the same folder (os.replace cannot cross file systems). Its
-        name ends as that of `path`, since Keras insists on the suffix `.weights.h5`.
+        Path of an empty temporary file in the same folder; its name has the same end, since Keras requires
+        `.weights.h5`.
 
     Raises:
-        OSError: whatever the writing raised, with `path` as its filename. After any exception the temporary
-            file is gone and `path` is as it was.
+        OSError: whatever the writing raised, with `path` as its filename. After any exception the temporary file is
+            gone and `path` is unchanged.
     """
     path = Path(path)
     temporary = temporary_path(path)
-    remove_leftovers(path.parent)
+    _remove_leftovers(path.parent)
     try:
         temporary.unlink(missing_ok=True)
-        # Made anew here: a link that somebody has put in this place is not followed.
+        # O_EXCL: a link in this place is not followed.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        _flush_to_disk(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # else a power cut may leave an empty file under the final name
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno is None:  # as h5py raises them; a filename alone would hide the words from str(error)
+        if error.errno is None:  # h5py's errors; a filename alone would hide their words from str(error)
             raise OSError(errno.EIO, str(error), str(path)) from error
         if error.filename is None or str(error.filename) == str(temporary):
             error.filename, error.filename2 = str(path), None
         raise
-    except BaseException:  # Ctrl-C must not leave half a checkpoint behind either
+    except BaseException:  # Ctrl-C must not leave half a checkpoint either
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _flush_to_disk(path):
-    """Without this, a power cut soon after the renaming may leave an empty file under the final name."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
 def make_writable(folder, space=0):
-    """Makes a folder where need be, and makes sure that files can be written there.
-
-    Args:
-        folder: path.
-        space: bytes that the disk must have left.
-
-    Raises:
-        OSError: it cannot be made or written to, or the disk has less space.
-    """
+    """Makes a folder if needed; OSError unless files can be written there and the disk has `space` bytes left."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    _remove_leftovers(folder)
     with tempfile.TemporaryFile(dir=folder):
         pass
     if shutil.disk_usage(folder).free < space:
@@ -143,34 +123,24 @@ def make_writable(folder, space=0):
 
 
 def make_replaceable(path):
-    """Makes sure that a file can be made or replaced, in a folder that is made where need be.
-
-    Raises:
-        UserError: `path` is a folder.
-        OSError: its folder cannot be made or written to.
-    """
+    """Makes a file's folder if needed; UserError if `path` is a folder, OSError if files cannot be written there."""
     if Path(path).is_dir():
         raise UserError(f"'{path}' is a folder, and a file is to be written there: give the name of a file")
     make_writable(Path(path).parent)
 
 
 def write_json(path, value, indent=None):
-    """Writes `value` as JSON, atomically; compressed where the name ends with `.gz`.
-
-    Args:
-        path: the file to make or replace.
-        value: anything `json.dumps` takes.
-        indent: spaces a level, or None for one line.
+    """Writes `value` as JSON, atomically; compressed if the name ends with `.gz`.
 
     Raises:
-        ValueError: `value` holds NaN or infinity, which JSON has no way to write.
-        TypeError: `value` holds something that is not plain Python (a NumPy number, say).
+        ValueError: `value` holds NaN or infinity, which JSON cannot express.
+        TypeError: `value` is not plain Python.
         OSError: the file cannot be written.
     """
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
-    data = text.encode(errors="backslashreplace")  # JSON's own escape for what a file name may hold and UTF-8 may not
+    data = text.encode(errors="backslashreplace")  # JSON's own escape, for file names that are not UTF-8
     if Path(path).suffix == ".gz":
-        data = gzip.compress(data, mtime=0)  # no time stamp: the same value gives the same bytes
+        data = gzip.compress(data, mtime=0)  # no time: the same value gives the same bytes
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -182,12 +152,9 @@ def read_json(path, what):
         path: the file.
         what: what the file should be, for messages: "COCO annotations".
 
-    Returns:
-        the value as plain Python.
-
     Raises:
-        UserError: the file is missing, unreadable, truncated or not JSON, or larger than MOST_JSON_BYTES,
-            MOST_JSON_CONTAINERS or MOST_JSON_COMMAS once it is decompressed.
+        UserError: the file is missing, unreadable, truncated, not JSON, or exceeds MOST_JSON_BYTES,
+            MOST_JSON_CONTAINERS or MOST_JSON_COMMAS after decompression.
     """
     data = read_bytes(path, what, MOST_JSON_BYTES)
     try:
@@ -204,17 +171,17 @@ def read_json(path, what):
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise UserError(f"{what} '{path}' is not valid JSON ({reason}): copy it again") from error
-    except (ValueError, RecursionError) as error:  # no text, whole numbers of thousands of digits, deep nesting
+    except (ValueError, RecursionError) as error:  # not text, numbers of thousands of digits, deep nesting
         raise UserError(f"{what} '{path}' is not valid JSON: check that it is the right file") from error
 
 
 def read_bytes(path, what, most=None):
-    """All bytes of a file that the user named.
+    """All bytes of a file.
 
     Args:
         path: the file.
         what: what the file should be, for messages: "image".
-        most: bytes that it may have; None sets no limit.
+        most: largest number of bytes allowed; None sets no limit.
 
     Raises:
         UserError: the file is missing, a folder, too large, or cannot be read.
@@ -235,7 +202,7 @@ def read_bytes(path, what, most=None):
 
 
 def _read_up_to(file, most, name):
-    """All bytes of an open file; UserError where there are more than `most`."""
+    """All bytes of an open file; UserError if there are more than `most`."""
     blocks, size = [], 0
     while block := file.read(1 << 24):
         blocks.append(block)

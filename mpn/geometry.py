@@ -1,11 +1,11 @@
-"""Affine maps between an image and the network's input, and what they do to images, points and outlines.
+"""Affine maps between an image and the network's input, and overlaps of boxes.
 
-An affine map is a (2, 3) float64 matrix on continuous pixel coordinates, where pixel i spans [i, i + 1).
+Coordinates are continuous: pixel i spans [i, i + 1). An affine map is a (2, 3) float64 matrix; a box is
+[x1, y1, x2, y2].
 """
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from mpn.skeleton import MIRROR
 
@@ -14,17 +14,10 @@ _SHIFT = 4
 
 
 def affine(centre, size, scale, degrees=0.0, mirror=False):
-    """The map that brings a point of the image to the middle of a patch: crop, scale, rotation and mirror in one.
+    """The (2, 3) float64 map from an image to a patch: crop, scale, rotation and mirror in one.
 
-    Args:
-        centre: (2,) x and y in image pixels.
-        size: (height, width) of the patch in pixels.
-        scale: patch pixels an image pixel.
-        degrees: rotation, positive turns x towards y (clockwise as displayed).
-        mirror: flip left to right before rotating.
-
-    Returns:
-        (2, 3) float64.
+    `centre`, (x, y) in image pixels, goes to the middle of the patch, whose `size` is (height, width). `scale` is patch
+    pixels per image pixel. `mirror` flips left to right; then the patch turns by `degrees`, clockwise as displayed.
     """
     angle = np.deg2rad(degrees)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -35,12 +28,12 @@ def affine(centre, size, scale, degrees=0.0, mirror=False):
 
 
 def transform_points(matrix, points):
-    """Applies an affine map: (..., 2) float in pixels to the same shape, float32."""
+    """Applies an affine map to (..., 2) x and y; gives float32."""
     return (np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 def transform_keypoints(matrix, keypoints):
-    """Moves (N, 17, 3) keypoints; a map that mirrors also swaps left and right. Unlabelled ones stay 0."""
+    """Applies an affine map to (N, 17, 3) keypoints; mirroring swaps left and right. Unlabelled ones stay 0."""
     moved = keypoints.copy()
     moved[..., :2] = transform_points(matrix, keypoints[..., :2])
     moved[keypoints[..., 2] == 0] = 0
@@ -48,16 +41,9 @@ def transform_keypoints(matrix, keypoints):
 
 
 def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
-    """Resamples an image.
+    """Cuts a (height, width[, 3]) patch of the same dtype from an (H, W[, 3]) image, with 0 outside the image.
 
-    Args:
-        matrix: (2, 3), image to patch.
-        image: (H, W) or (H, W, 3) array.
-        size: (height, width) of the patch.
-        interpolation: cv2's constant.
-
-    Returns:
-        (height, width[, 3]) array of the same dtype, 0 outside the image.
+    `matrix` is (2, 3), image to patch; `size` is (height, width). `interpolation` is cv2.INTER_LINEAR or INTER_NEAREST.
     """
     shifted = matrix.copy()
     if interpolation == cv2.INTER_LINEAR:
@@ -70,13 +56,9 @@ def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
 
 
 def _shrink(image, scale):
-    """An image averaged to a whole fraction of its size, before it is scaled down by linear interpolation.
+    """The image averaged to a whole fraction of its size, before interpolation scales it by `scale` in all.
 
-    That reads four pixels of the image for one: below a half it would pass over some, and fine texture become noise.
-
-    Args:
-        image: (H, W) or (H, W, 3) array.
-        scale: by which it is going to be scaled in all.
+    Interpolation reads four pixels for one. Below half size it would skip some, and texture would become noise.
     """
     height, width = image.shape[:2]
     times = min(int(1 / max(scale, 1e-6)), height, width)
@@ -86,56 +68,48 @@ def _shrink(image, scale):
 
 
 def fill_polygon(mask, matrix, points):
-    """Sets the pixels of `mask` ((h, w) uint8) inside a polygon ((P, 2) image pixels) to 1, in place."""
+    """Sets the pixels of `mask`, (h, w) uint8, inside a polygon, (P, 2) image pixels, to 1."""
     corners = (transform_points(matrix, points) - 0.5) * (1 << _SHIFT)
-    limit = 2**30  # far outside is as good as farther outside, and must fit cv2's 32 bits
+    limit = 2**26  # 4 million pixels: cv2 takes 32-bit corners, and spends time on every row
     cv2.fillPoly(mask, [np.rint(corners.clip(-limit, limit)).astype(np.int32)], 1, shift=_SHIFT)
 
 
 def fill_box(mask, matrix, box):
-    """Sets the pixels of `mask` inside a box ([x1, y1, x2, y2] image pixels) to 1, in place."""
+    """Sets the pixels of `mask`, (h, w) uint8, inside a box in image pixels to 1."""
     x1, y1, x2, y2 = box
     fill_polygon(mask, matrix, [(x1, y1), (x2, y1), (x2, y2), (x1, y2)])
 
 
-def fill_segmentation(mask, matrix, segmentation, image_size):
-    """Sets the pixels of `mask` inside a COCO segmentation to 1, in place.
-
-    Args:
-        mask: (h, w) uint8.
-        matrix: (2, 3), image to mask.
-        segmentation: list of polygons (flat lists of x, y) or an RLE dict, compressed or not.
-        image_size: (height, width) of the image.
-    """
-    if isinstance(segmentation, dict):
-        rle = segmentation
-        if isinstance(rle["counts"], list):
-            rle = coco_mask.frPyObjects(rle, *image_size)
-        mask |= warp_image(matrix, coco_mask.decode(rle), mask.shape, cv2.INTER_NEAREST)
-    else:
-        for polygon in segmentation:
-            fill_polygon(mask, matrix, np.reshape(polygon, (-1, 2)))
-
-
 def fit_image(image, image_size):
-    """Scales an image to the network's input size, keeping its shape.
+    """Scales an (H, W, 3) uint8 image to the network's input size, keeping its shape.
 
-    Args:
-        image: (H, W, 3) uint8.
-        image_size: shorter and longest side allowed in pixels; the result has the largest scale that respects both.
-
-    Returns:
-        scaled: (h, w, 3) uint8.
-        scale: (2,) float32, pixels of `scaled` an image pixel along x and y (they differ by rounding only).
+    The scale is the largest within `image_size`, the (shorter, longest) side in pixels. Returns the (h, w, 3) uint8
+    image, and (2,) float32 scaled pixels per image pixel along x and y, which differ by rounding.
     """
     height, width = image.shape[:2]
     factor = min(image_size[0] / min(height, width), image_size[1] / max(height, width))
     new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
-    # As `warp_image` does it: the network sees whole images as it saw patches.
+    # Scaled as in `warp_image`, so that whole images look like patches to the network.
     scaled = cv2.resize(_shrink(image, factor), (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     return scaled, np.array([new_width / width, new_height / height], np.float32)
 
 
 def pad_to_multiple(size, multiple=32):
-    """The smallest multiple that is not less than `size`; works on ints and on integer tensors."""
+    """Rounds an int or integer tensor up to a multiple."""
     return (size + multiple - 1) // multiple * multiple
+
+
+def box_intersections(boxes, others):
+    """The area that boxes share: (..., 4) and (..., 4), broadcast, to (...)."""
+    low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
+    return (high - low).clip(0).prod(axis=-1)
+
+
+def box_iou(boxes, others):
+    """Intersection over union: (..., 4) and (..., 4), broadcast, to (...); 0 without any area.
+
+    `box_iou(boxes[:, None], others)` compares (N, 4) boxes with (M, 4) others: (N, M).
+    """
+    shared = box_intersections(boxes, others)
+    areas = [(some[..., 2:] - some[..., :2]).clip(0).prod(axis=-1) for some in (boxes, others)]
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)

@@ -1,9 +1,10 @@
 """Heatmap codec (§3.2): people to the target heatmaps H, the silhouette and the mask W; heatmaps back to peaks.
 
-Both directions stand together because they must agree: cell j of a heatmap covers pixels [4j, 4j + 4) of the network's
-input, and its centre is at 4 (j + 1/2). Symbols: B batch, H W image size, h w heatmap size, K = 17, N people.
+Cell j of a heatmap covers pixels [4j, 4j + 4) of the network's input, and its centre is at 4 (j + 1/2). Symbols: B
+batch, H W image size, h w heatmap size, K = 17, N people.
 """
 
+import cv2
 import numpy as np
 
 from mpn.lazy import ops
@@ -14,15 +15,15 @@ STRIDE = 4
 # Standard deviation of a target Gaussian in cells: 7 px at stride 4.
 SIGMA = 1.75
 
-# Cells of a 3x3 neighbourhood get distinct offsets, so that equal neighbours (common in bfloat16) make one peak.
+# Cells of a 3x3 neighbourhood get different offsets: equal neighbours, common in bfloat16, make one peak.
 _TIE_BREAK = 1e-6
 
 
 def encode_keypoints(keypoints, height, width, sigma=SIGMA):
     """Target heatmaps of the keypoint channels (§3.5): a Gaussian of height 1 on every labelled keypoint.
 
-    Gaussians of one channel combine by maximum, so that two people side by side keep two peaks of height 1. Occluded
-    keypoints (v = 1) count like visible ones.
+    Gaussians of one channel combine by maximum: two people side by side have two peaks of height 1. Occluded keypoints
+    (v = 1) count like visible ones.
 
     Args:
         keypoints: (N, 17, 3) float, x and y in pixels of the network's input and v; v = 0 is not labelled.
@@ -36,10 +37,10 @@ def encode_keypoints(keypoints, height, width, sigma=SIGMA):
     heatmaps = np.zeros((h, w, NUM_KEYPOINTS), np.float32)
     keypoints = np.asarray(keypoints, np.float32).reshape(-1, NUM_KEYPOINTS, 3)
     x, y = keypoints[..., 0] / STRIDE, keypoints[..., 1] / STRIDE
-    # Labelled points outside the input have no cell to peak in: their tails would teach a peak at the border.
+    # The tails of points outside the input would teach a peak at the border.
     person, channel = np.nonzero((keypoints[..., 2] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h))
     x, y = x[person, channel], y[person, channel]
-    reach = int(np.ceil(3 * sigma)) + 1  # where a Gaussian has fallen below 1 % of its peak
+    reach = int(np.ceil(3 * sigma)) + 1  # where a Gaussian is below 1 % of its peak
     offsets = np.arange(-reach, reach + 1)
     columns = np.floor(x).astype(int)[:, None] + offsets
     rows = np.floor(y).astype(int)[:, None] + offsets
@@ -55,7 +56,7 @@ def encode_keypoints(keypoints, height, width, sigma=SIGMA):
     return heatmaps
 
 
-def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette, sigma=SIGMA):
+def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette):
     """Targets H and mask W of one input image (Eq. 4).
 
     Args:
@@ -64,31 +65,40 @@ def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette,
         unknown_keypoints: (H, W) bool, pixels where keypoints may be missing: people without keypoint annotations,
             crowd regions, padding.
         unknown_silhouette: (H, W) bool, pixels where people may be missing from `silhouette`.
-        sigma: standard deviation of the Gaussians in cells.
 
     Returns:
-        targets: (h, w, 18) float32 in [0, 1]; the last channel is 1 in cells of which at least half is silhouette.
-        mask: (h, w, 18) float32, 0 in every cell that touches an unknown pixel and 1 elsewhere.
+        targets: (h, w, 18) float32 in [0, 1]; the last channel is 1 in cells that are at least half silhouette.
+        mask: (h, w, 18) float32, 0 in cells that touch an unknown pixel and 1 elsewhere.
     """
     height, width = silhouette.shape
-    cells = (height // STRIDE, STRIDE, width // STRIDE, STRIDE)
-    people = silhouette.reshape(cells).mean(axis=(1, 3)) >= 0.5
-    targets = np.concatenate([encode_keypoints(keypoints, height, width, sigma), people[..., None]], axis=-1)
-    known = ~np.stack([unknown_keypoints, unknown_silhouette]).reshape(2, *cells).any(axis=(2, 4))
-    mask = np.concatenate([np.repeat(known[0, ..., None], NUM_KEYPOINTS, axis=-1), known[1, ..., None]], axis=-1)
-    return targets.astype(np.float32), mask.astype(np.float32)
+    targets = np.empty((height // STRIDE, width // STRIDE, NUM_KEYPOINTS + 1), np.float32)
+    mask = np.empty_like(targets)
+    targets[..., :NUM_KEYPOINTS] = encode_keypoints(keypoints, height, width)
+    targets[..., NUM_KEYPOINTS] = _pixels_in_cells(silhouette) >= STRIDE**2 / 2
+    mask[..., :NUM_KEYPOINTS] = (_pixels_in_cells(unknown_keypoints) == 0)[..., None]
+    mask[..., NUM_KEYPOINTS] = _pixels_in_cells(unknown_silhouette) == 0
+    return targets, mask
+
+
+def _pixels_in_cells(pixels):
+    """How many of a cell's 16 pixels are set: (H, W) bool to (h, w) uint8."""
+    height, width = pixels.shape
+    # The mean over a cell of 0 and 16 is that number, exactly.
+    return cv2.resize(
+        pixels.astype(np.uint8) * np.uint8(STRIDE**2), (width // STRIDE, height // STRIDE), interpolation=cv2.INTER_AREA
+    )
 
 
 def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
     """Local maxima of keypoint heatmaps, with sub-cell positions.
 
-    A peak is a cell that no other of its 3x3 neighbourhood exceeds. Its position is refined on each axis by the
-    parabola through the logarithms of three cells, which is exact for a Gaussian.
+    A peak is a cell that no other cell of its 3x3 neighbourhood exceeds. A parabola through the logarithms of three
+    cells refines its position along each axis, which is exact for a Gaussian.
 
     Args:
         heatmaps: (B, h, w, K) float32, one channel per keypoint, stride 4; h and w at least 3.
-        threshold: smallest heatmap value that counts as a peak.
-        max_peaks: peaks kept per image and keypoint, best first; at most h w.
+        threshold: heatmap value that a peak must exceed.
+        max_peaks: most peaks per image and keypoint, best first; at most h w.
 
     Returns:
         positions: (B, K, max_peaks, 2) float32, x and y in heatmap cells: the centre of cell j is at j + 1/2.
@@ -109,7 +119,7 @@ def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
 
     def refined(step, coordinate, size):
         """Place of the maximum along one axis, inside the peak's cell."""
-        # At the border the parabola goes through the three outermost cells.
+        # At the border the parabola uses the three outermost cells.
         middle = ops.minimum(ops.maximum(coordinate, 1), size - 2)
         low, centre, high = (
             ops.log(ops.maximum(ops.take(flat, first + (index + (middle - coordinate + side) * step) * channels), 1e-3))

@@ -1,7 +1,7 @@
-"""The model directory, the contract between the scripts: config.json, a weights file a part, and training/.
+"""The model directory, through which the scripts pass models on.
 
-config.json holds a ModelConfig. keypoints.weights.h5 holds backbone and keypoint subnet; person.weights.h5 the person
-subnet and the fingerprint of the backbone that it was trained on; prn.weights.h5 the PRN. training/PART has the log and
+config.json holds a ModelConfig. keypoints.weights.h5 holds backbone and keypoint subnet, person.weights.h5 the person
+subnet and the fingerprint of the backbone that it was trained on, prn.weights.h5 the PRN. training/PART has the log and
 the last checkpoint of each stage.
 """
 
@@ -25,46 +25,44 @@ from mpn.weights import check_architecture, fingerprint, load_weights, read_note
 PARTS = ("keypoints", "person", "prn")
 CONFIG_FILE = "config.json"
 
-# UCR's mean position maps P_k (Eq. 2); they come from the labels that train the PRN.
+# UCR's mean position maps P_k (Eq. 2), from the labels that train the PRN.
 POSITION_PRIOR_FILE = "position_prior.npy"
 
-# Models that come with the package, one folder each.
+# One folder for each model of the package.
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 
-# As np.load raises them for damaged files.
+# What np.load raises for damaged files.
 _NUMPY_ERRORS = (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError)
 
 
 def weights_file(model_dir, part):
-    """Path of a part's weights in a model directory."""
+    """Path of the weights of a part, one of PARTS."""
     return pathlib.Path(model_dir) / f"{part}.weights.h5"
 
 
 def run_folder(model_dir, part):
-    """Folder of the logs and the checkpoint of a part's training in a model directory."""
+    """Folder of the log and the checkpoint of a part's training."""
     return pathlib.Path(model_dir) / "training" / part
 
 
 def last_checkpoint(model_dir, part):
-    """Path of the resumable state of a part's training."""
+    """Path of the checkpoint from which a part's training resumes."""
     return run_folder(model_dir, part) / "last.weights.h5"
 
 
 def person_command(model_dir):
-    """The command that trains the person subnet on the backbone that a model directory has now."""
+    """The command that trains the person subnet on the present backbone of a model directory."""
     resume = " --resume" if last_checkpoint(model_dir, "person").exists() else ""
     return f"train_person.py --model {shlex.quote(str(model_dir))}{resume}"
 
 
 def model_folder(name_or_path):
-    """Path of a model directory: that folder where it holds a model, or else the shipped model of that name.
+    """The folder of a model directory: a path, or the name of a model in `mpn/pretrained`.
 
-    Args:
-        name_or_path: a path, or the name of a folder in `mpn/pretrained`. A folder of such a name that holds no
-            config.json does not hide the shipped model.
+    A folder of that name without a config.json does not hide the model of the package.
 
     Raises:
-        UserError: there is neither; the message says which models are shipped.
+        UserError: there is neither; the message names the models of the package.
     """
     folder = pathlib.Path(name_or_path)
     shipped = {path.parent.name: path.parent for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
@@ -79,21 +77,17 @@ def model_folder(name_or_path):
 
 
 def load_config(model_dir):
-    """Reads `config.json` of a model directory.
-
-    Args:
-        model_dir: folder, or the name of a shipped model, see `model_folder`.
+    """The ModelConfig of a model directory; see `model_folder` for names.
 
     Raises:
-        UserError: the file is missing, is not JSON, or has unknown or impossible fields.
+        UserError: config.json is missing, is not JSON, or has unknown or impossible fields.
     """
-    model_dir = model_folder(model_dir)
-    path = pathlib.Path(model_dir) / CONFIG_FILE
+    path = model_folder(model_dir) / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
     fields = read_json(path, "a model configuration")
     if not isinstance(fields, dict):
-        raise UserError(f"{path} is not a model configuration: it holds no fields")
+        raise UserError(f"{path} is not a model configuration: it has no fields")
     if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(ModelConfig)}):
         raise UserError(f"{path} has fields this version does not know: {reprlib.repr(unknown)}")
     try:
@@ -103,34 +97,22 @@ def load_config(model_dir):
 
 
 def save_section(config, model_dir, part):
-    """Writes the fields of one part, and keeps those that another stage has written meanwhile.
-
-    Args:
-        config: ModelConfig.
-        model_dir: the model directory.
-        part: "keypoints", which owns everything that is not the PRN's, or "prn".
-    """
+    """Writes the fields of "prn" or of "keypoints", which owns all others, and keeps what another stage has written."""
     stored = load_config(model_dir) if (pathlib.Path(model_dir) / CONFIG_FILE).exists() else config
     mine = {name: v for name, v in dataclasses.asdict(config).items() if name.startswith("prn_") == (part == "prn")}
     save_config(stored.replace(**mine), model_dir)
 
 
 def save_config(config, model_dir):
-    """Writes `config.json` of a model directory, which is created if need be."""
+    """Writes config.json of a model directory, which is created if needed."""
     pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)
     write_json(pathlib.Path(model_dir) / CONFIG_FILE, dataclasses.asdict(config))
 
 
 def save_networks(networks, model_dir, parts=PARTS, storage="float32"):
-    """Writes the configuration and the weights of some parts to a model directory, each file atomically.
+    """Writes the configuration and the weights of some PARTS to a model directory, each file atomically.
 
-    Args:
-        model_dir: folder, which is created if need be.
-        parts: of PARTS.
-        storage: "float32" or "float16", see `save_weights`.
-
-    Raises:
-        UserError: a weight is too large for float16.
+    The directory is created if needed. See `save_weights` for storage and errors.
     """
     save_config(networks.config, model_dir)
     for part in parts:
@@ -138,16 +120,16 @@ def save_networks(networks, model_dir, parts=PARTS, storage="float32"):
 
 
 def save_part(networks, part, model_dir, storage="float32"):
-    """Writes the weights of one part: "keypoints" (with the backbone), "person" or "prn"; see `save_networks`.
+    """Writes the weights of one part, one of PARTS; "keypoints" includes the backbone.
 
-    "person" and "keypoints" of a directory belong together, and must have the same storage.
+    "person" and "keypoints" of a directory belong together and must have the same storage.
     """
-    notes = {"architecture": _plain(networks.config.section(part))}
+    notes = {"architecture": networks.config.section(part)}
     if part == "person":
         notes["backbone_fingerprint"] = fingerprint(networks.backbone, storage)
     model = networks.weights_of(part)
     if part == "prn" and getattr(model, "optimizer", None):
-        model = networks.new_prn()  # Keras would store the optimizer, twice the weights again
+        model = networks.new_prn()  # Keras would also store the optimizer, twice as large as the weights
         model.set_weights(networks.prn.get_weights())
     prior = networks.position_prior if part == "prn" else None
     if prior is not None:
@@ -160,12 +142,12 @@ def save_part(networks, part, model_dir, storage="float32"):
 
 
 def load_networks(model_dir, parts=PARTS, refiner=False):
-    """Builds the networks of a model directory and loads some of its parts.
+    """Builds the Networks of a model directory and loads some of their PARTS.
 
     Args:
-        model_dir: folder with config.json and weights, or the name of a shipped model, see `model_folder`.
-        parts: of PARTS. "person" also loads the backbone, with "keypoints".
-        refiner: whether the directory may hold a refinement network (§4.2), which is none for whole images.
+        model_dir: see `model_folder`.
+        parts: "person" needs "keypoints", which has the backbone.
+        refiner: accept a refinement network (§4.2), which cannot see whole images.
 
     Raises:
         UserError: something is missing or does not fit; the message says which stage to run.
@@ -173,7 +155,7 @@ def load_networks(model_dir, parts=PARTS, refiner=False):
     model_dir = model_folder(model_dir)
     networks = Networks(load_config(model_dir))
     if networks.config.refiner_share is not None and not refiner:
-        raise UserError(f"{model_dir} is a refinement network, which finds nobody by itself: pass it to --refine")
+        raise UserError(f"{model_dir} is a refinement network, which cannot find people: pass it to --refine")
     for part in PARTS:
         if part in parts:
             load_part(networks, part, model_dir)
@@ -181,43 +163,31 @@ def load_networks(model_dir, parts=PARTS, refiner=False):
 
 
 def load_part(networks, part, model_dir, any_backbone=False):
-    """Loads the weights of one part of a model directory; see `load_networks`.
+    """Loads the weights of one part; see `load_networks`.
 
-    Args:
-        part: of PARTS.
-        model_dir: folder.
-        any_backbone: take a person subnet that was trained on other backbone weights, to train it on.
+    any_backbone accepts a person subnet that was trained on another backbone, to train it further.
     """
     path = weights_file(model_dir, part)
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
     if part == "person" and not any_backbone:
-        _check_backbone(networks, path, model_dir)
-    architecture = _plain(networks.config.section(part))
-    check_architecture(path, architecture)  # before a network is built that may be a large one
+        if read_notes(path).get("backbone_fingerprint") != fingerprint(networks.backbone):
+            raise UserError(
+                f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
+                f"run {person_command(model_dir)}"
+            )
+    architecture = networks.config.section(part)
+    check_architecture(path, architecture)  # before a large network is built
     notes = load_weights(networks.weights_of(part), path, architecture)
     prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
     if part == "prn" and prior.exists():
         networks.position_prior = _load_prior(prior, notes.get("position_prior"))
 
 
-def _check_backbone(networks, path, model_dir):
-    if read_notes(path).get("backbone_fingerprint") != fingerprint(networks.backbone):
-        raise UserError(
-            f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
-            f"run {person_command(model_dir)}"
-        )
-
-
-def _plain(section):
-    """A configuration section as JSON gives it back."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
-
-
 def _stored_prior(prior, storage):
-    """The position maps as they are stored; in float16 relative to each keypoint's most likely cell.
+    """The position maps as a file has them; in float16 relative to each keypoint's most likely cell.
 
-    UCR looks at that relation alone. As probabilities, many cells would be too small for float16's full precision.
+    Many probabilities are too small for the full precision of float16, and UCR only uses the relation.
     """
     if storage == "float32":
         return prior
@@ -226,19 +196,21 @@ def _stored_prior(prior, storage):
 
 def _load_prior(path, checksum):
     try:
-        # Memory-mapped, so that a header cannot ask for more memory than the file has bytes.
+        # Memory-mapped: a header cannot ask for more memory than the file has bytes.
         prior = np.load(path, mmap_mode="r", allow_pickle=False)
     except _NUMPY_ERRORS as error:
         raise UserError(f"{path} is damaged: run train_prn.py again") from error
     if not isinstance(prior, np.ndarray) or prior.dtype.kind != "f":
-        raise UserError(f"{path} holds no array of numbers: run train_prn.py again")
-    if prior.shape != (ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS):
-        raise UserError(f"{path} has shape {prior.shape}, not (56, 36, 17): run train_prn.py again")
-    if not np.isfinite(prior).all() or not prior.any():
-        raise UserError(f"{path} holds no position maps, or numbers that are not finite: run train_prn.py again")
-    if checksum is not None and checksum != _checksum(prior):  # files from before have none
-        raise UserError(f"{path} is damaged, or of other weights than those beside it: run train_prn.py again")
-    return np.array(prior, np.float32)
+        fault = "holds no array of numbers"
+    elif prior.shape != (ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS):
+        fault = f"has shape {prior.shape}, not (56, 36, 17)"
+    elif not np.isfinite(prior).all() or not prior.any():
+        fault = "holds no position maps, or numbers that are not finite"
+    elif checksum not in (None, _checksum(prior)):  # old files have none
+        fault = "is damaged, or belongs to other weights than those beside it"
+    else:
+        return np.array(prior, np.float32)
+    raise UserError(f"{path} {fault}: run train_prn.py again")
 
 
 def _checksum(prior):

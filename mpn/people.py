@@ -1,4 +1,4 @@
-"""What a prediction is made of: people."""
+"""What a prediction is made of: detections, people and silhouettes."""
 
 import dataclasses
 
@@ -8,20 +8,20 @@ from pycocotools import mask as coco_mask
 
 from mpn.skeleton import KEYPOINTS
 
-# Confidence of a guess, a keypoint that no peak supports, at most; the same or less is a peak that is hardly believed.
-# OKS counts every labelled joint, so neither costs.
+# Largest confidence of a guess, a keypoint without a peak. A peak of this confidence or less is hardly believed either.
+# Guesses cost nothing, since OKS counts every labelled joint.
 GUESS_CONFIDENCE = 0.05
 
 
 def pose_scores(box_scores, confidences):
-    """Confidence in whole poses: box score times the mean confidence of the keypoints that are no guesses.
+    """Scores of poses: box score times the mean confidence of the keypoints that are not guesses.
 
     Args:
         box_scores: (N,) float in [0, 1].
         confidences: (N, 17) float in [0, 1], of the keypoints.
 
     Returns:
-        (N,) float in [0, 1]; 0 for a pose of guesses alone.
+        (N,) float in [0, 1]; 0 for a pose of guesses only.
     """
     counted = confidences > GUESS_CONFIDENCE
     return box_scores * (confidences * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
@@ -34,7 +34,7 @@ class SilhouetteMap:
     Attributes:
         values: (h, w) float32 in about [0, 1], the network's silhouette channel.
         image_size: (H, W) of the image in pixels.
-        scale: cells an image pixel along x and y; None means that `values` covers the image exactly.
+        scale: cells per image pixel along x and y; None means that `values` covers the image exactly.
     """
 
     values: np.ndarray
@@ -42,7 +42,7 @@ class SilhouetteMap:
     scale: tuple | None = None
 
     def mask(self, box=None, threshold=0.5):
-        """(H, W) bool: pixels of people, inside `box` ([x1, y1, x2, y2] in pixels) where one is given."""
+        """(H, W) bool: pixels of people; only those inside `box`, [x1, y1, x2, y2] in pixels, if one is given."""
         height, width = self.image_size
         mask = np.zeros((height, width), bool)
         x1, y1, x2, y2 = 0, 0, width, height
@@ -51,19 +51,34 @@ class SilhouetteMap:
             x2, y2 = np.clip(np.ceil(box[2:]).astype(int), 0, (width, height))
         if x2 > x1 and y2 > y1:
             scale = self.scale or (self.values.shape[1] / width, self.values.shape[0] / height)
-            # Pixel (x, y) of the box takes the value at cell (x + x1 + 1/2) scale; cv2 counts from cell centres.
-            to_cells = np.array(
-                [[scale[0], 0, (x1 + 0.5) * scale[0] - 0.5], [0, scale[1], (y1 + 0.5) * scale[1] - 0.5]]
-            )
-            values = cv2.warpAffine(
-                self.values,
-                to_cells,
-                (int(x2 - x1), int(y2 - y1)),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
+            # The value of pixel (x, y) of the box is at cell (x + x1 + 1/2) scale; cv2 counts from cell centres.
+            matrix = np.array([[scale[0], 0, (x1 + 0.5) * scale[0] - 0.5], [0, scale[1], (y1 + 0.5) * scale[1] - 0.5]])
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            size = int(x2 - x1), int(y2 - y1)
+            values = cv2.warpAffine(self.values, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
             mask[y1:y2, x1:x2] = values > threshold
         return mask
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """What the subnets found in one image, before grouping. Coordinates are continuous image pixels.
+
+    Attributes:
+        boxes: (N, 4) float32, [x1, y1, x2, y2], best first.
+        box_scores: (N,) float32 in [0, 1].
+        peaks: (17, M, 2) float32, x and y of the peaks of each keypoint.
+        peak_scores: (17, M) float32 in [0, 1], 0 where there is no peak.
+        silhouettes: SilhouetteMap, or None.
+        heatmaps: (17, h, w) float32 on the grid of the silhouettes, for the grouping prn-crop; else None.
+    """
+
+    boxes: np.ndarray
+    box_scores: np.ndarray
+    peaks: np.ndarray
+    peak_scores: np.ndarray
+    silhouettes: SilhouetteMap | None = None
+    heatmaps: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +91,8 @@ class Person:
         box: (4,) float32, [x1, y1, x2, y2].
         box_score: float in [0, 1], the person detector's confidence.
         keypoints: (17, 3) float32, x, y and confidence in [0, 1], in the order of `mpn.skeleton.KEYPOINTS`.
-        score: float in [0, 1], confidence in the whole pose.
-        silhouettes: the image's SilhouetteMap, or None where the network made none.
+        score: float in [0, 1], of the whole pose.
+        silhouettes: the image's SilhouetteMap, or None.
     """
 
     box: np.ndarray
@@ -87,23 +102,20 @@ class Person:
     silhouettes: SilhouetteMap | None = None
 
     def silhouette(self):
-        """(H, W) bool mask of the silhouette channel inside the person's box, or None where there is none."""
+        """(H, W) bool mask of the silhouette inside the person's box, or None."""
         return None if self.silhouettes is None else self.silhouettes.mask(self.box)
 
     def to_json(self, rle=False):
-        """The person as plain Python values, as `demo.py` writes them.
-
-        Args:
-            rle: whether to add the silhouette itself.
+        """The person as plain Python values, as `demo.py` writes them; `rle` adds the silhouette itself.
 
         Returns:
             dict with
                 box: [x1, y1, x2, y2], image pixels rounded to 0.01.
                 box_score: the person detector's confidence, 0 to 1.
-                score: confidence in the whole pose, 0 to 1.
-                silhouette_area: pixels of the silhouette inside the box, or None where the network made none.
+                score: of the whole pose, 0 to 1.
+                silhouette_area: pixels of the silhouette inside the box, or None.
                 silhouette: only with `rle`: {"size": [H, W], "counts": str}, COCO's compressed RLE of the mask of the
-                    whole image, which `pycocotools.mask.decode` takes; or None where the network made none.
+                    whole image for `pycocotools.mask.decode`; or None.
                 keypoints: 17 of {"name", "x", "y", "confidence"} in COCO order, image pixels rounded to 0.01 and 0 to
                     1; a confidence of at most 0.05 marks a guess, or a peak that is hardly believed.
         """
@@ -123,6 +135,6 @@ class Person:
 
 
 def _to_rle(mask):
-    """COCO's compressed RLE of an (H, W) bool mask, as JSON takes it."""
+    """COCO's compressed RLE of an (H, W) bool mask, as JSON-able values."""
     encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}

@@ -1,4 +1,4 @@
-"""Number formats of a run: which precision, and how each machine does it."""
+"""Number formats of a run, and how each machine computes in them."""
 
 import contextlib
 import functools
@@ -10,37 +10,30 @@ import tensorflow as tf
 from mpn.environment import pin_keras
 from mpn.errors import UserError
 
-pin_keras()  # every network imports this module, so Keras is set up here
+pin_keras()
 
 TRAINING_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16")
 
 _ONEDNN_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 
-# Linux' names of the instructions that multiply bfloat16 numbers: Intel's AMX, and AVX-512's, which AMD has, too.
+# Linux's names of the instructions that multiply bfloat16: Intel's AMX, and AVX-512's on Intel and AMD.
 _BFLOAT16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 
 
 @functools.cache
 def multiplies_bfloat16():
-    """Whether this processor multiplies bfloat16 numbers in hardware, and so faster than float32."""
+    """Whether this CPU multiplies bfloat16 in hardware, faster than float32."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     return cpuinfo.exists() and not _BFLOAT16_INSTRUCTIONS.isdisjoint(cpuinfo.read_text().split())
 
 
 def set_training_precision(precision):
-    """Chooses the precision of every model built from now on.
+    """Sets the precision of every model built from now on, one of TRAINING_PRECISIONS.
 
-    On a GPU this is Keras' policy of the same name. On a processor with bfloat16 instructions `mixed_bfloat16` is
-    oneDNN's rewriting of convolutions and matrix products instead, 1.4 (AVX-512) to 2 times (AMX) as fast as float32;
-    variables and everything else stay float32. On other processors bfloat16 is slower than float32, which is taken
-    instead, with a line that says so.
-
-    Args:
-        precision: one of TRAINING_PRECISIONS.
-
-    Raises:
-        UserError: unknown precision.
+    On a GPU this is Keras' policy of the same name. On a CPU with bfloat16 instructions, `mixed_bfloat16` makes oneDNN
+    compute convolutions and matrix products in bfloat16, 1.4 (AVX-512) to 2 times (AMX) as fast as float32; everything
+    else stays float32. On other CPUs float32 is faster and used instead, and a line says so.
     """
     if precision not in TRAINING_PRECISIONS:
         raise UserError(f"precision must be one of {', '.join(TRAINING_PRECISIONS)}, not {precision!r}")
@@ -53,20 +46,16 @@ def set_training_precision(precision):
 
 
 def rewrite_to_bfloat16(active):
-    """Switches oneDNN's bfloat16 rewriting for every TensorFlow function that is first run from now on.
+    """Switches oneDNN's rewriting to bfloat16 for every TensorFlow function that first runs from now on.
 
-    Pipelines of tf.data stay in float32: they take the option's value at the time when TensorFlow starts.
+    Pipelines of tf.data stay in float32: they keep the value from TensorFlow's start.
     """
-    tf.config.list_logical_devices()  # starts TensorFlow, if nothing has yet
+    tf.config.list_logical_devices()  # starts TensorFlow
     tf.config.optimizer.set_experimental_options({_ONEDNN_BFLOAT16: bool(active)})
 
 
 def resolve_inference_precision(precision):
-    """Turns "auto" into bfloat16 where the processor multiplies it and there is no GPU, float32 elsewhere.
-
-    Raises:
-        UserError: not one of INFERENCE_PRECISIONS.
-    """
+    """Turns one of INFERENCE_PRECISIONS into "float32" or "bfloat16"; "auto" is bfloat16 where a CPU multiplies it."""
     if precision not in INFERENCE_PRECISIONS:
         raise UserError(f"precision must be one of {', '.join(INFERENCE_PRECISIONS)}, not {precision!r}")
     if precision == "auto":
@@ -75,24 +64,13 @@ def resolve_inference_precision(precision):
 
 
 def rewrites_to_bfloat16(precision):
-    """Whether oneDNN is to rewrite the graphs of networks in this precision: bfloat16 without a GPU.
-
-    Args:
-        precision: "float32" or "bfloat16".
-    """
+    """Whether oneDNN rewrites graphs in this precision, "float32" or "bfloat16": it does for bfloat16 on a CPU."""
     return precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
 
 
 @contextlib.contextmanager
 def network_dtype_policy(precision):
-    """Networks built inside have the dtype policy of an inference precision: half of it on a GPU, float32 elsewhere.
-
-    Args:
-        precision: one of INFERENCE_PRECISIONS.
-
-    Raises:
-        UserError: unknown precision.
-    """
+    """Networks built inside have the dtype policy of one of INFERENCE_PRECISIONS; on a CPU it is always float32."""
     precision = resolve_inference_precision(precision)
     half = precision == "bfloat16" and not rewrites_to_bfloat16(precision)
     before = keras.config.dtype_policy()

@@ -1,8 +1,8 @@
 """The whole system once, small and without any download: `python -m mpn.quickstart` in a clone of the repository.
 
-Writes a synthetic set in COCO layout, trains the three stages on eight of its pictures until a light backbone knows
-them by heart, evaluates on those eight with the official metrics and draws their poses. It shows that every part works,
-not what the full model can do on pictures it has never seen.
+It writes a synthetic set in COCO layout, trains the three stages on eight of its pictures until a light network knows
+them by heart, evaluates on those eight with the official metrics and draws their poses. This shows that every part
+works, not what the full model can do on pictures that it has never seen.
 """
 
 import argparse
@@ -17,64 +17,48 @@ from mpn.errors import UserError
 
 SCRIPTS = ("train_keypoints.py", "train_person.py", "train_prn.py", "evaluate.py", "demo.py")
 
+# A title and a command for Python each. Words in capitals are folders and files.
+STEPS = """
+synthetic photographs in COCO layout
+-m mpn.synthetic COCO --train 8 --val 8 --test 4 --image-size 256 192 --seed 1
+
+stage 1: backbone and keypoint subnet
+train_keypoints.py --coco COCO --model MODEL --precision mixed_bfloat16 --hold-out 0
+    --backbone mobilenet_v2 --width 0.35 --backbone-weights none --keypoint-channels 48 32 --person-channels 48 48
+    --framing image --rotation 0 --scale 1 1 --mirror 0 --image-size 192 --inference-size 192 192
+    --learning-rate 2e-3 --epochs 10 --steps-per-epoch 25 --batch-size 8
+
+stage 2: person subnet on the frozen backbone
+train_person.py --coco COCO --model MODEL --precision mixed_bfloat16 --hold-out 0
+    --image-size 192 192 --learning-rate 1e-3 --epochs 8 --steps-per-epoch 25 --batch-size 8 --mirror 0
+
+stage 3: Pose Residual Network
+train_prn.py --coco COCO --model MODEL --precision mixed_bfloat16 --hold-out 0
+    --nodes 256 --loss cross-entropy --learning-rate 1e-3 --epochs 5 --steps-per-epoch 25 --batch-size 16
+
+evaluation with COCO's metrics, on the pictures that were trained on
+evaluate.py --coco COCO --model MODEL --split train --output RESULTS --metrics METRICS
+
+drawings
+demo.py PICTURES --model MODEL --output RESULTS
+"""
+
 
 def commands(folder):
-    """The commands of a quick start, in order.
-
-    Args:
-        folder: pathlib.Path below which the data, the model and the results go.
-
-    Returns:
-        list of (title, list of arguments for Python).
-    """
-    coco, model, results = (str(folder / name) for name in ("coco", "model", "results"))
-    shared = ["--coco", coco, "--model", model, "--precision", "mixed_bfloat16", "--validation", "train"]
-    light = "--backbone mobilenet_v2 --width 0.35 --backbone-weights none --keypoint-channels 48"
-    light += " --keypoint-head-channels 32 --person-channels 48 --person-head-channels 48"
-    plain = "--framing image --rotation 0 --scale 1 1 --mirror 0 --image-size 192 --inference-size 192 192"
-    return [
-        (
-            "synthetic photographs in COCO layout",
-            ["-m", "mpn.synthetic", coco] + "--train 8 --val 8 --test 4 --image-size 256 192 --seed 1".split(),
-        ),
-        (
-            "stage 1: backbone and keypoint subnet",
-            ["train_keypoints.py", *shared, *light.split(), *plain.split()]
-            + "--learning-rate 2e-3 --epochs 10 --steps-per-epoch 25 --batch-size 8".split(),
-        ),
-        (
-            "stage 2: person subnet on the frozen backbone",
-            ["train_person.py", *shared]
-            + "--image-size 192 192 --learning-rate 1e-3 --epochs 8 --steps-per-epoch 25 --batch-size 8".split()
-            + ["--mirror", "0"],
-        ),
-        (
-            "stage 3: Pose Residual Network",
-            ["train_prn.py", *shared]
-            + "--nodes 256 --loss cross-entropy --learning-rate 1e-3 --epochs 5 --steps-per-epoch 25".split()
-            + ["--batch-size", "16"],
-        ),
-        (
-            "evaluation with COCO's metrics, on the pictures that were trained on",
-            ["evaluate.py", "--coco", coco, "--model", model, "--split", "train", "--output", results]
-            + ["--metrics", str(folder / "results" / "metrics.json")],
-        ),
-        (
-            "drawings",
-            ["demo.py", str(folder / "coco" / "train2017"), "--model", model, "--output", results],
-        ),
-    ]
+    """The commands of a quick start in a folder (pathlib.Path): list of (title, list of arguments for Python)."""
+    places = {
+        "COCO": folder / "coco",
+        "MODEL": folder / "model",
+        "RESULTS": folder / "results",
+        "METRICS": folder / "results" / "metrics.json",
+        "PICTURES": folder / "coco" / "train2017",
+    }
+    steps = (step.split("\n", 1) for step in STEPS.strip().split("\n\n"))
+    return [(title, [str(places.get(word, word)) for word in command.split()]) for title, command in steps]
 
 
 def quickstart(folder):
-    """Runs all commands, showing each; see the module.
-
-    Args:
-        folder: see `commands`; must not exist or be empty.
-
-    Raises:
-        UserError: the scripts are not in the current folder, `folder` is not empty, or a command failed.
-    """
+    """Runs the commands and shows each; UserError where the folder is not empty, or a command fails."""
     missing = [name for name in SCRIPTS if not pathlib.Path(name).is_file()]
     if missing:
         raise UserError(f"{missing[0]} is not here: run python -m mpn.quickstart in a clone of the repository")

@@ -1,4 +1,4 @@
-"""The 17 COCO keypoints and everything that depends on their order: the only place that knows it."""
+"""The 17 COCO keypoints, and everything that depends on their order."""
 
 import numpy as np
 
@@ -25,60 +25,36 @@ KEYPOINTS = (
 NUM_KEYPOINTS = len(KEYPOINTS)
 
 
-def _mirrored(name):
-    if name.startswith("left_"):
-        return name.replace("left_", "right_")
-    return name.replace("right_", "left_")
-
+_SIDES = {"left": "right", "right": "left"}
 
 # MIRROR[k] is the keypoint that k becomes when the image is mirrored left to right.
-MIRROR = np.array([KEYPOINTS.index(_mirrored(name)) for name in KEYPOINTS])
+MIRROR = np.array([KEYPOINTS.index("_".join(_SIDES.get(part, part) for part in name.split("_"))) for name in KEYPOINTS])
 
-# Pairs of keypoints that a skeleton drawing joins, in COCO's order, counted from 0.
-LIMBS = (
-    (15, 13),
-    (13, 11),
-    (16, 14),
-    (14, 12),
-    (11, 12),
-    (5, 11),
-    (6, 12),
-    (5, 6),
-    (5, 7),
-    (6, 8),
-    (7, 9),
-    (8, 10),
-    (1, 2),
-    (0, 1),
-    (0, 2),
-    (1, 3),
-    (2, 4),
-    (3, 5),
-    (4, 6),
+# The lines of a drawn skeleton in COCO's order: keypoints counted from 0, and an RGB colour. The left side is warm, the
+# right side cool, and the middle and the face are between.
+_LINES = (
+    ((15, 13), (255, 128, 0)),
+    ((13, 11), (255, 153, 51)),
+    ((16, 14), (51, 153, 255)),
+    ((14, 12), (102, 178, 255)),
+    ((11, 12), (153, 102, 255)),
+    ((5, 11), (255, 178, 102)),
+    ((6, 12), (102, 204, 255)),
+    ((5, 6), (178, 102, 255)),
+    ((5, 7), (255, 102, 102)),
+    ((6, 8), (0, 204, 204)),
+    ((7, 9), (255, 51, 51)),
+    ((8, 10), (0, 153, 153)),
+    ((1, 2), (102, 255, 102)),
+    ((0, 1), (51, 255, 51)),
+    ((0, 2), (0, 230, 0)),
+    ((1, 3), (153, 255, 51)),
+    ((2, 4), (51, 255, 153)),
+    ((3, 5), (204, 204, 0)),
+    ((4, 6), (0, 204, 102)),
 )
+LIMBS = tuple(limb for limb, _ in _LINES)
+LIMB_COLOURS = tuple(colour for _, colour in _LINES)
 
-# One RGB colour a limb: left side warm, right side cool, the middle and the face between.
-LIMB_COLOURS = (
-    (255, 128, 0),
-    (255, 153, 51),
-    (51, 153, 255),
-    (102, 178, 255),
-    (153, 102, 255),
-    (255, 178, 102),
-    (102, 204, 255),
-    (178, 102, 255),
-    (255, 102, 102),
-    (0, 204, 204),
-    (255, 51, 51),
-    (0, 153, 153),
-    (102, 255, 102),
-    (51, 255, 51),
-    (0, 230, 0),
-    (153, 255, 51),
-    (51, 255, 153),
-    (204, 204, 0),
-    (0, 204, 102),
-)
-
-# COCO's per-keypoint constants for object keypoint similarity: OKS falls off as exp(-d^2 / (2 area (2 sigma)^2)).
+# COCO's constants for object keypoint similarity, exp(-d^2 / (2 area (2 sigma)^2)).
 OKS_SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], np.float32) / 1000.0

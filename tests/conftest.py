@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from runs import call, keypoint_arguments, prn_arguments
 
 import train_keypoints  # noqa: E402
 import train_prn  # noqa: E402
@@ -65,10 +64,28 @@ def labels_only(tiny_coco, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def stage_1(tiny_coco, tmp_path_factory):
+def runs():
+    """The module of that name, imported late: tests of files and of the demo start without TensorFlow."""
+    import runs
+
+    return runs
+
+
+@pytest.fixture(scope="module")
+def small_backbone():
+    """Networks of this module have a small backbone, whatever their configuration says."""
+    from backbones import build_small_backbone
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mpn.models.networks.build_backbone", build_small_backbone)
+        yield
+
+
+@pytest.fixture(scope="session")
+def stage_1(runs, tiny_coco, tmp_path_factory):
     """A model directory after three epochs of stage 1; tests must not change it."""
     model = tmp_path_factory.mktemp("stage_1") / "model"
-    call(train_keypoints, keypoint_arguments(tiny_coco, model, "--epochs", 3))
+    runs.call(train_keypoints, runs.keypoint_arguments(tiny_coco, model, "--epochs", 3))
     return model
 
 
@@ -78,17 +95,17 @@ def after_stage_1(stage_1, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def stage_3(labels_only, tmp_path_factory):
+def stage_3(runs, labels_only, tmp_path_factory):
     """A model directory after two epochs of stage 3 alone; tests must not change it."""
     model = tmp_path_factory.mktemp("stage_3") / "model"
-    call(train_prn, prn_arguments(model, "--coco", labels_only, "--epochs", 2))
+    runs.call(train_prn, runs.prn_arguments(model, "--coco", labels_only, "--epochs", 2))
     return model
 
 
 @pytest.fixture(scope="session")
-def refiner(tiny_coco, tmp_path_factory):
+def refiner(runs, tiny_coco, tmp_path_factory):
     """A refinement network after two steps of training; tests must not change it."""
     model = tmp_path_factory.mktemp("refiner") / "model"
-    more = ("--refiner", "--person-share", 0.7, "--shift", 0.05, "--epochs", 1)
-    call(train_keypoints, keypoint_arguments(tiny_coco, model, *more))
+    more = ("--refiner", 0.7, "--shift", 0.05, "--epochs", 1)
+    runs.call(train_keypoints, runs.keypoint_arguments(tiny_coco, model, *more))
     return model

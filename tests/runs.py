@@ -22,19 +22,18 @@ def keypoint_arguments(coco, model, *more):
     return [
         *("--coco", coco, "--model", model),
         *("--backbone", "mobilenet_v2", "--width", 0.35, "--backbone-weights", "none"),
-        *("--keypoint-channels", 16, "--keypoint-head-channels", 8, "--person-channels", 16),
-        *("--person-head-channels", 16, "--image-size", 64, "--batch-size", 2, "--steps-per-epoch", 2),
-        *("--learning-rate", 1e-3, "--workers", 2, *more),
+        *("--keypoint-channels", 16, 8, "--person-channels", 16, 16, "--image-size", 64, "--batch-size", 2),
+        *("--steps-per-epoch", 2, "--learning-rate", 1e-3, *more),
     ]
 
 
 def person_arguments(coco, model, *more):
-    sizes = ("--image-size", 64, 96, "--batch-size", 2, "--steps-per-epoch", 2, "--workers", 2)
+    sizes = ("--image-size", 64, 96, "--batch-size", 2, "--steps-per-epoch", 2)
     return ["--coco", coco, "--model", model, *sizes, *more]
 
 
 def prn_arguments(model, *more):
-    sizes = ("--nodes", 8, "--batch-size", 4, "--steps-per-epoch", 2, "--workers", 2)
+    sizes = ("--nodes", 8, "--batch-size", 4, "--steps-per-epoch", 2)
     return ["--model", model, *sizes, *more]
 
 

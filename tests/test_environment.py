@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -78,6 +79,12 @@ def test_a_keras_json_that_keras_passes_over_is_no_error(content, tmp_path, monk
     pin_keras()
 
 
+def test_another_backend_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(UserError, match="Keras was imported before mpn"):
+        pin_keras()
+
+
 def test_keras_json_is_looked_for_where_keras_does(tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_HOME", raising=False)
     for home, expected in ((str(tmp_path), tmp_path), (str(tmp_path / "none"), pathlib.Path("/tmp"))):
@@ -104,6 +111,15 @@ def test_other_failed_imports_are_not_the_users():
 
     with pytest.raises(ImportError, match="people"):
         run(main, [])
+
+
+def test_every_dependency_has_an_oldest_version_that_is_tested():
+    """What `.ci/oldest` makes of setup.py leaves none out."""
+    needed = (ROOT / "setup.py").read_text().partition("install_requires=[")[2].partition("]")[0]
+    (command,) = re.findall(r"^sed .* setup\.py", (ROOT / ".ci" / "oldest").read_text(), re.MULTILINE)
+    oldest = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    names = re.findall(r'^ +"([a-z0-9-]+)', needed, re.MULTILINE)
+    assert re.findall(r"^([a-z0-9-]+)==\d", oldest, re.MULTILINE) == names
 
 
 PREDICTION = """

@@ -29,7 +29,7 @@ TINY = NARROW.replace(prn_nodes=16, prn_residual_gain=True)
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(small_backbone, tmp_path_factory):
     """Complete model directory as training leaves it: with an optimizer's state and a folder `training`."""
     networks = Networks(TINY)
     rng = np.random.default_rng(0)
@@ -229,7 +229,7 @@ def test_a_failed_export_leaves_the_old_one_and_nothing_else(prn_source, tmp_pat
         raise error
 
     with monkeypatch.context() as patch, pytest.raises(type(error)):
-        patch.setattr("mpn.weights._copy_in_float16", fail)
+        patch.setattr("mpn.weights._rewrite_in_float16", fail)
         export_model(prn_source, tmp_path / "small", overwrite=True)
     renames = iter([export.os.rename, fail, export.os.rename])
     with monkeypatch.context() as patch, pytest.raises(type(error)):

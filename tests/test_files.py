@@ -79,6 +79,15 @@ def test_atomic_path_follows_no_link_that_lies_in_its_way(tmp_path):
     assert (tmp_path / "a.json").read_text() == "new" and not (tmp_path / "a.json").is_symlink()
 
 
+def test_a_link_that_is_put_there_meanwhile_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "precious").write_text("precious")
+    temporary_path(tmp_path / "a.json").symlink_to(tmp_path / "precious")
+    monkeypatch.setattr(type(tmp_path), "unlink", lambda *_, **__: None)
+    with pytest.raises(FileExistsError), atomic_path(tmp_path / "a.json") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_a_name_may_be_as_long_as_the_file_system_admits(tmp_path):
     path = tmp_path / ("ü" * 125 + ".json")  # 255 bytes
     with atomic_path(path) as temporary:

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 
 from mpn.data.person import mirror_boxes
 from mpn.geometry import (
     affine,
+    box_intersections,
+    box_iou,
     fill_box,
     fill_polygon,
-    fill_segmentation,
     fit_image,
     pad_to_multiple,
     transform_keypoints,
@@ -135,8 +135,8 @@ def test_shrinking_keeps_places_and_averages_texture(scale, size):
 
 
 def test_large_photographs_are_averaged():
-    noise = np.random.default_rng(0).integers(0, 2, (1600, 2400, 1)).repeat(3, 2).astype(np.uint8) * 255
-    scaled, _ = fit_image(noise, (160, 240))
+    noise = np.random.default_rng(0).integers(0, 2, (800, 1200, 1), np.uint8).repeat(3, 2) * 255
+    scaled, _ = fit_image(noise, (80, 120))
     # The mean of 10 x 10 fair bits has a deviation of 1/2 / 10.
     assert scaled.std() == pytest.approx(255 * 0.05, rel=0.1)
 
@@ -178,71 +178,6 @@ def test_filled_boxes_by_hand():
     assert far.all()
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_polygons_agree_with_pycocotools(synthetic_coco, split):
-    coco = COCO(synthetic_coco / "annotations" / f"person_keypoints_{split}2017.json")
-    compared, overlap, union = 0, 0, 0
-    for annotation in coco.anns.values():
-        if isinstance(annotation["segmentation"], dict) or not annotation["segmentation"]:
-            continue
-        mask = np.zeros((144, 192), np.uint8)
-        fill_segmentation(mask, IDENTITY, annotation["segmentation"], (144, 192))
-        expected = coco.annToMask(annotation)
-        overlap += (mask & expected).sum()
-        union += (mask | expected).sum()
-        # Thin limbs are mostly border pixels, about which the two need not agree.
-        inner = expected.astype(bool)
-        for shift in (1, -1):
-            inner = inner & np.roll(expected, shift, 0).astype(bool) & np.roll(expected, shift, 1).astype(bool)
-        assert mask[inner].all()
-        compared += 1
-    assert compared > 15
-    assert overlap / union > 0.9
-
-
-def test_large_polygons_agree_with_pycocotools():
-    rng = np.random.default_rng(5)
-    for _ in range(20):
-        angles = np.sort(rng.uniform(0, 2 * np.pi, 12))
-        radii = rng.uniform(40, 65, 12)
-        polygon = np.stack([96 + radii * np.cos(angles), 72 + radii * np.sin(angles)], axis=-1).round(2)
-        mask = np.zeros((144, 192), np.uint8)
-        fill_segmentation(mask, IDENTITY, [polygon.ravel().tolist()], (144, 192))
-        expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon.ravel().tolist()], 144, 192)))
-        assert (mask & expected).sum() / (mask | expected).sum() > 0.97
-
-
-def test_run_lengths_agree_with_pycocotools(synthetic_coco):
-    coco = COCO(synthetic_coco / "annotations" / "person_keypoints_train2017.json")
-    crowds = [a for a in coco.anns.values() if a["iscrowd"]]
-    assert crowds
-    for annotation in crowds:
-        expected = coco.annToMask(annotation)
-        for segmentation in (annotation["segmentation"], coco_mask.encode(np.asfortranarray(expected))):
-            mask = np.zeros((144, 192), np.uint8)
-            fill_segmentation(mask, IDENTITY, segmentation, (144, 192))
-            np.testing.assert_array_equal(mask, expected)
-
-
-def test_segmentations_add_to_the_mask_and_follow_the_map():
-    square = [20, 20, 60, 20, 60, 60, 20, 60]
-    plain = np.zeros((144, 192), np.uint8)
-    plain[20:60, 20:60] = 1
-    matrix = affine((40, 40), (144, 192), 1.5, 30, True)
-    polygon, run_lengths = np.zeros((2, 144, 192), np.uint8)
-    fill_segmentation(polygon, matrix, [square], (144, 192))
-    fill_segmentation(run_lengths, matrix, coco_mask.encode(np.asfortranarray(plain)), (144, 192))
-    # The polygon has the pixels that its outline runs through as well.
-    assert (polygon & run_lengths).sum() / (polygon | run_lengths).sum() > 0.95
-    assert run_lengths.sum() == pytest.approx(60 * 60, rel=0.01)
-    mask = np.zeros((144, 192), np.uint8)
-    mask[0, 0] = 1
-    fill_segmentation(mask, IDENTITY, coco_mask.encode(np.asfortranarray(plain)), (144, 192))
-    parts = [[100, 20, 120, 20, 120, 40, 100, 40], [150, 100, 170, 100, 160, 120]]
-    fill_segmentation(mask, IDENTITY, parts, (144, 192))
-    assert mask[0, 0] == mask[40, 40] == mask[30, 110] == mask[105, 160] == 1 and mask.max() == 1
-
-
 @pytest.mark.parametrize(
     ("width", "height", "image_size", "expected"),
     [
@@ -274,3 +209,22 @@ def test_pad_to_multiple():
     assert [pad_to_multiple(size) for size in (1, 31, 32, 33, 800, 1333)] == [32, 32, 32, 64, 800, 1344]
     assert pad_to_multiple(9, 4) == 12
     np.testing.assert_array_equal(pad_to_multiple(tf.constant([32, 33])), [32, 64])
+
+
+def test_overlaps_of_boxes_by_hand():
+    boxes = np.array([[0, 0, 10, 20], [10, 0, 20, 20], [5, 5, 5, 9]], np.float32)
+    others = np.array([[5, 10, 15, 30], [0, 0, 10, 20]], np.float32)
+    np.testing.assert_array_equal(box_intersections(boxes[:, None], others), [[50, 200], [50, 0], [0, 0]])
+    overlaps = box_iou(boxes[:, None], others)
+    assert overlaps.dtype == np.float32
+    np.testing.assert_allclose(overlaps, [[50 / 350, 1], [50 / 350, 0], [0, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(box_iou(boxes[:2], others), [overlaps[0, 0], 0])
+    assert box_iou(boxes[:0, None], others).shape == (0, 2) and box_iou(boxes[2], boxes[2]) == 0
+
+
+def test_overlaps_of_boxes_are_those_of_pycocotools():
+    rng = np.random.default_rng(6)
+    corners, sides = rng.uniform(0, 50, (2, 40, 2)), rng.uniform(0, 50, (2, 40, 2))
+    boxes, others = np.concatenate([corners, corners + sides], axis=-1)
+    coco = coco_mask.iou(*np.concatenate([corners, sides], axis=-1), [0] * 40)
+    np.testing.assert_allclose(box_iou(boxes[:, None], others), coco, atol=1e-12)

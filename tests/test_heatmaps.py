@@ -126,6 +126,20 @@ def test_silhouette_needs_half_a_cell():
     assert targets[0, 1, 16] == 1 and mask.min() == 1
 
 
+def test_masks_are_reduced_as_by_counting_the_pixels_of_each_cell():
+    rng = np.random.default_rng(0)
+    for share in (0.02, 0.5):  # where the masks have both values, and where the silhouette has
+        silhouette, unknown_keypoints, unknown_silhouette = rng.random((3, 96, 64)) < share
+        targets, mask = encode_targets(np.zeros((0, 17, 3)), silhouette, unknown_keypoints, unknown_silhouette)
+        cells = (24, 4, 16, 4)
+        np.testing.assert_array_equal(targets[..., 17], silhouette.reshape(cells).mean(axis=(1, 3)) >= 0.5)
+        for unknown, channels in ((unknown_keypoints, slice(0, 17)), (unknown_silhouette, slice(17, 18))):
+            known = ~unknown.reshape(cells).any(axis=(1, 3))
+            np.testing.assert_array_equal(
+                mask[..., channels], np.broadcast_to(known[..., None], mask[..., channels].shape)
+            )
+
+
 def test_equal_neighbours_make_one_peak():
     patterns = {
         "single": [(0, 0)],

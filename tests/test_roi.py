@@ -3,6 +3,7 @@ import pytest
 from keras import ops
 
 from mpn import roi
+from mpn.heatmaps import encode_keypoints
 
 # 36 x 56 cells of 2 x 2 pixels.
 BOX = np.array([[10, 20, 82, 132]], np.float32)
@@ -57,6 +58,34 @@ def test_round_trip_is_within_half_a_cell():
     cells = np.abs(found - positions[:, :, 0]) / size[:, :, 0] * (36, 56)
     assert cells.max() <= 0.5 + 1e-3
     assert cells.max() > 0.4  # a grid is no finer than that
+
+
+@pytest.mark.parametrize("box", [(11, 21, 155, 245), (1, 1, 290, 449), (60, 100, 100, 150), (-90, -31, 130, 245)])
+def test_a_crop_has_its_maximum_where_a_drawn_peak_has_it(box):
+    keypoints = np.zeros((1, 17, 3), np.float32)
+    keypoints[0, :, :2] = 4 * np.array([(20, 30)] * 16 + [(70, 110)]) + 2
+    keypoints[0, :16, 2] = 2
+    boxes, scale = np.array([box, box], np.float32), (0.25, 0.25)
+    heatmaps = encode_keypoints(keypoints, 480, 320).transpose(2, 0, 1)
+    crops = ops.convert_to_numpy(roi.crop_maps(heatmaps, boxes, scale))
+    drawn = ops.convert_to_numpy(
+        roi.encode_maps(np.repeat(keypoints[:, :, None, :2], 2, 0), np.ones((2, 17, 1)), boxes)
+    )
+    assert crops.shape == (2, 17, 56, 36) and crops.dtype == np.float32 and 0.7 < crops.max() <= 1
+    highest = [maps[:, :16].reshape(2, 16, -1).argmax(axis=2) for maps in (crops, drawn)]
+    np.testing.assert_array_equal(*highest)
+    assert not crops[:, 16].any()
+
+
+def test_a_crop_is_bilinear_clipped_and_empty_outside():
+    y, x = np.mgrid[:60, :50] + 0.5
+    heatmaps = np.stack([x / 50, y / 60, x / 4, -x]).astype(np.float32)
+    boxes = np.array([[20, 30, 92, 142], [-400, 10, -10, 40]], np.float32)  # at 2 and 3 pixels a cell
+    crops = ops.convert_to_numpy(roi.crop_maps(heatmaps, boxes, (1 / 2, 1 / 3)))
+    columns, rows = (20 + 2 * (np.arange(36) + 0.5)) / 2, (30 + 2 * (np.arange(56) + 0.5)) / 3
+    np.testing.assert_allclose(crops[0, 0], np.tile(columns / 50, (56, 1)), atol=1e-5)
+    np.testing.assert_allclose(crops[0, 1], np.tile(rows[:, None] / 60, (1, 36)), atol=1e-5)
+    assert (crops[0, 2] == 1).all() and not crops[0, 3].any() and not crops[1].any()
 
 
 def test_candidates_become_gaussians_of_their_score():

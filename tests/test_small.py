@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pytest
 import skimage.data
@@ -13,6 +14,7 @@ from mpn.cli.arguments import LEAST_POSE_SCORE
 from mpn.inference.refiner import Refiner
 from mpn.model_directory import PRETRAINED
 from mpn.skeleton import KEYPOINTS
+from mpn.weights import check_numbers, read_notes
 
 MPN_COCO = os.environ.get("MPN_COCO")
 
@@ -30,6 +32,14 @@ ASTRONAUT = {
 
 def test_weights_are_small():
     assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) <= 45e6
+
+
+def test_weights_and_position_maps_have_their_checksums():
+    for path in PRETRAINED.rglob("*.weights.h5"):
+        check_numbers(path)
+        with h5py.File(path) as file:
+            assert "mpn_sha256" in file.attrs, path
+        assert path.stem != "prn.weights" or "position_prior" in read_notes(path)
 
 
 def test_astronaut():

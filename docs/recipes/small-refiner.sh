@@ -7,9 +7,9 @@
 # Result on coco-mini val: see mpn/pretrained/small-refiner/README.md.
 set -euo pipefail
 model=$1
-python train_keypoints.py --refiner --coco "$COCO" --model "$model" --validation held-out --hold-out 0.04 \
-    --cache-images --backbone mobilenet_v2 --width 1.75 --backbone-weights "$BACKBONE" --batch-normalization folded \
-    --frozen-up-to C5 --keypoint-channels 64 --keypoint-head-channels 24 --person-share 0.75 --shift 0.05 \
-    --enlargement 4 --image-size 256 --scale 0.8 1.25 --rotation 20 --mirror 0.5 --colour 0.4 --foreground 9 \
-    --batch-size 16 --steps-per-epoch 150 --epochs 5 --learning-rate 1e-3 --schedule cosine --average 0.99
+python train_keypoints.py --refiner 0.75 --coco "$COCO" --model "$model" --hold-out 0.04 --cache-images \
+    --backbone mobilenet_v2 --width 1.75 --backbone-weights "$BACKBONE" --batch-normalization folded \
+    --frozen-up-to C5 --keypoint-channels 64 24 --image-size 256 --shift 0.05 --scale 0.8 1.25 --rotation 20 \
+    --mirror 0.5 --colour 0.4 --foreground 9 --batch-size 16 --steps-per-epoch 150 --epochs 5 --learning-rate 1e-3 \
+    --schedule cosine --average 0.99
 python -m mpn.export "$model" "$model-exported"

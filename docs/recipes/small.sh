@@ -10,15 +10,15 @@
 # Result on coco-mini val: see mpn/pretrained/small/README.md.
 set -euo pipefail
 model=$1
-shared=(--coco "$COCO" --model "$model" --validation held-out --hold-out 0.04 --cache-images --colour 0.4
+shared=(--coco "$COCO" --model "$model" --hold-out 0.04 --cache-images --colour 0.4
     --schedule cosine --average 0.99 --learning-rate 1e-3 --batch-size 8)
 
 # The keypoint subnet on the frozen backbone, on whole photographs.
 python train_keypoints.py "${shared[@]}" --backbone mobilenet_v2 --width 1.5 --backbone-weights "$BACKBONE" \
-    --batch-normalization folded --frozen-up-to C5 --keypoint-channels 96 --keypoint-head-channels 32 \
-    --person-channels 64 --person-head-channels 64 --framing image --image-size 416 --inference-size 384 544 \
+    --batch-normalization folded --frozen-up-to C5 --keypoint-channels 96 32 \
+    --person-channels 64 64 --framing image --image-size 416 --inference-size 384 544 \
     --scale 0.7 1.6 --shift 0.1 --rotation 15 --mirror 0.5 --foreground 9 --steps-per-epoch 200 --epochs 5
 python train_person.py "${shared[@]}" --image-size 320 448 --scale 0.7 1.3 --steps-per-epoch 150 --epochs 5
-python train_prn.py --annotations "$LABELS" --model "$model" --design compact --displacement 0.25 --dropped 0.1 \
-    --false-peaks 0.1 --least-height 0.3 --steps-per-epoch 250 --epochs 2
+python train_prn.py --annotations "$LABELS" --model "$model" --design compact --imperfections 0.25 0.1 0.1 0.3 \
+    --steps-per-epoch 250 --epochs 2
 python -m mpn.export "$model" "$model-exported"

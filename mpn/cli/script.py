@@ -1,4 +1,4 @@
-"""What every command-line script shares: quiet start-up, errors as one sentence, an exit code that tells."""
+"""What every command shares: a quiet start, errors as one sentence, and an exit status."""
 
 import os
 import sys
@@ -9,17 +9,17 @@ from mpn.errors import UserError
 
 
 def run(main, argv=None):
-    """Calls `main(argv)` and turns what a user can cause into one sentence on stderr and exit status 1.
+    """Calls `main(argv)` and ends the program; errors that a user can cause become one sentence on stderr and status 1.
 
     Args:
         main: function of argv that returns an exit status, or None for 0.
         argv: arguments without the program's name; None takes sys.argv.
 
     Raises:
-        SystemExit: always, with the exit status. 130 after Ctrl-C.
+        SystemExit: always, with the exit status, which is 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names that the encoding lacks, or that are no text at all, print too
+        if hasattr(stream, "reconfigure"):  # so that any file name can be printed in any encoding
             stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main(argv) or 0)
@@ -40,7 +40,7 @@ def run(main, argv=None):
 
 
 def in_words(error):
-    """One sentence, str, for an exception that a user can cause; the system's own words about files get their name."""
+    """One sentence for an exception that a user can cause; that of an OSError names the file."""
     if not isinstance(error, OSError):
         return str(error)
     where = f" {error.filename!r}" if error.filename else ""
@@ -48,7 +48,7 @@ def in_words(error):
 
 
 def _leave(status, at_once):
-    """Ends the program after an error, without waiting for TensorFlow's data threads, which may never end."""
+    """Ends the program, where `at_once` without waiting for TensorFlow's data threads, which may never end."""
     if at_once:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -57,12 +57,12 @@ def _leave(status, at_once):
 
 
 def import_tensorflow():
-    """Imports TensorFlow and Keras without start-up messages, which look like errors on every machine without a GPU.
+    """Imports TensorFlow and Keras without their start-up messages, which look like errors on a machine without a GPU.
 
-    They come from C++ before any logging option is read, so stderr itself is set aside. Set MPN_VERBOSE=1 to see them.
+    C++ writes them before any logging option is read, so stderr itself is set aside. MPN_VERBOSE=1 shows them.
 
     Raises:
-        ImportError: TensorFlow cannot be imported; what it wrote is shown then.
+        ImportError: TensorFlow cannot be imported; its messages are shown then.
         UserError: see `mpn.environment.pin_keras`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,4 +1,4 @@
-"""COCO annotations, read and checked once: training's records and the ground truth of evaluations are made of this."""
+"""Reads and checks COCO annotations, for training and evaluation alike."""
 
 import dataclasses
 import itertools
@@ -11,54 +11,37 @@ from mpn.errors import UserError
 from mpn.files import read_json
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
-# COCO's id of people: where a file has no categories, and in everything inside this package.
+# COCO's id of people, where a file has no categories and everywhere inside this package.
 PERSON_CATEGORY = 1
 
-# The area of a person whose annotation has none, as a share of the box. On the 2,270 people of COCO's val2017 whose
-# keypoints and exact silhouettes are at hand, areas have a median of .512 and a geometric mean of .494 of the box. Half
-# the box is wrong by a factor of 1.24 (geometric mean), the whole box by 2.02; .45 by 1.27, .55 by 1.25, .6 by 1.29.
+# The area of a person whose annotation has none, as a share of the box; the median of val2017's 2,270 people with
+# keypoints and exact masks is .512. Half the box is off by a factor of 1.24 on average, the whole box by 2.02.
 AREA_SHARE = 0.5
 
-# Stated limits. JPEG's longest side; pixels of an image, for each of which a mask takes a byte; and how far from the
-# image's corner a coordinate may be.
-LONGEST_SIDE = 65535
-MOST_PIXELS = 2**28
-FARTHEST = 1e5
+LONGEST_SIDE = 65535  # pixels of a JPEG's side
+MOST_PIXELS = 2**28  # of an image: each takes a byte of a mask
+FARTHEST = 1e5  # pixels from the image's corner to a coordinate
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """The people of a COCO file: N people in I images, each in the file's order. Coordinates are COCO's pixel indices.
-
-    Attributes:
-        path: of the file.
-        category: the file's id of people.
-        image_ids: list of I int, no two of them alike.
-        file_names: list of I; what the file says, unchecked.
-        sizes: (I, 2) int64, width and height in pixels.
-        owners: (N,) int64, index of each person's image.
-        keypoints: (N, 17, 3) float64, x, y and v (0 not labelled, 1 occluded, 2 visible); 0 throughout where v is 0.
-        boxes: (N, 4) float64, x, y, width and height; each has area inside its image.
-        areas: (N,) float64, square pixels of silhouette, above 0; see AREA_SHARE.
-        crowd: (N,) bool, regions that are not single people.
-        segmentations: list of N; see `checked_segmentation`; [] where unknown.
-    """
+    """N people in I images, each in the file's order. Coordinates are COCO's pixel indices."""
 
     path: object
-    category: int
-    image_ids: list
-    file_names: list
-    sizes: np.ndarray
-    owners: np.ndarray
-    keypoints: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    crowd: np.ndarray
-    segmentations: list
+    category: int  # the file's id of people
+    image_ids: list  # I different ints
+    file_names: list  # I, unchecked
+    sizes: np.ndarray  # (I, 2) int64: width and height in pixels
+    owners: np.ndarray  # (N,) int64: index of each person's image
+    keypoints: np.ndarray  # (N, 17, 3) float64: x, y, v (0 not labelled, 1 occluded, 2 visible); all 0 where v is 0
+    boxes: np.ndarray  # (N, 4) float64 [x, y, width, height], with area inside the image
+    areas: np.ndarray  # (N,) float64: square pixels of the mask, above 0; see AREA_SHARE
+    crowd: np.ndarray  # (N,) bool: regions that are not single people
+    segmentations: list  # N, see `checked_segmentation`; [] where unknown
 
 
 class _Fault(ValueError):
-    """What is wrong with a file or, where one is given, with an item of its lists: the rest of a sentence."""
+    """A fault of a file, or of an item in its lists: the rest of a sentence about it."""
 
     def __init__(self, reason, item=None):
         super().__init__(reason)
@@ -66,22 +49,14 @@ class _Fault(ValueError):
 
 
 def read_annotations(path):
-    """Reads a COCO file, plain or .gz.
+    """Reads a COCO JSON, plain or .gz, with "images" and, except for test images, "annotations".
 
-    People are found by the category called person, or, where the file has no categories, are those of category 1.
-    Their keypoints are put into COCO's order by the names that the category gives. Annotations without a category are
-    people; those of other categories are not looked at. A field that is null counts as absent. Left out, with one line
-    that counts them: annotations of categories and people of images that the file does not list, and boxes without
-    area inside the image. Polygons that are malformed count as no segmentation, which one line says too.
+    People are the annotations of the category called person (of category 1 where the file has no categories), and those
+    without a category. The category's names of keypoints decide their order. A null field counts as absent.
 
-    Args:
-        path: a COCO JSON with "images" and, but for test images, "annotations".
-
-    Returns:
-        Annotations.
-
-    Raises:
-        UserError: the file is not COCO; the message names the file, the image or annotation and what is wrong.
+    Three kinds are left out, and one printed line counts each: annotations of categories and people in images that the
+    file does not list, and boxes without area inside the image. Malformed polygons count as no segmentation, and are
+    counted too. Raises UserError, naming the file, the item and the fault, where the file is not COCO.
     """
     content = read_json(path, "COCO annotations")
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
@@ -93,7 +68,7 @@ def read_annotations(path):
 
 
 def whole_number(value):
-    """The int that a JSON value means: a whole number, also as a float or as text. None for anything else."""
+    """The int that a JSON int, float or text means; None where it is no whole number."""
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,30}\s*", value):
@@ -102,15 +77,16 @@ def whole_number(value):
 
 
 def shown(value):
-    """A value for a message, cut where it is long."""
+    """The value for a message, cut if it is long."""
     text = repr(value)
     return text if len(text) < 60 else f"{text[:56]}..."
 
 
 def _checked(path, content):
     category, joints = _person_category(content.get("categories"))
-    images, people = content["images"], content.get("annotations")
-    images, people = _dicts(images, "images"), _dicts([] if people is None else people, "annotations")
+    images = _dicts(content["images"], "images")
+    annotations = content.get("annotations")
+    annotations = _dicts([] if annotations is None else annotations, "annotations")
     image_ids = _whole_numbers(images, "id")
     index = {image: number for number, image in enumerate(image_ids)}
     if len(index) < len(image_ids):
@@ -118,28 +94,27 @@ def _checked(path, content):
         raise _Fault(f"image {twice} is listed twice")
     sizes = _sizes(images)
 
-    categories = _whole_numbers(people, "category_id", category)
-    mine = [person for person, number in zip(people, categories, strict=True) if number == category]
-    if people and not mine:
-        raise _Fault(f"none of its {len(people)} annotations is of category {category} (person)")
-    listed = {whole_number(item.get("id")) for item in content.get("categories") or ()} or {category, *categories}
-    listed = np.array([number in listed for number in categories], bool)
-    _note(path, content, "annotations left out, whose category it does not list", people, listed)
-    owners = np.array([index.get(image, -1) for image in _whole_numbers(mine, "image_id")], np.int64)
+    categories = _whole_numbers(annotations, "category_id", category)
+    people = [item for item, number in zip(annotations, categories, strict=True) if number == category]
+    if annotations and not people:
+        raise _Fault(f"none of its {len(annotations)} annotations is of category {category} (person)")
+    known = {whole_number(item.get("id")) for item in content.get("categories") or ()} or {category, *categories}
+    listed = [number in known for number in categories]
+    _note(path, content, "annotations are left out: the file does not list their category", annotations, listed)
+
+    owners = np.array([index.get(image, -1) for image in _whole_numbers(people, "image_id")], np.int64)
     if len(owners) and owners.max() < 0:
-        raise _Fault(f"none of its {len(mine)} people is in an image that it lists")
+        raise _Fault(f"none of its {len(people)} people is in an image that it lists")
     listed = owners >= 0
-    _note(path, content, "people left out, whose image it does not list", mine, listed)
-    mine, owners = _kept(listed, mine, owners)
-    boxes = _rows([person.get("bbox") for person in mine], 4, FARTHEST, mine, "bbox")
+    _note(path, content, "people are left out: the file does not list their image", people, listed)
+    people, owners = _kept(listed, people, owners)
+    boxes = _rows([person.get("bbox") for person in people], 4, FARTHEST, people, "bbox")
     real = _has_area(boxes, sizes[owners])
-    _note(path, content, "people left out, whose box has no area in the image", mine, real)
-    mine, owners, boxes = _kept(real, mine, owners, boxes)
-    segmentations = _segmentations(mine, sizes[owners].tolist())
-    known = np.array([segmentation is not None for segmentation in segmentations], bool)
-    _note(
-        path, content, "people of unknown silhouette, whose polygons are no lists of three or more points", mine, known
-    )
+    _note(path, content, "people are left out: their box has no area in the image", people, real)
+    people, owners, boxes = _kept(real, people, owners, boxes)
+    segmentations = _segmentations(people, sizes[owners].tolist())
+    fit = [segmentation is not None for segmentation in segmentations]
+    _note(path, content, "people have polygons that are not lists of three or more points", people, fit)
 
     return Annotations(
         path=path,
@@ -148,19 +123,18 @@ def _checked(path, content):
         file_names=[image.get("file_name") for image in images],
         sizes=sizes,
         owners=owners,
-        keypoints=_keypoints(mine, joints, sizes[owners]),
+        keypoints=_keypoints(people, joints, sizes[owners]),
         boxes=boxes,
-        areas=_areas(mine, boxes),
-        crowd=_crowd(mine),
+        areas=_areas(people, boxes),
+        crowd=_crowd(people),
         segmentations=[segmentation or [] for segmentation in segmentations],
     )
 
 
 def _person_category(categories):
-    """The id of people, and where each of COCO's keypoints is among theirs."""
-    order = list(range(NUM_KEYPOINTS))
+    """The id of people, and for each of COCO's keypoints its index among the file's."""
     if categories is None or categories == []:
-        return PERSON_CATEGORY, order
+        return PERSON_CATEGORY, list(range(NUM_KEYPOINTS))
     categories = _dicts(categories, "categories")
     named = [c for c in categories if isinstance(c.get("name"), str) and c["name"].strip().lower() == "person"]
     if not named:
@@ -178,21 +152,19 @@ def _person_category(categories):
 def _dicts(items, field):
     if not isinstance(items, list):
         raise _Fault(f"its '{field}' are no list but {shown(items)}")
-    for number, item in enumerate(items):
+    for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
-            raise _Fault(f"number {number + 1} of its '{field}' is {shown(item)}, not an object with fields")
+            raise _Fault(f"number {number} of its '{field}' is {shown(item)}, not an object with fields")
     return items
 
 
 def _name(content, item):
-    """What to call an item of a file's lists: by its id, where it has one."""
-    if item is None:
-        return ""
+    """The kind and id of an item of the file's lists, or its number where it has no id; "" for None."""
     for kind, field in (("image", "images"), ("annotation", "annotations"), ("category", "categories")):
-        for number, other in enumerate(content.get(field) or ()):
-            if other is item:
+        for number, other in enumerate(content.get(field) or (), start=1):
+            if other is item and item is not None:
                 identity = item.get("id")
-                return f"{kind} {shown(identity) if type(identity) in (int, str) else f'number {number + 1}'} "
+                return f"{kind} {shown(identity) if type(identity) in (int, str) else f'number {number}'} "
     return ""
 
 
@@ -201,7 +173,7 @@ def _fault(item, field, value, wanted):
 
 
 def _whole_numbers(items, field, default=None):
-    """A field of all items as a list of int."""
+    """One field of all items as a list of int."""
     values = [item.get(field) for item in items]
     if set(map(type, values)) <= {int}:
         return values
@@ -226,20 +198,21 @@ def _sizes(images):
     return sizes
 
 
+def _note(path, content, what, items, right):
+    """Prints how many items are not right, and the first of them."""
+    wrong = np.flatnonzero(~np.array(right, bool))
+    if len(wrong):
+        name = _name(content, items[wrong[0]]).rstrip()
+        print(f"{path}: {len(wrong)} of {len(items)} {what}; the first is {name}")
+
+
 def _kept(which, people, *arrays):
     """Some of the people, and of the arrays that go with them."""
     return list(itertools.compress(people, which)), *(array[which] for array in arrays)
 
 
-def _note(path, content, what, items, right):
-    """Says how many of the items are not right, and which is the first."""
-    wrong = np.flatnonzero(~right)
-    if len(wrong):
-        print(f"{path}: {len(wrong)} of {len(items)} {what}: first {_name(content, items[wrong[0]])}".rstrip())
-
-
 def _numbers(lists, count, most):
-    """(N, count) float64 of N lists of numbers, or None unless that is what they are, each within -most and most."""
+    """(N, count) float64 of N lists; None unless each has `count` numbers from -most to most."""
     if set(map(type, lists)) - {list} or set(map(len, lists)) - {count}:
         return None
     flat = list(itertools.chain.from_iterable(lists))
@@ -247,13 +220,13 @@ def _numbers(lists, count, most):
         return None
     try:
         rows = np.array(flat, np.float64).reshape(-1, count)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # an int too large for a float
         return None
-    return rows if (np.abs(rows) <= most).all() else None  # not NaN either
+    return rows if (np.abs(rows) <= most).all() else None  # false for NaN
 
 
 def _rows(lists, count, most, people, field):
-    """`_numbers`, or the fault that names the first annotation that is wrong."""
+    """As `_numbers`, but raises a _Fault for the first wrong annotation."""
     rows = _numbers(lists, count, most)
     if rows is None:
         bad = next(number for number, values in enumerate(lists) if _numbers([values], count, most) is None)
@@ -264,7 +237,7 @@ def _rows(lists, count, most, people, field):
 
 
 def _has_area(boxes, sizes):
-    """(N,) bool: whether boxes have area inside their images, in the float32 that they are used in."""
+    """(N,) bool: whether boxes have area inside their images, in the float32 that is used later."""
     boxes = boxes.astype(np.float32)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     corners = corners.clip(0, np.tile(sizes, 2).astype(np.float32))
@@ -272,33 +245,30 @@ def _has_area(boxes, sizes):
 
 
 def _keypoints(people, joints, sizes):
-    values = [person.get("keypoints") for person in people]
-    some = [number for number, value in enumerate(values) if value is not None and value != []]
-    given = [people[number] for number in some]
-    rows = _rows([values[number] for number in some], 3 * NUM_KEYPOINTS, FARTHEST, given, "keypoints")
+    given = [number for number, person in enumerate(people) if person.get("keypoints") not in (None, [])]
+    owners = [people[number] for number in given]
+    rows = _rows([person["keypoints"] for person in owners], 3 * NUM_KEYPOINTS, FARTHEST, owners, "keypoints")
     rows = rows.reshape(-1, NUM_KEYPOINTS, 3)
     bad = np.flatnonzero(~np.isin(rows[..., 2], (0, 1, 2)).all(axis=1))
     if len(bad):
-        raise _Fault("has a keypoint whose v is not 0, 1 or 2", given[bad[0]])
+        raise _Fault("has a keypoint whose v is not 0, 1 or 2", owners[bad[0]])
     rows[rows[..., 2] == 0] = 0
-    shares = rows[..., :2] / sizes[some, None]
+    shares = rows[..., :2] / sizes[given, None]
     bad = np.flatnonzero(((shares < -1) | (shares > 2)).any(axis=(1, 2)))
     if len(bad):
-        raise _Fault("has a keypoint that is further outside the image than the image is large", given[bad[0]])
+        raise _Fault("has a keypoint that is further outside the image than the image is large", owners[bad[0]])
     keypoints = np.zeros((len(people), NUM_KEYPOINTS, 3))
-    keypoints[some] = rows[:, joints]
+    keypoints[given] = rows[:, joints]
     return keypoints
 
 
 def _areas(people, boxes):
     values = [person.get("area") for person in people]
-    values = [[0 if value is None else value] for value in values]
-    areas = _rows(values, 1, FARTHEST**2, people, "area")[:, 0]
-    # An area is counted in whole pixels, of which one on each side may lie in the box by a part.
+    areas = _rows([[0 if value is None else value] for value in values], 1, FARTHEST**2, people, "area")[:, 0]
+    # Areas count whole pixels, which may lie partly outside the box at its sides.
     bad = np.flatnonzero((areas < 0) | (areas > (boxes[:, 2:] + 2).prod(axis=1)))
     if len(bad):
-        wanted = "a number from 0 that its box has room for"
-        raise _fault(people[bad[0]], "area", float(areas[bad[0]]), wanted)
+        raise _fault(people[bad[0]], "area", float(areas[bad[0]]), "a number from 0 that its box has room for")
     return np.where(areas.astype(np.float32) > 0, areas, AREA_SHARE * boxes[:, 2:].prod(axis=1))
 
 
@@ -312,7 +282,6 @@ def _crowd(people):
 
 
 def _segmentations(people, sizes):
-    """See `checked_segmentation`; None where polygons are malformed."""
     checked = []
     for person, size in zip(people, sizes, strict=True):
         try:

@@ -1,6 +1,7 @@
-"""COCO person-keypoints annotations as arrays, one record an image."""
+"""COCO's images and their people, as one record an image."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 
@@ -19,32 +20,17 @@ LAYOUT = (
 
 @dataclasses.dataclass(frozen=True)
 class ImageRecord:
-    """One image and its people. Coordinates are continuous image pixels: COCO's keypoint indices + 0.5.
-
-    Attributes:
-        id: COCO's image id.
-        path: pathlib.Path of the image file, or None where only labels are at hand.
-        width, height: image size in pixels.
-        keypoints: (N, 17, 3) float32, x, y and v (0 not labelled, 1 occluded, 2 visible); people without keypoint
-            annotations have v = 0 throughout.
-        boxes: (N, 4) float32, [x1, y1, x2, y2].
-        areas: (N,) float32, COCO's silhouette areas in square pixels, above 0.
-        crowd: (N,) bool, crowd regions, which are not single people.
-        segmentations: N COCO segmentations: a list of polygons, an RLE dict, or [] where unknown.
-        partial: other people may be unlabelled, and so may keypoints that are in sight: only the labelled keypoints
-            count, and only inside the boxes of their people.
-    """
+    """One image and its N people. Coordinates are continuous image pixels: COCO's keypoint indices + 0.5."""
 
     id: int
-    path: pathlib.Path | None
+    path: pathlib.Path | None  # None where there are only labels
     width: int
     height: int
-    keypoints: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    crowd: np.ndarray
-    segmentations: tuple
-    partial: bool = False
+    keypoints: np.ndarray  # (N, 17, 3) float32: x, y, v (0 not labelled, 1 occluded, 2 visible); all 0 where v is 0
+    boxes: np.ndarray  # (N, 4) float32 [x1, y1, x2, y2]
+    areas: np.ndarray  # (N,) float32: square pixels of the annotated mask, above 0
+    crowd: np.ndarray  # (N,) bool: regions that are not single people
+    segmentations: tuple  # N polygons or RLEs, see `mpn.data.segmentations`; [] where unknown
 
     @property
     def labelled(self):
@@ -52,32 +38,14 @@ class ImageRecord:
         return (self.keypoints[..., 2] > 0).any(axis=1) & ~self.crowd
 
     def of(self, which):
-        """The record with some of its people only.
-
-        Args:
-            which: (N,) bool or integer indices.
-        """
+        """The record with some of its people: (N,) bool or integer indices."""
         index = np.arange(len(self.boxes))[which]
-        return dataclasses.replace(
-            self,
-            keypoints=self.keypoints[index],
-            boxes=self.boxes[index],
-            areas=self.areas[index],
-            crowd=self.crowd[index],
-            segmentations=tuple(self.segmentations[i] for i in index),
-        )
+        arrays = {name: getattr(self, name)[index] for name in ("keypoints", "boxes", "areas", "crowd")}
+        return dataclasses.replace(self, segmentations=tuple(self.segmentations[i] for i in index), **arrays)
 
 
 def annotation_file(coco_dir, split):
-    """Path of a split's annotations in a COCO folder.
-
-    Args:
-        coco_dir: the COCO folder, or None where the user named none.
-        split: "train", "val" or "test-dev".
-
-    Raises:
-        UserError: no folder was named, or it has no such file.
-    """
+    """Path of the annotations of "train", "val" or "test-dev". Raises UserError if `coco_dir` is None or lacks them."""
     if coco_dir is None:
         raise UserError(f"no COCO folder: {LAYOUT}")
     if not pathlib.Path(coco_dir).is_dir():
@@ -90,16 +58,12 @@ def annotation_file(coco_dir, split):
 
 
 def image_folder(coco_dir, split):
-    """Folder of a split's images: `test-dev` images are part of test2017."""
+    """Folder of a split's images; those of test-dev are in test2017."""
     return pathlib.Path(coco_dir) / ("test2017" if split == "test-dev" else f"{split}2017")
 
 
 def split_files(coco_dir, split):
-    """Path of a split's annotations, see `annotation_file`, and the folder of its images.
-
-    Raises:
-        UserError: one of them is missing.
-    """
+    """The `annotation_file` and `image_folder` of a split. Raises UserError if one does not exist."""
     path, folder = annotation_file(coco_dir, split), image_folder(coco_dir, split)
     if not folder.is_dir():
         raise UserError(f"the image folder {folder} does not exist: {LAYOUT}")
@@ -107,57 +71,20 @@ def split_files(coco_dir, split):
 
 
 def load_coco(coco_dir, split, limit=None):
-    """Records of a split of a COCO folder, in the file's order.
-
-    Args:
-        coco_dir, split: see `annotation_file`.
-        limit: keep the first so many images; None keeps all.
-
-    Returns:
-        list of ImageRecord with image paths; the files are not opened, see `check_images`.
-
-    Raises:
-        UserError: see `split_files` and `load_annotations`.
-    """
+    """The ImageRecords of a split, see `image_records`. Opens no image."""
     return load_annotations(*split_files(coco_dir, split), limit)
 
 
-def load_partial(folder):
-    """Records of a folder with images/ and annotations.json, COCO-shaped but not complete; see `ImageRecord.partial`.
-
-    Such are data sets of other origin, whose people lack some of COCO's 17 keypoints or stand among unlabelled ones.
-
-    Raises:
-        UserError: the folder, or the file or an image in it, is missing, or `load_annotations` fails.
-    """
-    folder = pathlib.Path(folder)
-    path, images = folder / "annotations.json", folder / "images"
-    for needed in (folder, path, images):
-        if not needed.exists():
-            raise UserError(f"{needed} does not exist: --partial must name a folder with annotations.json and images/")
-    records = [dataclasses.replace(record, partial=True) for record in load_annotations(path, images)]
-    check_images(records)
-    return records
-
-
 def load_annotations(path, folder=None, limit=None):
-    """Records of one annotations file: `image_records` of what `read_annotations` finds in it."""
+    """The ImageRecords of an annotations file; see `read_annotations` and `image_records`."""
     return image_records(read_annotations(path), folder, limit)
 
 
 def image_records(annotations, folder=None, limit=None):
-    """Annotations as one record an image.
+    """The Annotations as ImageRecords, in the file's order: the first `limit` images, or all.
 
-    Args:
-        annotations: Annotations.
-        folder: where the images lie; None leaves the records without paths.
-        limit: keep the first so many images; None keeps all.
-
-    Returns:
-        list of ImageRecord in the file's order.
-
-    Raises:
-        UserError: an image's file_name is none, or leaves the folder; the message names file and image.
+    `folder` holds the images; without it, records have no paths. Raises UserError where a file_name is missing or leads
+    out of the folder.
     """
     order = np.argsort(annotations.owners, kind="stable")
     keypoints = annotations.keypoints + (0.5, 0.5, 0)
@@ -199,17 +126,8 @@ def _image_path(annotations, number, folder):
 
 
 def check_images(records):
-    """Makes sure that the image files are there, before hours of work with them; folders are listed, not each file.
-
-    Args:
-        records: list of ImageRecord with paths.
-
-    Raises:
-        UserError: a file is missing, or is no regular file; the message names the first and says how many.
-    """
-    found = {folder: _files(folder) for folder in {record.path.parent for record in records}}
-    # A name that is not listed as it is written may still be one to the file system.
-    missing = [r for r in records if r.path.name not in found[r.path.parent] and not os.path.isfile(r.path)]
+    """Raises UserError if image files of records are missing: now, not after hours of work."""
+    missing = [record for record in records if not os.path.isfile(record.path)]
     if missing:
         raise UserError(
             f"{len(missing)} of {len(records)} images are not there, the first is {str(missing[0].path)!r} of image "
@@ -217,20 +135,8 @@ def check_images(records):
         )
 
 
-def _files(folder):
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
-    except (OSError, ValueError):  # no folder, or no name of one
-        return set()
-
-
 def read_record(record):
-    """The image of a record: (H, W, 3) uint8 RGB.
-
-    Raises:
-        UserError: the file cannot be read, or has another size than the annotations say.
-    """
+    """Reads a record's image, (H, W, 3) uint8 RGB. Raises UserError if that fails or its size is not the record's."""
     image = read_image(record.path)
     if image.shape[:2] != (record.height, record.width):
         raise UserError(
@@ -241,11 +147,7 @@ def read_record(record):
 
 
 def image_reader(cached):
-    """`read_record`, or a function like it that keeps every image it has read.
-
-    Args:
-        cached: whether to keep images, at 3 bytes a pixel.
-    """
+    """`read_record`, or where `cached` one that keeps every image in memory, at 3 bytes a pixel."""
     kept = {}
 
     def read(record):
@@ -257,19 +159,11 @@ def image_reader(cached):
 
 
 def hold_out(records, share, seed):
-    """Splits records into a training part and a held-out part.
+    """Splits records into two lists, for training and held out, each in the order of `records`.
 
-    Args:
-        records: list of ImageRecord.
-        share: part of the images held out, in (0, 1); at least one image is.
-        seed: decides which.
-
-    Returns:
-        (training records, held-out records), each in the order of `records`.
+    A share in (0, 1) of the records is held out, at least one; `seed` decides which.
     """
     count = max(1, round(share * len(records)))
-    held = set(np.random.default_rng(seed).permutation(len(records))[:count].tolist())
-    return (
-        [record for i, record in enumerate(records) if i not in held],
-        [record for i, record in enumerate(records) if i in held],
-    )
+    held = np.zeros(len(records), bool)
+    held[np.random.default_rng(seed).permutation(len(records))[:count]] = True
+    return tuple(list(itertools.compress(records, part)) for part in (~held, held))

@@ -1,9 +1,10 @@
-"""Imperfect keypoints and boxes made from labels: what detectors will give, to train the PRN on and to test it with."""
+"""Imperfect keypoints and boxes made from labels, like those of detectors, to train the PRN on and to test it with."""
 
 import dataclasses
 
 import numpy as np
 
+from mpn.geometry import box_iou
 from mpn.skeleton import OKS_SIGMAS
 
 # How far beyond a person's box, as a share of its size, a false peak may lie.
@@ -12,11 +13,11 @@ _FALSE_PEAK_REACH = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Imperfections:
-    """How keypoints differ from the truth.
+    """How peaks differ from the true keypoints.
 
     Attributes:
-        displacement: standard deviation of the error along x and y, in units of COCO's 2 sigma_k sqrt(area): at 0.5
-            the mean error costs a keypoint an OKS of about 0.2.
+        displacement: standard deviation of the error along x and y, in units of COCO's 2 sigma_k sqrt(area). At 0.5 the
+            mean error costs a keypoint an OKS of about 0.2.
         dropped: share of keypoints without a peak.
         false_peaks: false peaks, as a share of the true ones of the same keypoint.
         least_height: peaks have heights uniform in [least_height, 1].
@@ -28,7 +29,7 @@ class Imperfections:
     least_height: float = 1.0
 
     def peaks(self, keypoints, boxes, areas, rng):
-        """Peaks in the place of keypoints.
+        """Peaks of keypoints.
 
         Args:
             keypoints: (..., N, 17, 3) float32, x, y in pixels and v; v = 0 where there is none.
@@ -37,8 +38,8 @@ class Imperfections:
             rng: numpy Generator.
 
         Returns:
-            positions: (..., N, 17, 2) float32, true peaks displaced, or (..., 2 N, 17, 2) with the false ones after
-                them where `false_peaks` is not 0.
+            positions: (..., N, 17, 2) float32, displaced true peaks, or (..., 2 N, 17, 2) with false ones after them
+                where `false_peaks` is not 0.
             heights: (..., N or 2 N, 17) float32 in [0, 1], 0 where there is no peak.
         """
         labelled = keypoints[..., 2] > 0
@@ -65,16 +66,7 @@ PERFECT = Imperfections()
 
 
 def jitter_boxes(boxes, amount, rng):
-    """Boxes each of whose sides moves on its own.
-
-    Args:
-        boxes: (N, 4) float32, [x1, y1, x2, y2].
-        amount: largest move of a side, as a share of the box's width or height.
-        rng: numpy Generator.
-
-    Returns:
-        (N, 4) float32.
-    """
+    """(N, 4) float32 boxes, each of whose sides moves by up to `amount`, a share of the box's width or height."""
     sides = boxes[:, 2:] - boxes[:, :2]
     return boxes + rng.uniform(-amount, amount, boxes.shape).astype(np.float32) * np.tile(sides, 2)
 
@@ -97,13 +89,6 @@ def boxes_at_iou(boxes, iou, rng):
     low, high = np.zeros(len(boxes)), np.full(len(boxes), 0.49)
     for _ in range(30):
         middle = (low + high) / 2
-        near = _iou(boxes, boxes + middle[:, None] * moves) > iou
+        near = box_iou(boxes, boxes + middle[:, None] * moves) > iou
         low, high = np.where(near, middle, low), np.where(near, high, middle)
     return (boxes + low[:, None] * moves).astype(np.float32)
-
-
-def _iou(first, second):
-    corner, end = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
-    overlap = np.maximum(end - corner, 0).prod(axis=1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return overlap / np.maximum(areas[0] + areas[1] - overlap, 1e-9)

@@ -1,16 +1,21 @@
-"""The order in which training samples are drawn: random, repeatable from a seed, and resumable at any sample."""
+"""What the three pipelines share: the order of samples, which is repeatable and resumable, and their last steps."""
+
+import os
 
 import tensorflow as tf
 
+# Samples that are prepared at a time.
+WORKERS = os.cpu_count() or 1
 
-def training_order(count, seed, first=0, shuffle=True):
-    """An endless dataset of sample numbers and indices, each pass a new permutation.
+
+def samples(count, seed, first=0, training=True):
+    """The numbers of the samples of a run.
 
     Args:
         count: number of samples in a pass.
         seed: the run's seed; pass p of seed s always has the same order.
         first: samples to pass over, so that a resumed run goes on where the first one stopped.
-        shuffle: False keeps every pass in order.
+        training: endless, each pass a new permutation; False is one pass in order.
 
     Returns:
         tf.data.Dataset of (number, turn, index), int64 scalars: samples drawn since the start of the run, passes
@@ -19,21 +24,24 @@ def training_order(count, seed, first=0, shuffle=True):
 
     def one_pass(turn):
         indices = tf.range(count, dtype=tf.int64)
-        if shuffle:
+        if training:
             indices = tf.random.experimental.stateless_shuffle(indices, seed=tf.stack([tf.cast(seed, tf.int64), turn]))
         return tf.data.Dataset.from_tensor_slices((tf.repeat(turn, count), indices))
 
-    passes = tf.data.Dataset.range(first // count, 2**62).flat_map(one_pass).skip(first % count)
+    passes = tf.data.Dataset.range(first // count, 2**62 if training else 1).flat_map(one_pass).skip(first % count)
     return passes.enumerate(first).map(lambda number, sample: (number, *sample))
 
 
-def finish(batches, count=None):
-    """Last steps of every pipeline: prefetching, the number of batches where there is an end, and sharding.
+def call_numpy(function, arguments, *outputs):
+    """`tf.numpy_function` whose outputs, (dtype, shape) each, have shapes."""
+    tensors = tf.numpy_function(function, arguments, [dtype for dtype, _ in outputs])
+    for tensor, (_, shape) in zip(tensors, outputs, strict=True):
+        tensor.set_shape(shape)
+    return tensors
 
-    Args:
-        batches: tf.data.Dataset.
-        count: number of batches, or None for an endless data set.
-    """
+
+def finish(batches, count=None):
+    """A tf.data.Dataset with the last steps of every pipeline; `count` is the number of its batches if it ends."""
     if count is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     options = tf.data.Options()

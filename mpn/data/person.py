@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 from keras_retinanet.utils.anchors import anchor_targets_bbox, anchors_for_shape
 
+from mpn.data import order
 from mpn.data.coco import image_reader
-from mpn.data.order import finish, training_order
 from mpn.data.photometry import jitter_colours
 from mpn.errors import UserError
-from mpn.geometry import fit_image, pad_to_multiple
+from mpn.geometry import box_intersections, fit_image, pad_to_multiple
 
 # An anchor that lies to this share inside a crowd region is neither person nor background.
 CROWD_SHARE = 0.5
@@ -26,7 +26,6 @@ def person_dataset(
     seed=0,
     first=0,
     training=True,
-    workers=2,
     cached=False,
 ):
     """Batches for `model.fit` of the person detector.
@@ -34,18 +33,17 @@ def person_dataset(
     Args:
         records: list of ImageRecord with paths.
         image_size: shorter and longest side in pixels (paper: 800 and 1333).
-        batch_size: images a batch; they are padded with black to the largest of the batch.
+        batch_size: images in a batch; they are padded with black to the largest of them.
         mirror: probability of mirroring left to right.
         scale: smallest and largest factor on `image_size`, drawn for each image.
         colour: strength of random colours, see `mpn.data.photometry`.
-        seed, first, training, workers, cached: see `keypoint_dataset`.
+        seed, first, training, cached: see `keypoint_dataset`.
 
     Returns:
         tf.data.Dataset of (images, {"regression", "classification"}): images (B, H, W, 3) uint8 RGB, H and W
-        multiples of 32; regression (B, A, 5) and classification (B, A, 2) float32 as keras-retinanet's losses take
-        them, the last column being the anchor's state: 1 person, 0 background, -1 ignored.
+        multiples of 32; regression (B, A, 5) and classification (B, A, 2) float32 as keras-retinanet has them. The last
+        column is the anchor's state: 1 person, 0 background, -1 ignored.
     """
-
     if not 0 < scale[0] <= scale[1]:
         raise UserError(f"scale must be two positive factors, the smaller first, not {scale}")
     read = image_reader(cached)
@@ -66,54 +64,37 @@ def person_dataset(
         return image, np.array(image.shape[:2], np.int64), boxes.astype(np.float32), crowd.astype(np.float32)
 
     def load(number, _, index):
-        image, size, boxes, crowd = tf.numpy_function(
-            sample, (number, index), (tf.uint8, tf.int64, tf.float32, tf.float32)
-        )
-        image.set_shape((None, None, 3))
-        size.set_shape((2,))
-        boxes.set_shape((None, 4))
-        crowd.set_shape((None, 4))
-        return image, size, boxes, crowd
+        boxes = tf.float32, (None, 4)
+        outputs = (tf.uint8, (None, None, 3)), (tf.int64, (2,)), boxes, boxes
+        return order.call_numpy(sample, (number, index), *outputs)
 
     def encode(images, sizes, boxes, crowd):
         shape = tf.shape(images)
         height, width = pad_to_multiple(shape[1]), pad_to_multiple(shape[2])
         images = tf.pad(images, [[0, 0], [0, height - shape[1]], [0, width - shape[2]], [0, 0]])
-        regression, classification = tf.numpy_function(
-            anchor_targets, (height, width, sizes, boxes, crowd), (tf.float32, tf.float32)
-        )
-        regression.set_shape((None, None, 5))
-        classification.set_shape((None, None, 2))
+        outputs = (tf.float32, (None, None, 5)), (tf.float32, (None, None, 2))
+        regression, classification = order.call_numpy(anchor_targets, (height, width, sizes, boxes, crowd), *outputs)
         return images, {"regression": regression, "classification": classification}
 
-    order = training_order(len(records), seed, first, shuffle=training)
-    if not training:
-        order = order.take(len(records))
-    batches = order.map(load, num_parallel_calls=workers).padded_batch(
+    batches = order.samples(len(records), seed, first, training).map(load, num_parallel_calls=order.WORKERS)
+    batches = batches.padded_batch(
         batch_size,
         padding_values=(np.uint8(0), np.int64(0), np.float32(-1), np.float32(-1)),
         drop_remainder=training,
     )
-    batches = batches.map(encode, num_parallel_calls=workers)
-    return finish(batches, None if training else -(-len(records) // batch_size))
+    batches = batches.map(encode, num_parallel_calls=order.WORKERS)
+    return order.finish(batches, None if training else -(-len(records) // batch_size))
 
 
 def valid_boxes(record):
-    """Boxes that can be learned: clipped to the image. All of them have area there, as `read_annotations` sees to it.
-
-    Args:
-        record: ImageRecord.
-
-    Returns:
-        people (N, 4) and crowd regions (M, 4), float32 [x1, y1, x2, y2] in image pixels.
-    """
+    """The boxes of an ImageRecord clipped to the image, where all have area: people (N, 4), crowd regions (M, 4)."""
     limits = np.array([record.width, record.height] * 2, np.float32)
     boxes = record.boxes.clip(0, limits)
     return boxes[~record.crowd], boxes[record.crowd]
 
 
 def mirror_boxes(boxes, width):
-    """Mirrors (N, 4) boxes left to right in an image `width` pixels wide: x becomes W - x."""
+    """(N, 4) boxes mirrored left to right in an image `width` pixels wide."""
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
@@ -141,16 +122,10 @@ def anchor_targets(height, width, sizes, boxes, crowd):
     for row in range(len(sizes)):
         regions = crowd[row][crowd[row, :, 2] > crowd[row, :, 0]]
         if len(regions):
-            ignored = _shares_inside(anchors, regions).max(axis=1) >= CROWD_SHARE
+            areas = (anchors[:, 2:] - anchors[:, :2]).prod(axis=1)
+            shares = box_intersections(anchors[:, None], regions) / areas[:, None]
+            ignored = shares.max(axis=1) >= CROWD_SHARE
             ignored &= classification[row, :, -1] != 1
             regression[row, ignored, -1] = -1
             classification[row, ignored, -1] = -1
     return regression.astype(np.float32), classification.astype(np.float32)
-
-
-def _shares_inside(anchors, regions):
-    """(A, M): the share of each anchor's area that lies inside each region."""
-    low = np.maximum(anchors[:, None, :2], regions[None, :, :2])
-    high = np.minimum(anchors[:, None, 2:], regions[None, :, 2:])
-    areas = (anchors[:, 2:] - anchors[:, :2]).prod(axis=1)
-    return (high - low).clip(0).prod(axis=2) / areas[:, None]

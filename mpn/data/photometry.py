@@ -1,4 +1,4 @@
-"""Augmentation of a patch's pixels that moves nothing: colours, and things in front of people."""
+"""Augmentation of an image's colours."""
 
 import cv2
 import numpy as np
@@ -8,21 +8,11 @@ _CONTRAST, _SATURATION, _BRIGHTNESS, _HUE = 0.5, 0.6, 50.0, 25.0
 
 _GREY = np.full((3, 3), 1 / 3)
 
-# Occluders: how many at most, and their sides as shares of the patch's.
-_MOST_OCCLUDERS = 3
-_OCCLUDER_SIDES = (0.06, 0.3)
-
 
 def jitter_colours(image, strength, rng):
-    """Changes contrast, brightness, saturation and hue of an image by one random colour matrix.
+    """Changes contrast, brightness, saturation and hue of an image at random, and returns a new image.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        strength: 0 (nothing) to 1.
-        rng: numpy Generator.
-
-    Returns:
-        (H, W, 3) uint8 RGB, a new array.
+    `image` is (H, W, 3) uint8 RGB; `strength` is 0 (no change) to 1.
     """
     contrast, saturation, brightness, hue = strength * rng.uniform(-1, 1, 4)
     angle = np.deg2rad(hue * _HUE)
@@ -34,23 +24,3 @@ def jitter_colours(image, strength, rng):
     # Contrast is about the middle grey, so that it leaves the mean brightness alone.
     shift = brightness * _BRIGHTNESS - contrast * _CONTRAST * 127.5
     return cv2.transform(image, np.column_stack([matrix, np.full(3, shift)]))
-
-
-def occlude(image, rng):
-    """Covers some rectangles of an image with noise, as things in front of people do.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        rng: numpy Generator.
-
-    Returns:
-        (H, W, 3) uint8 RGB, a new array.
-    """
-    image = image.copy()
-    limits = np.array(image.shape[:2])
-    for _ in range(rng.integers(1, _MOST_OCCLUDERS + 1)):
-        sides = (rng.uniform(*_OCCLUDER_SIDES, 2) * limits).astype(int).clip(1)
-        y, x = rng.integers(0, limits - sides + 1)
-        noise = rng.normal(rng.uniform(0, 255, 3), rng.uniform(2, 40), (*sides, 3))
-        image[y : y + sides[0], x : x + sides[1]] = noise.clip(0, 255)
-    return image

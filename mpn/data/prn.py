@@ -6,8 +6,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from mpn.data import order
 from mpn.data.imperfect import PERFECT, jitter_boxes
-from mpn.data.order import finish
 from mpn.errors import UserError
 from mpn.roi import encode_labels, encode_rois, enlarge_boxes
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
@@ -24,8 +24,8 @@ class PrnPeople:
         keypoints: (P, 17, 3) float32, x, y in image pixels and v.
         boxes: (P, 4) float32, [x1, y1, x2, y2].
         areas: (P,) float32, square pixels.
-        first, count: (P,) int, where the people of the same image start, and how many they are.
-        targets: (T,) int, people who are trained on: at least 2 keypoints; from easy to hard.
+        first, count: (P,) int, where the people of the same image begin, and how many they are.
+        targets: (T,) int, people who are trained on: those with 2 keypoints or more, from easy to hard.
     """
 
     keypoints: np.ndarray
@@ -35,15 +35,14 @@ class PrnPeople:
     count: np.ndarray
     targets: np.ndarray
 
+    def __len__(self):
+        return len(self.targets)
+
 
 def collect_people(records):
-    """Flattens records, and sorts people by the curriculum (§3.5): many keypoints first, then large boxes.
+    """PrnPeople of a list of ImageRecord; UserError where nobody has two keypoints.
 
-    Args:
-        records: list of ImageRecord; images are not needed.
-
-    Raises:
-        UserError: nobody has two keypoints.
+    The curriculum (§3.5) sorts them: people with many keypoints come first, and of those with as many the larger boxes.
     """
     labelled = [record.of(record.labelled) for record in records]
     labelled = [record for record in labelled if len(record.boxes)]
@@ -54,8 +53,8 @@ def collect_people(records):
     boxes = np.concatenate([record.boxes for record in labelled])
     sides = boxes[:, 2:] - boxes[:, :2]
     keypoint_counts = (keypoints[..., 2] > 0).sum(axis=1)
-    order = np.lexsort((-sides.prod(axis=1), -keypoint_counts))
-    targets = order[keypoint_counts[order] >= LEAST_KEYPOINTS]
+    easy_first = np.lexsort((-sides.prod(axis=1), -keypoint_counts))
+    targets = easy_first[keypoint_counts[easy_first] >= LEAST_KEYPOINTS]
     if not len(targets):
         raise UserError("the annotations hold no person with two keypoints: the PRN has nothing to learn from")
     return PrnPeople(
@@ -79,19 +78,18 @@ def prn_dataset(
     seed=0,
     first=0,
     training=True,
-    workers=2,
 ):
     """Batches for `model.fit` of the PRN.
 
     Args:
         people: PrnPeople.
-        batch_size: people a batch.
-        margin: by which boxes are enlarged, see `ModelConfig.prn_margin`.
+        batch_size: people in a batch.
+        margin: by which boxes grow, see `ModelConfig.prn_margin`.
         jitter: each side of a box moves by up to this share of the box's size.
         mirror: probability of mirroring left to right.
         imperfections: Imperfections of the keypoints.
         curriculum: easy people first in every pass; False shuffles.
-        seed, first, training, workers: see `keypoint_dataset`.
+        seed, first, training: see `keypoint_dataset`.
 
     Returns:
         tf.data.Dataset of (X, Y), (B, 56, 36, 17) float32 each: the keypoints of everyone in the box, and those of
@@ -99,7 +97,7 @@ def prn_dataset(
     """
 
     def gather(number):
-        count = len(people.targets)
+        count = len(people)
         if not training:
             return gather_people(people, people.targets[number : number + batch_size])
         numbers = np.arange(number, number + batch_size)
@@ -111,35 +109,31 @@ def prn_dataset(
         return gather_people(people, people.targets[positions], rng, jitter, mirror, imperfections)
 
     def load(number):
-        positions, scores, own, labelled, boxes = tf.numpy_function(
-            gather, (number,), (tf.float32, tf.float32, tf.float32, tf.float32, tf.float32)
-        )
-        positions.set_shape((None, NUM_KEYPOINTS, None, 2))
-        scores.set_shape((None, NUM_KEYPOINTS, None))
-        own.set_shape((None, NUM_KEYPOINTS, 2))
-        labelled.set_shape((None, NUM_KEYPOINTS))
-        boxes.set_shape((None, 4))
+        peaks = (None, NUM_KEYPOINTS, None)
+        shapes = (*peaks, 2), peaks, (None, NUM_KEYPOINTS, 2), (None, NUM_KEYPOINTS), (None, 4)
+        outputs = [(tf.float32, shape) for shape in shapes]
+        positions, scores, own, labelled, boxes = order.call_numpy(gather, (number,), *outputs)
         boxes = enlarge_boxes(boxes, margin)
         return encode_rois(positions, scores, boxes), encode_labels(own, labelled, boxes)
 
-    last = 2**62 if training else len(people.targets)
-    batches = tf.data.Dataset.range(first, last, batch_size).map(load, num_parallel_calls=workers)
-    return finish(batches, None if training else -(-len(people.targets) // batch_size))
+    last = 2**62 if training else len(people)
+    batches = tf.data.Dataset.range(first, last, batch_size).map(load, num_parallel_calls=order.WORKERS)
+    return order.finish(batches, None if training else -(-len(people) // batch_size))
 
 
 def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections=PERFECT):
-    """The candidates and the owner of a batch of boxes.
+    """A batch of boxes with the peaks of everyone in the image and the keypoints of their owners.
 
     Args:
         people: PrnPeople.
         index: (B,) int, the boxes' owners.
-        rng: numpy Generator of all that is random, or None for nothing.
+        rng: numpy Generator of all that is random, or None for nothing random.
         jitter, mirror, imperfections: see `prn_dataset`.
 
     Returns:
         positions: (B, 17, M, 2) float32, peaks of everyone in the image.
         scores: (B, 17, M) float32, height of each peak; 1 for a perfect one, 0 where there is none.
-        own: (B, 17, 2) float32 and labelled: (B, 17) float32, the owner's peaks, with those dropped.
+        own: (B, 17, 2) float32 and labelled: (B, 17) float32, the owner's peaks, dropped ones included.
         boxes: (B, 4) float32, not yet enlarged.
     """
     count = people.count[index]
@@ -175,5 +169,5 @@ def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections
 
 @functools.lru_cache(maxsize=4)
 def _permutation(count, seed, turn):
-    """The order of one pass; computed once and kept while the pass lasts."""
+    """The order of one pass, kept while the pass lasts."""
     return np.random.default_rng([seed, turn, 1]).permutation(count)

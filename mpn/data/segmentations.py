@@ -1,27 +1,26 @@
-"""COCO segmentations, checked before pycocotools sees them: its C code believes whatever it is given."""
+"""COCO's segmentations: polygons (flat lists of x and y) and run lengths (RLE), compressed or not.
 
+They are checked when a file is read, since pycocotools' C code trusts its input.
+"""
+
+import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
-# Groups of 5 bits that make one run of a compressed RLE: more would be a run longer than any image.
+from mpn.geometry import fill_polygon, warp_image
+
+# Groups of 5 bits in a number of a compressed RLE; more would be a run longer than any image.
 _MOST_GROUPS = 7
 _LONGEST_RUN = 2**32
-# Stated limit: decoding takes up to 73 bytes of memory a character, so 2 GB. Silhouettes have some thousand counts.
+# Checking takes up to 73 bytes a character, so 2 GB at most. Masks of people have a few thousand counts.
 _MOST_COUNTS = 2**22
 
 
 def checked_segmentation(segmentation, width, height):
-    """A segmentation that fits its image.
+    """A file's segmentation, checked: its polygons, or {"size": [height, width], "counts": ...}.
 
-    Args:
-        segmentation: a list of polygons (flat lists of x, y), an RLE dict, compressed or not, or None.
-        width, height: of the image in pixels.
-
-    Returns:
-        the polygons, or {"size": [height, width], "counts": ...}, or [] where there is none; None for polygons that are
-        malformed.
-
-    Raises:
-        ValueError: an RLE is not one of this image, or is damaged; the message says how, to follow "an RLE".
+    Returns [] where the file has none (None or an empty list), and None for malformed polygons. Raises ValueError where
+    an RLE is damaged or does not fit the image; the message continues "an RLE".
     """
     if isinstance(segmentation, dict):
         return _checked_rle(segmentation, width, height)
@@ -32,11 +31,31 @@ def checked_segmentation(segmentation, width, height):
     return segmentation
 
 
+def segmentation_mask(segmentation, height, width):
+    """The mask of polygons or an RLE: (height, width) uint8 of 0 and 1, as from pycocotools' `annToMask`."""
+    rle = segmentation
+    if not isinstance(rle, dict) or isinstance(rle["counts"], list):
+        rle = coco_mask.frPyObjects(rle, height, width)
+    return coco_mask.decode(coco_mask.merge(rle) if isinstance(rle, list) else rle)
+
+
+def fill_segmentation(mask, matrix, segmentation, image_size):
+    """Sets the pixels of `mask`, (h, w) uint8, inside polygons or an RLE to 1.
+
+    `matrix` is (2, 3), image to mask; `image_size` is the image's (height, width).
+    """
+    if isinstance(segmentation, dict):
+        mask |= warp_image(matrix, segmentation_mask(segmentation, *image_size), mask.shape, cv2.INTER_NEAREST)
+        return
+    for polygon in segmentation:
+        fill_polygon(mask, matrix, np.reshape(polygon, (-1, 2)))
+
+
 def _is_polygon(polygon, width, height):
-    """Whether it has three or more points, none of them further outside the image than the image is large."""
+    """Whether it has three or more points, none farther outside the image than the image is large."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or set(map(type, polygon)) - {int, float}:
         return False
-    # Not min and max alone: a NaN hides from them.
+    # `all`, since min and max may overlook a NaN.
     return all(-width <= x <= 2 * width for x in polygon[::2]) and all(
         -height <= y <= 2 * height for y in polygon[1::2]
     )
@@ -64,13 +83,10 @@ def _checked_rle(rle, width, height):
 
 
 def _decompressed(text):
-    """The runs of a compressed RLE: (R,) int64.
+    """The runs of a compressed RLE, (R,) int64. Raises ValueError where it is damaged.
 
-    Each character holds 5 bits of a number, the lowest first, and a bit that tells whether the number goes on. From the
-    fourth on, a number is the difference from the one two before.
-
-    Raises:
-        ValueError: it ends inside a number, or has characters or numbers that are none.
+    Each character holds 5 bits of a number, the lowest first, and a bit that says whether the number goes on. From the
+    fourth on, a number is the difference from the one two places before.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63:

@@ -1,16 +1,17 @@
-"""PASCAL VOC 2012's segmentation sets (§4.1, §4.4): their images, their masks, and masks of people as VOC stores them.
+"""PASCAL VOC 2012's segmentation sets (§4.1, §4.4): images, masks, and masks of people to be submitted.
 
-A mask is a PNG of class indices, with VOC's palette or in grey: 0 background, 1-20 the classes in alphabetical order
-(15 is person), and 255 what the annotation leaves open, such as the contours of things.
+A mask is a PNG of class indices, grey or with VOC's palette: 0 background, 1-20 the classes in alphabetical order (15
+is person), and 255 for pixels that the annotation leaves open, such as contours.
 """
 
+import collections
 import dataclasses
 import io
 import pathlib
 import re
 
 import numpy as np
-from PIL import Image  # OpenCV gives the colours of a palette, and not the indices
+from PIL import Image  # OpenCV reads a palette's colours, not the indices
 
 from mpn.errors import UserError
 from mpn.files import atomic_path, read_bytes
@@ -22,20 +23,14 @@ VOID = 255
 CLASSES = 21  # with the background
 
 LAYOUT = (
-    "--voc must name the folder VOC2012 with ImageSets/Segmentation/{val,test}.txt, JPEGImages/ and, for val, "
+    "it must be the folder VOC2012 with ImageSets/Segmentation/{val,test}.txt, JPEGImages/ and, for val, "
     "SegmentationClass/"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class VocImage:
-    """One image of a segmentation set.
-
-    Attributes:
-        name: str, as VOC calls it: "2007_000033".
-        image: pathlib.Path of its JPEG.
-        mask: pathlib.Path of its mask of classes, or None for test.
-    """
+    """An image's name, such as 2007_000033, its JPEG and its mask, which test does not have."""
 
     name: str
     image: pathlib.Path
@@ -43,76 +38,49 @@ class VocImage:
 
 
 def load_voc(folder, split, limit=None):
-    """The images of a segmentation set, in the order of its list.
+    """The VocImages of a segmentation set, in the order of its list: the first `limit`, or all; at least one.
 
-    Args:
-        folder: VOC2012.
-        split: of SPLITS; test has no masks.
-        limit: the first so many only.
-
-    Returns:
-        list of VocImage, at least one.
-
-    Raises:
-        UserError: the folder, the list, an image or a mask is missing, or the list is not one of names; the message
-            names it.
+    `folder` is VOC2012. Raises UserError where something does not exist, or the list is wrong.
     """
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist: {LAYOUT}")
     path = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: {LAYOUT}")
+    for needed, exists in ((folder, folder.is_dir()), (path, path.is_file())):
+        if not exists:
+            raise UserError(f"{needed} does not exist: {LAYOUT}")
     names = _read_names(path)[:limit]
-    masks = split != "test"
-    images = [
-        VocImage(
-            name,
-            folder / "JPEGImages" / f"{name}.jpg",
-            folder / "SegmentationClass" / f"{name}.png" if masks else None,
-        )
-        for name in names
-    ]
-    # All of them now: not after hours of predictions.
-    for files, what in (([i.image for i in images], "images"), ([i.mask for i in images if masks], "masks")):
+    images = [folder / "JPEGImages" / f"{name}.jpg" for name in names]
+    masks = [folder / "SegmentationClass" / f"{name}.png" for name in names] if split != "test" else []
+    # Check all now, not after hours of predictions.
+    for files, what in ((images, "images"), (masks, "masks")):
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise UserError(
                 f"{len(missing)} of {len(files)} {what} that {path} names do not exist, {missing[0]} first: {LAYOUT}"
             )
-    return images
+    return [VocImage(*paths) for paths in zip(names, images, masks or [None] * len(names), strict=True)]
 
 
 def _read_names(path):
+    list_ = f"list of images '{path}'"
     try:
         names = read_bytes(path, "list of images").decode("ascii").split()
     except UnicodeDecodeError as error:
-        raise UserError(f"list of images '{path}' is not plain text: copy it again from VOC2012") from error
+        raise UserError(f"{list_} is not plain text: copy it again from VOC2012") from error
     if not names:
-        raise UserError(f"list of images '{path}' is empty: copy it again from VOC2012")
-    seen = set()
-    for name in names:
-        # Others keep pairs of paths in lists of the same name.
+        raise UserError(f"{list_} is empty: copy it again from VOC2012")
+    for name, count in collections.Counter(names).items():
+        # Other projects keep pairs of paths in lists of the same name.
         if not re.fullmatch(r"\w+", name):
-            raise UserError(f"list of images '{path}' must have one name a line, such as 2007_000033, not {name!r}")
-        if name in seen:
-            raise UserError(f"list of images '{path}' has {name} twice: copy it again from VOC2012")
-        seen.add(name)
+            raise UserError(f"{list_} must have one name a line, such as 2007_000033, not {name!r}")
+        if count > 1:
+            raise UserError(f"{list_} has {name} twice: copy it again from VOC2012")
     return names
 
 
 def read_classes(path, size):
-    """Reads a mask of classes, with a palette as in SegmentationClass or grey as in SegmentationClassAug.
+    """Reads a mask as (H, W) uint8, 0-20 and VOID: with a palette (SegmentationClass) or grey (SegmentationClassAug).
 
-    Args:
-        path: a PNG file.
-        size: (H, W) of its image in pixels.
-
-    Returns:
-        (H, W) uint8, 0-20 and VOID.
-
-    Raises:
-        UserError: the file is missing or damaged, has colours instead of classes, or another size than its image.
+    `size` is the image's (H, W). Raises UserError where the file is missing, damaged, coloured or of another size.
     """
     data = read_bytes(path, "mask")
     try:
@@ -121,34 +89,20 @@ def read_classes(path, size):
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"mask '{path}' is damaged or not an image: copy it again from VOC2012") from error
     if mode not in ("P", "L"):
-        raise UserError(
-            f"mask '{path}' has colours (mode {mode}), not class indices: take the file as VOC2012 has it, or a grey "
-            "PNG of indices"
-        )
-    if classes.shape != tuple(size):
-        raise UserError(
-            f"mask '{path}' has {classes.shape[1]} x {classes.shape[0]} pixels and its image {size[1]} x {size[0]}: "
-            "they belong to different images"
-        )
-    strange = classes[(classes >= CLASSES) & (classes != VOID)]
-    if strange.size:
-        raise UserError(
-            f"mask '{path}' has the value {strange[0]}, and classes are 0-{CLASSES - 1} or {VOID}: take the file as "
-            "VOC2012 has it, not one whose colours were turned into grey"
-        )
-    return classes
+        wrong = f"has colours (mode {mode}), not class indices: take VOC2012's file, or a grey PNG of indices"
+    elif classes.shape != tuple(size):
+        found, wanted = (f"{width} x {height}" for height, width in (classes.shape, size))
+        wrong = f"has {found} pixels and its image {wanted}: they belong to different images"
+    elif (strange := classes[(classes >= CLASSES) & (classes != VOID)]).size:
+        wrong = f"has the value {strange[0]}, and classes are 0-{CLASSES - 1} or {VOID}: take VOC2012's file, not one"
+        wrong += " whose colours were turned into grey"
+    else:
+        return classes
+    raise UserError(f"mask '{path}' {wrong}")
 
 
 def write_person_mask(path, people):
-    """Writes where people are as a mask of classes with VOC's palette, atomically.
-
-    Args:
-        path: the PNG to make or replace; its folder must exist.
-        people: (H, W) bool.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Writes an (H, W) bool mask of people as a PNG of classes with VOC's palette, atomically."""
     picture = Image.fromarray(np.where(people, PERSON, 0).astype(np.uint8))
     picture.putpalette(palette().tobytes())
     with atomic_path(path) as temporary:
@@ -156,10 +110,7 @@ def write_person_mask(path, people):
 
 
 def palette():
-    """VOC's colours: (256, 3) uint8 RGB by class index.
-
-    Three bits of the index at a time, the lowest first, are the highest free bits of red, green and blue.
-    """
+    """VOC's colours, (256, 3) uint8 RGB. Bits 0, 3 and 6 of a class index are the highest bits of its red."""
     index = np.arange(256)[:, None]
     colours = np.zeros((256, 3), int)
     for step in range(8):

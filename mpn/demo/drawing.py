@@ -2,10 +2,11 @@
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from mpn.skeleton import KEYPOINTS, LIMB_COLOURS, LIMBS, NUM_KEYPOINTS
 
-# RGB of boxes, labels and silhouettes, in an order that keeps similar ones apart; dark letters can be read on each.
+# RGB of boxes, labels and silhouettes. Similar colours are far apart, and dark letters are legible on each.
 _PERSON_COLOURS = (
     (255, 145, 40),
     (75, 115, 255),
@@ -22,33 +23,34 @@ _PERSON_COLOURS = (
 )
 _SILHOUETTE_OPACITY = 0.25
 
-# Keypoints less confident than this are not drawn. Of 229 people found in held-out photographs with small and
-# small-refiner, fewer than half of the labelled keypoints between .2 and .3 are right (similarity .5 or more) and 64 %
-# of those between .3 and .4. From .3 up 90 % are right, and 98 % of all right ones are drawn.
+# Of 229 people that small and small-refiner found in held-out photographs, fewer than half of the labelled keypoints
+# with confidence .2 to .3 are right (similarity .5 or more), and 64 % of those from .3 to .4. From .3 up, 90 % are
+# right, and 98 % of all right ones are drawn.
 LEAST_DRAWN_CONFIDENCE = 0.3
 _RIM_COLOUR = (25, 25, 25)
 _INK = (20, 20, 20)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SAME_PERSON = 0.3  # least IoU of a person's boxes in neighbouring frames
 _SHIFT = 4  # fractional bits in cv2's drawing coordinates
 _CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 32, endpoint=False)) for f in (np.cos, np.sin)], axis=1)
-# Keypoints that lie so close together that full-sized joints would hide the face.
+# Full-sized joints of these keypoints would hide the face.
 _FACE = frozenset(i for i, name in enumerate(KEYPOINTS) if name.endswith(("nose", "eye", "ear")))
 _REFERENCE_SIDE = 640  # the longer side of a COCO photograph, for which the sizes below are given in pixels
 
 
 def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None):
-    """A picture of what was found; the image itself is left alone.
+    """Draws people over a copy of their image.
 
-    Each person has a colour for box, score and silhouette. Limbs have the colours of `mpn.skeleton`, warm on
-    the person's left and cool on the right. Limbs and joints are the fainter the less confident they are.
-    Lines and letters grow with the image.
+    Each person has a colour for box, score and silhouette. Limbs have the colours of `mpn.skeleton`: warm on the
+    person's left, cool on the right. Limbs and joints with less confidence are fainter. Lines and letters grow with the
+    image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        people: list of Person, in pixels of `image`, best first; may be empty.
-        threshold: keypoints less confident than this are not drawn, nor the limbs that end in them.
-        colours: list of int from 0 up, the number of each person's colour, so that a person can keep it from frame
-            to frame; None numbers them as they come. There are twelve, then they start over.
+        people: list of Person, in pixels of `image`, best first.
+        threshold: keypoints with less confidence are not drawn, nor the limbs that end in them.
+        colours: list of int from 0 up, the number of each person's colour; None numbers people in their order. Twelve
+            colours repeat.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
@@ -71,13 +73,14 @@ def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None):
 
 
 def _with_silhouettes(image, people, colours):
-    """A copy of the image, (H, W, 3) uint8, with every silhouette tinted in its person's colour.
+    """A copy of the image with every silhouette tinted in its person's colour.
 
-    All silhouettes are parts of one map, so where boxes overlap, a pixel's owner is unknown: it goes to the
-    smallest box, most often that of a person within the larger one's, instead of to a mixture of colours.
+    All silhouettes are parts of one map. In overlapping boxes the owner of a pixel is unknown: the smallest box gets
+    it, most often that of a person in front.
     """
     owner = np.full(image.shape[:2], -1, np.int32)
-    for index in sorted(range(len(people)), key=lambda index: -_area(people[index].box)):
+    areas = [np.prod(person.box[2:] - person.box[:2]) for person in people]
+    for index in sorted(range(len(people)), key=lambda index: -areas[index]):
         mask = people[index].silhouette()
         if mask is None:
             continue
@@ -92,17 +95,13 @@ def _with_silhouettes(image, people, colours):
     return canvas
 
 
-def _area(box):
-    return float((box[2] - box[0]) * (box[3] - box[1]))
-
-
 def _unit(canvas):
-    """Factor from pixels of a COCO photograph to pixels of this one."""
+    """Pixels of this image per pixel of a COCO photograph."""
     return max(canvas.shape[:2]) / _REFERENCE_SIDE
 
 
 def _visible_box(canvas, box):
-    """First and last pixels, (x1, y1, x2, y2) int, of the part of a box inside the image; None if outside."""
+    """First and last pixels, (x1, y1, x2, y2) int, of the part of a box inside the image; None if it is outside."""
     if not np.isfinite(box).all():
         return None
     height, width = canvas.shape[:2]
@@ -112,20 +111,20 @@ def _visible_box(canvas, box):
 
 
 def _draw_box(canvas, person, colour):
-    """Outlines, in place, the part of the person's box that the image shows."""
+    """Outlines the part of the person's box inside the image, in place."""
     box = _visible_box(canvas, person.box)
     if box is None:
         return
     width = 1.2 * _unit(canvas)
     outlined = canvas.copy() if width < 1 else canvas
     cv2.rectangle(outlined, box[:2], box[2:], colour, max(1, round(width)), cv2.LINE_AA)
-    if width < 1:  # a whole pixel is too much on a small image, so it is drawn fainter
+    if width < 1:  # on a small image, a fainter pixel stands for a thinner line
         opacity = max(0.5, width)
         canvas[...] = cv2.addWeighted(outlined, opacity, canvas, 1 - opacity, 0)
 
 
 def _draw_score(canvas, person, colour):
-    """Writes, in place, the person's pose score on a label at the box's upper left corner."""
+    """Writes the person's pose score on a label at the box's upper left corner, in place."""
     box = _visible_box(canvas, person.box)
     height, width = canvas.shape[:2]
     scale = max(0.3, 0.42 * _unit(canvas))
@@ -134,7 +133,7 @@ def _draw_score(canvas, person, colour):
     (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     margin = max(2, round(0.3 * text_height))
     label_width, label_height = text_width + 2 * margin, text_height + 2 * margin
-    # A label would hide a tiny image, or a tiny person and the neighbours.
+    # Here a label would hide a tiny image, or a tiny person and the neighbours.
     if box is None or label_width > min(width / 2, 1.5 * (box[2] - box[0] + 1)) or label_height > height / 2:
         return
     x = min(box[0], width - label_width)
@@ -146,7 +145,7 @@ def _draw_score(canvas, person, colour):
 
 
 def _draw_skeleton(canvas, person, threshold):
-    """Draws, in place, limbs and then joints that are confident enough; see `draw_people`."""
+    """Draws limbs and then joints of enough confidence, in place."""
     width = _limb_width(canvas, person.box)
     keypoints = np.asarray(person.keypoints, np.float32)
     confidence = keypoints[:, 2]
@@ -160,14 +159,14 @@ def _draw_skeleton(canvas, person, threshold):
 
 
 def _limb_width(canvas, box):
-    """Pixels: thinner on small people, whose limbs would run together."""
+    """Width of limbs in pixels: thinner on small people, whose limbs would run together."""
     size = float(max(box[2] - box[0], box[3] - box[1]))
     least, most = (max(1.0, factor * _unit(canvas)) for factor in (1.2, 3.5))
     return float(np.clip(size / 60, least, most)) if np.isfinite(size) else least
 
 
 def _draw_limb(canvas, a, b, colour, width):
-    """Draws a dark-rimmed bar between keypoints (x, y, confidence), in place, as faint as the less confident one."""
+    """Draws a dark-rimmed bar between two keypoints (x, y, confidence), as faint as the less confident one."""
     along = b[:2] - a[:2]
     length = float(np.hypot(*along))
     if length == 0:
@@ -182,26 +181,19 @@ def _draw_limb(canvas, a, b, colour, width):
 
 
 def _draw_joint(canvas, joint, colour, width):
-    """Draws a dark-rimmed disc at a keypoint (x, y, confidence), in place, smaller and fainter if unsure."""
+    """Draws a dark-rimmed disc at a keypoint (x, y, confidence), smaller and fainter with less confidence."""
     radius = width * (0.6 + 0.6 * joint[2])
     disc, rim = (joint[:2] + r * _CIRCLE for r in (radius, radius + _rim(width)))
     _draw_rimmed(canvas, rim, disc, colour, joint[2])
 
 
 def _rim(width):
-    """Pixels: of the dark rim that tells a line of this width from a background of its colour."""
+    """Pixels of the dark rim that separates a line of this width from a background of its colour."""
     return max(0.4, 0.25 * width)
 
 
 def _draw_rimmed(canvas, rim, shape, colour, confidence):
-    """Blends a coloured shape on a dark one into the canvas, in place.
-
-    Args:
-        canvas: (H, W, 3) uint8.
-        rim, shape: (n, 2) corners of convex polygons in image pixels, the second within the first.
-        colour: RGB of the second.
-        confidence: in [0, 1]; decides the opacity, which is never so small that nothing can be seen.
-    """
+    """Blends a coloured polygon on a dark rim, both (n, 2) convex corners in image pixels, into the canvas in place."""
     height, width = canvas.shape[:2]
     x1, y1 = np.floor(rim.min(axis=0) - 2).clip(0, (width, height)).astype(int)
     x2, y2 = np.ceil(rim.max(axis=0) + 2).clip(0, (width, height)).astype(int)
@@ -210,18 +202,45 @@ def _draw_rimmed(canvas, rim, shape, colour, confidence):
     part = canvas[y1:y2, x1:x2]
     layer = part.copy()
     for polygon, fill in ((rim, _RIM_COLOUR), (shape, colour)):
-        corners = np.rint((polygon - (x1, y1) - 0.5) * 2**_SHIFT)  # cv2 counts from the centre of pixel 0
+        corners = np.rint((polygon - (x1, y1) - 0.5) * 2**_SHIFT)  # cv2 counts from pixel centres
         cv2.fillConvexPoly(layer, corners.astype(np.int32), fill, cv2.LINE_AA, _SHIFT)
     opacity = 0.25 + 0.75 * float(confidence)
     part[...] = cv2.addWeighted(layer, opacity, part, 1 - opacity, 0)
 
 
-def _joint_colours():
-    """One RGB colour a keypoint: that of the first limb it belongs to, so that sides keep their colours."""
-    return tuple(
-        next(colour for limb, colour in zip(LIMBS, LIMB_COLOURS, strict=True) if joint in limb)
-        for joint in range(NUM_KEYPOINTS)
-    )
+# The colour of the first limb that a keypoint belongs to.
+_JOINT_COLOURS = tuple(
+    next(colour for limb, colour in zip(LIMBS, LIMB_COLOURS, strict=True) if joint in limb)
+    for joint in range(NUM_KEYPOINTS)
+)
 
 
-_JOINT_COLOURS = _joint_colours()
+class SteadyColours:
+    """Keeps the colour of each person from one frame of a video to the next.
+
+    The order of people changes all the time, and drawings would flicker. This is no tracking: a person who was hidden
+    for a frame gets another colour.
+    """
+
+    def __init__(self):
+        self._boxes, self._numbers = np.zeros((0, 4)), []
+
+    def of(self, people):
+        """The colours of the next frame's people: list of different int from 0 up, for `draw_people`.
+
+        A person takes the number of the overlapping box in the frame before, and new people take the smallest free
+        numbers.
+        """
+        boxes = np.array([person.box for person in people], np.float64).reshape(-1, 4)
+        boxes[:, 2:] -= boxes[:, :2]
+        overlaps = np.array(coco_mask.iou(boxes, self._boxes, [0] * len(self._boxes)))
+        numbers = [None] * len(people)
+        while overlaps.size and overlaps.max() >= _SAME_PERSON:
+            new, old = np.unravel_index(overlaps.argmax(), overlaps.shape)
+            numbers[new] = self._numbers[old]
+            overlaps[new], overlaps[:, old] = 0, 0
+        for index, number in enumerate(numbers):
+            if number is None:
+                numbers[index] = min(set(range(len(people))) - set(numbers))
+        self._boxes, self._numbers = boxes, numbers
+        return numbers

@@ -1,4 +1,4 @@
-"""What the keypoint subnet saw, on one sheet: a panel for each keypoint, and one for the silhouette."""
+"""The heatmaps of an image on one sheet: a panel for each keypoint and one for the silhouette."""
 
 import cv2
 import numpy as np
@@ -14,18 +14,18 @@ _DIMMED = 0.45
 _FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
-def draw_fields(image, heatmaps):
-    """Lays each heatmap over the dimmed image, six in a row, in COCO's order and the silhouette last.
+def draw_heatmaps(image, heatmaps):
+    """Draws each heatmap over the dimmed image, six in a row, in COCO's order and the silhouette last.
 
-    Values up to 0 leave the image as it is; from there blue, green, yellow and red rise to 1. Above each panel stand
-    the keypoint's name and the map's highest value.
+    Values up to 0 are transparent; blue, green, yellow and red rise to 1. The keypoint's name and the highest value are
+    above each panel.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        heatmaps: (h, w, 18) float, cells that cover the image, as `MultiPoseNet.heatmaps` gives them.
+        heatmaps: (h, w, 18) float, see `MultiPoseNet.heatmaps`.
 
     Returns:
-        (H', W', 3) uint8 RGB; a panel's longer side has 320 pixels, whatever the image's size.
+        (H', W', 3) uint8 RGB; the longer side of a panel has 320 pixels.
 
     Raises:
         ValueError: there are not 18 heatmaps.
@@ -49,14 +49,14 @@ def draw_fields(image, heatmaps):
 
 
 def _with_heat(ground, heat):
-    """(H, W, 3) uint8: a heatmap, (H, W) float32 from 0 to 1, over a picture, (H, W, 3) float32 RGB from 0 to 255."""
+    """A heatmap, (H, W) float32 in [0, 1], over a picture, (H, W, 3) float32 RGB in 0-255: (H, W, 3) uint8."""
     colours = cv2.applyColorMap(np.rint(255 * (0.2 + 0.75 * heat)).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
-    opacity = np.minimum(2 * heat, 0.65)[..., None]  # the image stays visible under silhouettes
+    opacity = np.minimum(2 * heat, 0.65)[..., None]  # silhouettes do not hide the image
     return np.rint(ground * (1 - opacity) + colours * opacity).astype(np.uint8)
 
 
 def _write_label(sheet, name, value, x, y):
-    """Writes, in place, a name and, fainter, a value on the line whose upper left corner is (x, y)."""
+    """Writes a name and a fainter value on the line with the upper left corner (x, y), in place."""
     (name_width, _), _ = cv2.getTextSize(name, _FONT, _LETTERS, 1)
     baseline = y + _LABEL - 8
     cv2.putText(sheet, name, (x, baseline), _FONT, _LETTERS, _INK, 1, cv2.LINE_AA)

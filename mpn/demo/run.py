@@ -1,4 +1,4 @@
-"""What `demo.py` does: finds the people in photographs and videos, draws them and writes them down."""
+"""`demo.py` on files: finds the people in images and videos, draws them and writes them down."""
 
 import errno
 import functools
@@ -8,18 +8,16 @@ from pathlib import Path
 import av
 import cv2
 
-from mpn.cli.arguments import LEAST_POSE_SCORE
-from mpn.cli.script import import_tensorflow, in_words
-from mpn.demo.inputs import EXAMPLE, example_image, find_inputs, result_names
+from mpn.cli.script import in_words
+from mpn.demo.inputs import EXAMPLE, find_inputs, read_input, result_names
 from mpn.demo.results import annotate_image, annotate_video
+from mpn.demo.settings import PredictionSettings
 from mpn.demo.video import is_video
 from mpn.demo.window import open_window
-from mpn.deployment.folder import is_export
 from mpn.errors import UserError
 from mpn.files import make_writable
-from mpn.images import read_image
 
-# What can be wrong with one file, its results' names included, and not with the next.
+# Faults of one file or the names of its results, which do not affect the next file.
 _ABOUT_ONE_FILE = (UserError, OSError, cv2.error, av.FFmpegError, ValueError, MemoryError)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -28,67 +26,47 @@ def run_demo(
     inputs,
     output,
     model,
-    threshold=LEAST_POSE_SCORE,
+    settings=PredictionSettings(),  # noqa: B008  frozen
     show=False,
-    image_size=None,
-    precision="auto",
-    fields=False,
+    heatmaps=False,
     rle=False,
-    scales=(1.0,),
-    mirror=False,
-    crops=1,
-    refine=None,
     refine_videos=True,
 ):
-    """Predicts, draws and writes the people of images and videos, one line a file on stderr.
+    """Finds, draws and writes the people of images and videos, with one line per file on stderr.
 
-    The output folder gets `NAME_poses.jpg` and `NAME_poses.json` for each image NAME, with `fields` also
-    `NAME_fields.jpg`, and `NAME_poses.mp4` and `NAME_poses.jsonl` for each video; see `mpn.demo.results`. A
-    file that cannot be read, or whose results cannot be written, is reported and skipped. No input is ever overwritten.
+    The output folder gets `NAME_poses.jpg` and `NAME_poses.json` for each image NAME, with `heatmaps` also
+    `NAME_heatmaps.jpg`, and `NAME_poses.mp4` and `NAME_poses.jsonl` for each video; see `mpn.demo.results`. A file that
+    cannot be read, or whose results cannot be written, is named and skipped. No input is overwritten.
 
     Args:
-        inputs: images, videos, folders or patterns, see `find_inputs`; where empty, the photograph that scikit-image
-            ships.
-        output: folder for the results, made where needed.
-        model: model directory, or anything with a `predict` (for `fields` also `heatmaps`) as MultiPoseNet has it.
-        threshold: least pose score of a person that is drawn and written.
-        show: whether to show each drawing in a window too, where there is a display.
-        image_size: (shorter, longer) sides in pixels to which images are scaled for the network; None takes
-            the model's own. Only for a model directory.
-        precision: "auto", "float32" or "bfloat16". Only for a model directory.
-        fields: whether to draw each image's heatmaps on a sheet; not for videos.
-        rle: whether to write silhouettes as COCO's compressed RLE too.
-        scales, mirror, crops: test-time augmentation, see `MultiPoseNet`. Only for a model directory.
-        refine: directory of a refinement network that looks at each person again, or None.
-        refine_videos: whether it looks at videos too, frame by frame.
+        inputs: images, videos, folders or patterns, see `find_inputs`; if empty, a photograph from scikit-image.
+        output: folder for the results, made if needed.
+        model: model directory, or anything with a `predict` (for `heatmaps` also `heatmaps`) as MultiPoseNet has it.
+        settings: PredictionSettings.
+        show: also show each drawing in a window, if there is a display.
+        heatmaps: draw each image's heatmaps on a sheet; not for videos.
+        rle: also write silhouettes as COCO's compressed RLE.
+        refine_videos: whether refinement includes videos.
 
     Returns:
-        int, the exit status: 0, or 1 where files were skipped.
+        int, the exit status: 0, or 1 if files were skipped.
 
     Raises:
-        UserError: a folder or pattern has no images or videos, no input exists, there are videos beside `fields`, the
+        UserError: a folder or pattern has no images or videos, no input exists, there are videos beside `heatmaps`, the
             output is not a folder, or the model cannot be loaded.
         OSError: the output folder cannot be written to, or the disk is full.
     """
-    if inputs:
-        paths, read = find_inputs(inputs), read_image
-    else:
-        paths, read = [EXAMPLE], lambda path: example_image()
-    if fields:
-        _refuse_videos(paths)
+    paths = find_inputs(inputs) if inputs else [EXAMPLE]
+    for path in paths if heatmaps else ():
+        if is_video(path):
+            raise UserError(f"--heatmaps is for images, and '{path}' is a video: leave out one of them")
     output = Path(output)
     names = result_names(paths, output)
-    views = {"scales": scales, "mirror": mirror, "crops": crops}
-    model = load_model(model, image_size=image_size, precision=precision, **views)
-    finer = load_refined(model, refine, threshold, precision, mirror)
+    model, refined = settings.load(model)
     _make_folder(output)
     window = _open_window() if show else None
-
-    def find_people(image, predictor=finer):
-        return [person for person in predictor.predict(image) if person.score >= threshold]
-
-    find_in_frame = functools.partial(find_people, predictor=finer if refine_videos else model)
-
+    find_people = functools.partial(settings.find_people, refined)
+    find_in_frame = functools.partial(settings.find_people, refined if refine_videos else model)
     bad = 0
     for number, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
         title, base, drawing = f"[{number}/{len(paths)}]", output / name, None
@@ -96,8 +74,9 @@ def run_demo(
             if is_video(path):
                 report = annotate_video(path, base, find_in_frame, rle, window, _printable(f"{title} {path.name}"))
             else:
-                heatmaps = model.heatmaps if fields else None
-                drawing, report = annotate_image(read(path), _printable(path.name), base, find_people, heatmaps, rle)
+                find_heatmaps = model.heatmaps if heatmaps else None
+                image = read_input(path)
+                drawing, report = annotate_image(image, _printable(path.name), base, find_people, find_heatmaps, rle)
         except _ABOUT_ONE_FILE as error:
             if isinstance(error, OSError) and error.errno in _FULL_DISK:
                 raise
@@ -113,7 +92,7 @@ def run_demo(
 
 
 def _printable(text):
-    """The same text, where names of files that are no text have \\udcNN for their odd bytes."""
+    """The text with \\udcNN for bytes of file names that are not text."""
     return str(text).encode(errors="backslashreplace").decode()
 
 
@@ -129,44 +108,6 @@ def _reason(path, error):
     return f"'{path}': {' '.join(words.split())}"
 
 
-def load_model(model, **options):
-    """The model itself where it can predict, else the MultiPoseNet in the model directory, loaded with the options.
-
-    Args:
-        model: see `run_demo`.
-        options: see `MultiPoseNet.load`.
-    """
-    if hasattr(model, "predict"):
-        return model
-    if not is_export(model):
-        import_tensorflow()
-    from mpn import MultiPoseNet
-
-    return MultiPoseNet.load(model, **options)
-
-
-def load_refined(model, refine, threshold, precision="auto", mirror=False):
-    """The model itself, or with a refinement network that looks again at everybody whose pose scores enough.
-
-    Args:
-        model: anything with a `predict` as MultiPoseNet has it.
-        refine: directory of the refinement network, or None.
-        threshold: least pose score of people who are looked at again; others are left out.
-        precision, mirror: see `mpn.inference.refiner.Refiner`.
-    """
-    if refine is None:
-        return model
-    from mpn.inference.refiner import refined
-
-    return refined(model, refine, precision, mirror, threshold)
-
-
-def _refuse_videos(paths):
-    for path in paths:
-        if is_video(path):
-            raise UserError(f"--fields is for images, and '{path}' is a video: leave out one of the two")
-
-
 def _make_folder(folder):
     try:
         make_writable(folder)
@@ -175,8 +116,8 @@ def _make_folder(folder):
 
 
 def _open_window():
-    """A Window for drawings; None, and one sentence on stderr, where there can be none."""
+    """A Window for drawings, or None after a sentence on stderr."""
     window = open_window("people: any key for the next image, q to stop showing")
     if window is None:
-        _say("there is no display, so nothing is shown; the drawings are written all the same")
+        _say("there is no display, so nothing is shown; the drawings are still written")
     return window

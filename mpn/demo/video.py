@@ -1,7 +1,6 @@
-"""Video files: frames in and out, one at a time, so that memory does not grow with the film's length.
+"""Reads and writes video files one frame at a time.
 
-PyAV brings an FFmpeg of its own, so that times, orientation and errors don't depend on OpenCV's version, which hides
-some of them.
+PyAV includes FFmpeg. Times, orientation and errors then do not depend on OpenCV's version, which hides some of them.
 """
 
 import contextlib
@@ -25,56 +24,53 @@ VIDEO_SUFFIXES = (
     *(".ogv", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".mxf"),
 )
 
-# FFmpeg reads more, among others playlists that name other files.
+# FFmpeg's other formats include playlists, which name other files.
 _FORMATS = "mov,matroska,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,mxf,m4v,h264,hevc"
 
-# Frames a second of a video that does not say, or says what no camera does.
+# Frames per second of a video that gives no rate, or an impossible one.
 _USUAL_RATE = Fraction(25)
 _LEAST_RATE, _HIGHEST_RATE = 0.1, 1000
 
-# What FFmpeg would print about a bad file, the UserError says in one sentence.
+# A UserError names bad files; FFmpeg need not print anything.
 av.logging.set_libav_level(av.logging.PANIC)
 
 _ROUNDING = 0.1  # seconds
 _WAY_OUT = "copy it again, or convert it to .mp4"
 
-_TICKS = 60000  # a second in films that are written; MPEG-4 allows 65,535, and the usual rates divide this
-_LONGEST_PAUSE = 600  # seconds that one frame of a written film is shown; longer ones don't fit the format
-_QUALITY = 3 * 118  # quantiser 3 of 2 (best) to 31, in FFmpeg's unit
+_TICKS = 60000  # per second in written videos; MPEG-4 allows 65,535, and the usual rates divide this
+_LONGEST_PAUSE = 600  # most seconds for one frame of a written video; the format has no room for more
+_QUALITY = 3 * 118  # quantiser 3, from 2 (best) to 31, in FFmpeg's unit
 
 
 def is_video(path):
-    """Whether a file is taken for a video, by its suffix."""
+    """Whether a file's suffix is that of a video."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 class VideoReader:
     """The frames of a video file, in order and once; a context manager.
 
-    Args:
-        path: a file of any kind that FFmpeg decodes.
-
     Attributes:
         size: (H, W) of the first frame in pixels.
-        rate: Fraction, frames a second on average.
-        announced: int, about how many frames the file says it has, or None where it does not.
+        rate: Fraction, frames per second on average.
+        announced: int, the file's own estimate of its number of frames, or None.
         breaks_off: bool, whether reading failed before the file's end; known after the last frame.
-        lost: int, how many pieces could not be decoded so far.
+        lost: int, how many packets could not be decoded so far.
 
     Raises:
-        UserError: the file is missing, empty, not a video, has no pictures, has frames of more than MOST_PIXELS, or not
-            one of them can be decoded.
+        UserError: the file is missing, empty, not a video, has frames of more than MOST_PIXELS, or none that can be
+            decoded.
         OSError: the file cannot be read.
     """
 
     def __init__(self, path):
         if not os.path.exists(path):
             raise UserError(f"video '{path}' does not exist: check the path")
-        open(path, "rb").close()  # the system's own words, where it cannot be read
+        open(path, "rb").close()  # the system's own error if it cannot be read
         self.breaks_off, self.lost = False, 0
         with contextlib.ExitStack() as stack:
             try:
-                # FFmpeg would take some names for protocols.
+                # "file:", since FFmpeg would take some names for protocols.
                 name, options = f"file:{os.path.abspath(path)}", {"format_whitelist": _FORMATS}
                 self._container = stack.enter_context(av.open(name, options=options, metadata_errors="replace"))
             except av.FFmpegError as error:
@@ -98,18 +94,14 @@ class VideoReader:
             self._files = stack.pop_all()
 
     def __iter__(self):
-        """Yields (frame, time) until the file ends or cannot be read any further.
-
-        frame: (H, W, 3) uint8 RGB, turned and mirrored as the file says.
-        time: seconds from the file's start, as the file says; each is later than the one before.
-        """
+        """Yields frame, (H, W, 3) uint8 RGB and upright, and time, increasing seconds from the start of the file."""
         first, self._first = self._first, None
         if first:
             yield first
             yield from self._frames
 
     def _decode(self):
-        """Yields (frame, time), and finds out whether the file breaks off."""
+        """Yields (frame, time), and determines whether the file breaks off."""
         start = max(0, self._container.start_time or 0) / av.time_base
         time, end, pause, cut = None, 0, 0, {}
         for packet in self._packets():
@@ -130,18 +122,18 @@ class VideoReader:
         self.breaks_off = self.breaks_off or any(cut.values()) or short
 
     def _promised(self):
-        """Seconds that the file must have, float; 0 where it does not say.
+        """Seconds that the file must have, float; 0 if unknown.
 
-        What is cut inside a packet is seen by the packet, what is cut between two by the length alone. FFmpeg hands on
-        the word of a Matroska file for the whole file, and of an AVI file as a number of frames. Elsewhere lengths are
-        measured by what is there, or take no heed of edits.
+        Only the length shows that a file was cut between two packets. FFmpeg gives the length that a Matroska file
+        states for the whole file, and that of an AVI file as a number of frames. In other formats it measures what is
+        there, or ignores edits.
         """
         if self._stream.duration is None:
             return (self._container.duration or 0) / av.time_base
         return float(self._stream.frames / self.rate) if self._container.format.name == "avi" else 0
 
     def _packets(self):
-        """Yields the packets of all streams, those that flush the decoders included."""
+        """Yields the packets of all streams, including those that flush the decoders."""
         try:
             yield from self._container.demux()
         except av.FFmpegError:
@@ -170,16 +162,16 @@ class VideoReader:
 class VideoWriter:
     """A new MP4 file (MPEG-4 Part 2, "mp4v", no sound); a context manager.
 
-    An odd width or height loses its last column or row, since the format has none.
+    The format has no odd sizes: an odd width or height loses its last column or row.
 
     Args:
         path: the file to make; must end with `.mp4`.
         size: (H, W) of the frames in pixels.
-        rate: frames a second on average, as the file will say.
+        rate: average frames per second that the file states.
 
     Raises:
         UserError: no video of that size can be written.
-        OSError: the file cannot be made or written, while it is open or on leaving the context.
+        OSError: the file cannot be made or written, perhaps only on leaving the context.
     """
 
     def __init__(self, path, size, rate=_USUAL_RATE):
@@ -189,11 +181,8 @@ class VideoWriter:
             file = stack.enter_context(open(path, "wb"))
             self._container = stack.enter_context(av.open(file, "w", format="mp4"))
             self._stream = self._container.add_stream("mpeg4", rate=Fraction(rate).limit_denominator(1001))
-            self._stream.width, self._stream.height, self._stream.pix_fmt = (
-                width - width % 2,
-                height - height % 2,
-                "yuv420p",
-            )
+            self._stream.width, self._stream.height = width - width % 2, height - height % 2
+            self._stream.pix_fmt = "yuv420p"
             encoder = self._stream.codec_context
             encoder.time_base = Fraction(1, _TICKS)
             encoder.options = {"flags": "+qscale", "global_quality": str(_QUALITY)}
@@ -206,10 +195,7 @@ class VideoWriter:
             self._files = stack.pop_all()
 
     def write(self, frame, time):
-        """Appends an (H, W, 3) uint8 RGB frame that is shown from `time`, in seconds, on.
-
-        A frame of another size is scaled, as players do. Times must increase.
-        """
+        """Appends an (H, W, 3) uint8 RGB frame, scaled if needed, that is shown from `time` on; seconds, increasing."""
         if frame.shape[:2] != self._size:
             frame = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[: self._stream.height, : self._stream.width]))
@@ -223,7 +209,7 @@ class VideoWriter:
 
     @contextlib.contextmanager
     def _named_errors(self):
-        """Gives errors of writing the file's name, which neither FFmpeg nor a file object knows."""
+        """Adds the file's name to errors of writing."""
         try:
             yield
         except av.FFmpegError as error:
@@ -242,12 +228,12 @@ class VideoWriter:
                     self._container.mux(self._stream.encode(None))
                     self._container.close()
         finally:
-            with contextlib.suppress(av.FFmpegError):  # which would say again, in other words, that the disk is full
+            with contextlib.suppress(av.FFmpegError):  # FFmpeg's second error for a full disk
                 self._files.close()
 
 
 def _video_stream(container):
-    """The stream of moving pictures that FFmpeg knows how to decode, or None; a cover of sound is none."""
+    """The stream of moving pictures that FFmpeg can decode, or None; the cover picture of a sound file is none."""
     streams = [
         stream
         for stream in container.streams.video
@@ -257,15 +243,15 @@ def _video_stream(container):
 
 
 def _upright(frame):
-    """(H, W, 3) uint8 RGB of an av.VideoFrame, turned and mirrored by its display matrix to the nearest 90 degrees."""
+    """(H, W, 3) uint8 RGB of an av.VideoFrame, rotated and mirrored by its display matrix to the nearest 90 degrees."""
     pixels = frame.to_ndarray(format="rgb24")
     try:
         matrix = frame.side_data[Type.DISPLAYMATRIX]
     except KeyError:
         return pixels
-    except ValueError:  # PyAV does not know one of the other kinds of data
+    except ValueError:  # PyAV does not know another kind of data beside it
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-    # In it a step to the right on the stored picture is (a, b) on the shown one, and a step down is (c, d).
+    # A step to the right on the stored picture is (a, b) on the shown one, and a step down is (c, d).
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
         return turned(pixels, True, b < 0, c < 0)

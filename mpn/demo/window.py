@@ -1,4 +1,4 @@
-"""A window for drawings, where there is a display."""
+"""A window for drawings."""
 
 import os
 import subprocess
@@ -10,14 +10,7 @@ _ESCAPE = 27
 
 
 class Window:
-    """A window on the screen, until the user presses q or Esc or closes it.
-
-    Args:
-        title: what stands above it.
-
-    Attributes:
-        is_open: bool; once False, nothing is shown any more.
-    """
+    """A window on the screen; `is_open` is False after the user presses q or Esc or closes it."""
 
     def __init__(self, title):
         self._name = title
@@ -25,13 +18,7 @@ class Window:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
 
     def show(self, drawing, wait=False, title=None):
-        """Shows an (H, W, 3) uint8 RGB drawing.
-
-        Args:
-            drawing: the picture.
-            wait: until a key is pressed; otherwise the next picture follows at once, as in a film.
-            title: what stands above the window from now on.
-        """
+        """Shows an (H, W, 3) uint8 RGB drawing, with a new title if given; `wait` waits for a key."""
         if not self.is_open:
             return
         cv2.imshow(self._name, cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
@@ -44,7 +31,7 @@ class Window:
             self.close()
 
     def close(self):
-        """Takes the window away."""
+        """Closes the window."""
         if self.is_open:
             self.is_open = False
             cv2.destroyAllWindows()
@@ -54,7 +41,7 @@ class Window:
 
 
 def open_window(title):
-    """A Window, or None where there is no display."""
+    """A Window, or None if there is no display."""
     linux_without_display = sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
@@ -62,7 +49,7 @@ def open_window(title):
         return None
     probe = f"import cv2; cv2.namedWindow({title!r}); cv2.waitKey(1); cv2.destroyAllWindows()"
     try:
-        # In a process of its own, since OpenCV's Qt does not raise without a working display: it aborts.
+        # In a separate process: without a working display, OpenCV's Qt aborts.
         subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=30, check=True)
     except (subprocess.SubprocessError, OSError):
         return None

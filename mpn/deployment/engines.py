@@ -106,23 +106,4 @@ class SavedModelEngine(Engine):
         return {name: tensor.numpy() for name, tensor in function(**inputs).items()}
 
 
-class TFLiteEngine(Engine):
-    """TensorFlow Lite, from ai-edge-litert where it is installed, else TensorFlow's."""
-
-    format = "tflite"
-
-    def _load(self, graph):
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            import tensorflow as tf
-
-            Interpreter = tf.lite.Interpreter
-
-        return self._read(lambda path: Interpreter(str(path)).get_signature_runner(), graph)
-
-    def _call(self, runner, inputs):
-        return runner(**inputs)
-
-
-ENGINES = {engine.format: engine for engine in (OnnxEngine, OpenVINOEngine, SavedModelEngine, TFLiteEngine)}
+ENGINES = {engine.format: engine for engine in (OnnxEngine, OpenVINOEngine, SavedModelEngine)}

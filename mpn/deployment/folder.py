@@ -11,15 +11,11 @@ from mpn.files import read_json, write_json
 VERSION = 1
 NOTE_FILE = "export.json"
 
-# Of a keypoint, in an image.
-MAX_PEAKS = 30
-
 # Format -> (suffix of a graph's file or folder, extra of the package that runs it).
 FORMATS = {
     "saved_model": ("", None),
     "onnx": (".onnx", "onnx"),
     "openvino": (".xml", "openvino"),
-    "tflite": (".tflite", None),
 }
 
 
@@ -30,18 +26,12 @@ class ExportNote:
     Attributes:
         format: of FORMATS.
         refiner: whether it is a refinement network.
-        precision: "float32" or "int8", of the network's convolutions.
-        float_layers: what an int8 network keeps in float32, of `mpn.deployment.quantization.FLOAT_LAYERS`.
-        input_size: (height, width) in pixels of every image; None where the graph takes any multiples of 32.
         nms_threshold: that "detect" has.
         version: of the format of exports.
     """
 
     format: str
     refiner: bool = False
-    precision: str = "float32"
-    float_layers: tuple = ()
-    input_size: tuple | None = None
     nms_threshold: float = 0.3
     version: int = VERSION
 

@@ -20,7 +20,6 @@ Coordinates are pixels of the network's input, all numbers float32 but where it 
 
 import tensorflow as tf
 
-from mpn.deployment.folder import MAX_PEAKS
 from mpn.heatmaps import STRIDE, find_peaks
 from mpn.inference.graphs import run_with_constant_weights
 from mpn.inference.grouping import for_each_box, score_candidates
@@ -31,13 +30,11 @@ from mpn.skeleton import NUM_KEYPOINTS
 _CHANNELS = NUM_KEYPOINTS + 1
 
 
-def model_graphs(networks, input_size=None):
+def model_graphs(networks):
     """The graphs of a whole model.
 
     Args:
         networks: Networks with the weights of all parts.
-        input_size: (height, width) of images where the format has fixed sizes: then "group" takes one box, and each
-            keypoint has MAX_PEAKS peaks.
 
     Returns:
         dict from name to tf.function with an input signature, which gives a dict of tensors.
@@ -62,12 +59,11 @@ def model_graphs(networks, input_size=None):
         return {"all_boxes": found, "all_scores": tf.gather(classification, likely)}
 
     def detect(heatmaps, all_boxes, all_scores, size):
-        positions, scores = find_peaks(heatmaps[None, ..., :NUM_KEYPOINTS], max_peaks=MAX_PEAKS)
-        most = MAX_PEAKS
-        if input_size is None:  # the places behind the last peak of the most frequent keypoint are empty
-            most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
+        positions, scores = find_peaks(heatmaps[None, ..., :NUM_KEYPOINTS])
+        # Places behind the last peak of the most frequent keypoint are empty.
+        most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
-        kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
+        kept, _, _ = tf.raw_ops.NonMaxSuppressionV5(
             boxes=all_boxes,
             scores=all_scores,
             max_output_size=MAX_DETECTIONS,
@@ -75,8 +71,6 @@ def model_graphs(networks, input_size=None):
             score_threshold=0.0,
             soft_nms_sigma=0.0,
         )
-        if input_size:  # TensorFlow Lite fills the rest
-            kept = kept[:count]
         boxes = tf.minimum(tf.gather(all_boxes, kept), tf.tile(size, (2,)))
         inside = tf.where(tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))[:, 0]
         return {
@@ -94,24 +88,17 @@ def model_graphs(networks, input_size=None):
         )
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
-    height, width = input_size or (None, None)
-    boxes_at_once, peaks = (1, MAX_PEAKS) if input_size else (None, None)
-    cells = [side and side // STRIDE for side in (height, width)]
     signatures = {
-        network: {"images": ((1, height, width, 3), tf.uint8)},
+        network: {"images": ((1, None, None, 3), tf.uint8)},
         boxes: {"regression": (None, 4), "classification": (None,), "shape": ((2,), tf.int32)},
-        detect: {"heatmaps": (*cells, _CHANNELS), "all_boxes": (None, 4), "all_scores": (None,), "size": (2,)},
-        group: {
-            "boxes": (boxes_at_once, 4),
-            "peaks": (NUM_KEYPOINTS, peaks, 2),
-            "peak_scores": (NUM_KEYPOINTS, peaks),
-        },
+        detect: {"heatmaps": (None, None, _CHANNELS), "all_boxes": (None, 4), "all_scores": (None,), "size": (2,)},
+        group: {"boxes": (None, 4), "peaks": (NUM_KEYPOINTS, None, 2), "peak_scores": (NUM_KEYPOINTS, None)},
     }
     return {function.__name__: _graph(function, inputs) for function, inputs in signatures.items()}
 
 
-def refiner_graphs(networks, batch=None):
-    """The graphs of a refinement network, as of `model_graphs`; `batch` is the number of crops where it is known."""
+def refiner_graphs(networks):
+    """The graphs of a refinement network, as of `model_graphs`."""
     model = networks.keypoint_model(supervised=False)
     side = networks.config.image_size[0]
 
@@ -123,8 +110,8 @@ def refiner_graphs(networks, batch=None):
         return {"keypoints": tf.concat([positions[:, :, 0] * STRIDE, scores], axis=-1)}
 
     return {
-        "network": _graph(network, {"images": ((batch, side, side, 3), tf.uint8)}),
-        "peaks": _graph(peaks, {"heatmaps": (batch, side // STRIDE, side // STRIDE, NUM_KEYPOINTS)}),
+        "network": _graph(network, {"images": ((None, side, side, 3), tf.uint8)}),
+        "peaks": _graph(peaks, {"heatmaps": (None, side // STRIDE, side // STRIDE, NUM_KEYPOINTS)}),
     }
 
 

@@ -8,21 +8,17 @@ import numpy as np
 
 from mpn.config import ModelConfig
 from mpn.deployment.engines import ENGINES
-from mpn.deployment.folder import MAX_PEAKS, ExportNote
+from mpn.deployment.folder import ExportNote
 from mpn.errors import UserError
 from mpn.files import read_json
 from mpn.geometry import fit_image, pad_to_multiple
 from mpn.heatmaps import STRIDE
 from mpn.images import check_image
 from mpn.inference.augmentation import MIRRORED_CHANNELS, merge_views
-from mpn.inference.detections import Detections
 from mpn.inference.grouping import assignment_of, build_people
 from mpn.inference.refiner import Refiner
 from mpn.inference.views import Augmentation
-from mpn.people import SilhouetteMap
-
-# Those whose scores the graph "group" gives.
-_GROUPINGS = ("prn", "prn-argmax")
+from mpn.people import Detections, SilhouetteMap
 
 
 def _load(folder, precision, refiner):
@@ -61,26 +57,22 @@ class ExportedModel:
         square=False,
         window=None,
         assignment=None,
-        scales=(1.0,),
-        mirror=False,
-        crops=1,
+        augmentation=Augmentation(),  # noqa: B008  frozen
         parts=None,
     ):
         self.note, config, self._engine = _load(folder, precision, refiner=False)
         given = {"image_size": image_size, "prn_assignment": assignment}
         self.config = config.replace(**{name: v for name, v in given.items() if v is not None})
-        self.augmentation = Augmentation(scales, mirror, crops)
+        self.augmentation = augmentation
         self.nms_threshold = self.note.nms_threshold if nms_threshold is None else nms_threshold
         self.square = square
         self.grouping = grouping
-        self.precision = "int8" if self.note.precision == "int8" else precision
+        self.precision = precision
         self.assignment = assignment_of(grouping, self.config.prn_assignment)
         for option, holds in {
-            f"grouping {grouping}": grouping in _GROUPINGS,
+            f"grouping {grouping}": grouping == "prn",
             f"an NMS threshold of {nms_threshold}": self.nms_threshold == self.note.nms_threshold,
             f"a window of {window}": window in (None, config.prn_window),
-            f"an image size of {image_size}": not self.note.input_size or self.config.image_size == config.image_size,
-            "test-time augmentation": not self.note.input_size or self.augmentation.is_single,
         }.items():
             if not holds:
                 raise UserError(f"{folder} is an export, made without {option}: take the model that it was made of")
@@ -111,14 +103,8 @@ class ExportedModel:
             return []
         inputs = detections.boxes, detections.peaks, detections.peak_scores
         boxes, peaks, scores = (np.ascontiguousarray(values, np.float32) for values in inputs)
-        if self.note.input_size:
-            more = [(0, 0), (0, MAX_PEAKS - scores.shape[1])]
-            given = {"peaks": np.pad(peaks, [*more, (0, 0)]), "peak_scores": np.pad(scores, more)}
-            each = [self._engine.run("group", boxes=box[None], **given) for box in boxes]
-            raw = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
-        else:
-            raw = self._engine.run("group", boxes=boxes, peaks=peaks, peak_scores=scores)
-        found = raw["candidates"][..., : peaks.shape[1]], raw["guesses"], raw["guess_scores"]
+        raw = self._engine.run("group", boxes=boxes, peaks=peaks, peak_scores=scores)
+        found = raw["candidates"], raw["guesses"], raw["guess_scores"]
         return build_people(self.grouping, detections, *found, self.assignment)
 
     def group_all(self, images):
@@ -138,7 +124,7 @@ class ExportedModel:
         """Scales an image and pads it; see `MultiPoseNet.prepare`."""
         scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
         height, width = scaled.shape[:2]
-        padded = self.note.input_size or [pad_to_multiple(side) for side in (height, width)]
+        padded = [pad_to_multiple(side) for side in (height, width)]
         if self.square:
             padded = [max(padded)] * 2
         images = np.zeros((1, *padded, 3), np.uint8)
@@ -170,24 +156,16 @@ class ExportedRefiner(Refiner):
     """
 
     def __init__(self, folder, precision="auto", mirror=False):
-        note, self.config, self._engine = _load(folder, precision, refiner=True)
+        _, self.config, self._engine = _load(folder, precision, refiner=True)
         self.mirror = mirror
-        self._one_by_one = note.input_size is not None  # a graph of fixed sizes takes one crop
 
     def _network_graph(self, crops):
-        heatmaps = self._run("network", images=crops)["heatmaps"]
+        heatmaps = self._engine.run("network", images=crops)["heatmaps"]
         if self.mirror:
-            mirrored = self._run("network", images=crops[:, :, ::-1])["heatmaps"][:, :, ::-1]
-            heatmaps = (heatmaps + mirrored[..., MIRRORED_CHANNELS]) / 2
+            mirrored = self._engine.run("network", images=np.ascontiguousarray(crops[:, :, ::-1]))["heatmaps"]
+            heatmaps = (heatmaps + mirrored[:, :, ::-1][..., MIRRORED_CHANNELS]) / 2
         return {"heatmaps": heatmaps}
 
     def _peaks_graph(self, heatmaps):
-        keypoints = self._run("peaks", heatmaps=heatmaps)["keypoints"]
+        keypoints = self._engine.run("peaks", heatmaps=np.ascontiguousarray(heatmaps))["keypoints"]
         return {"positions": keypoints[..., :2] / STRIDE, "scores": keypoints[..., 2]}
-
-    def _run(self, graph, **inputs):
-        """Runs a graph on a batch: at once, or one by one where it takes one."""
-        ((name, batch),) = inputs.items()
-        parts = np.split(batch, len(batch)) if self._one_by_one else [batch]
-        outputs = [self._engine.run(graph, **{name: np.ascontiguousarray(part)}) for part in parts]
-        return {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}

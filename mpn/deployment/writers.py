@@ -28,19 +28,14 @@ def write_onnx(graphs, folder):
         onnx.save(model, str(folder / f"{name}.onnx"))
 
 
-def write_openvino(graphs, folder, change=None):
-    """An .xml and a .bin file a graph, weights in float16 where that loses nothing, as in models stored so.
-
-    Args:
-        change: function of a name and an OpenVINO model that gives the model to write, or None.
-    """
+def write_openvino(graphs, folder):
+    """An .xml and a .bin file a graph, weights in float16 where that loses nothing, as in models stored so."""
     openvino = import_extra("openvino", "openvino")
     with tempfile.TemporaryDirectory() as temporary:
         write_saved_model(graphs, pathlib.Path(temporary))
         for name in graphs:
             model = openvino.convert_model(str(pathlib.Path(temporary) / name))
             _name_outputs(model)
-            model = change(name, model) if change else model
             _halve_constants(model)
             openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=False)
 
@@ -70,18 +65,4 @@ def _name_outputs(model):
         output.set_names({min(output.names, key=lambda name: (":" in name, len(name)))})
 
 
-def write_tflite(graphs, folder):
-    """A .tflite file a graph."""
-    for name, graph in graphs.items():
-        with tempfile.TemporaryDirectory() as temporary:
-            write_saved_model({name: graph}, pathlib.Path(temporary))
-            converter = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(temporary) / name))
-            (folder / f"{name}.tflite").write_bytes(converter.convert())
-
-
-WRITERS = {
-    "saved_model": write_saved_model,
-    "onnx": write_onnx,
-    "openvino": write_openvino,
-    "tflite": write_tflite,
-}
+WRITERS = {"saved_model": write_saved_model, "onnx": write_onnx, "openvino": write_openvino}

@@ -1,35 +1,24 @@
-"""Charts with matplotlib: what those of `mpn.evaluation` share.
+"""The parts that all charts share.
 
-matplotlib is imported where a chart is made, since most runs make none. Figures are made without its pyplot: that keeps
-a list of all figures and looks for a display.
+matplotlib is imported where a chart is made, since most runs make none. pyplot is not used: it keeps all figures and
+looks for a display.
 """
 
 from mpn.files import atomic_path
 
-PIXELS_PER_INCH = 130
-
-# RGB hexadecimal, for what is neither a curve nor a bar.
+# The colours of text and of grid lines.
 INK, FAINT = "#222222", "#d8d8d8"
 
 
 def new_figure(width, height):
-    """An empty matplotlib Figure.
-
-    Args:
-        width, height: inches, of PIXELS_PER_INCH pixels.
-    """
+    """An empty matplotlib Figure, sized in inches of 130 pixels."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=PIXELS_PER_INCH, layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
 
 
 def plain(axes, grid="both"):
-    """Axes without frame, with faint lines behind what is drawn.
-
-    Args:
-        axes: matplotlib Axes, changed in place.
-        grid: "x", "y" or "both".
-    """
+    """Removes the frame of matplotlib Axes and draws faint lines behind the data, along "x", "y" or "both"."""
     for side in axes.spines.values():
         side.set_visible(False)
     axes.grid(axis=grid, color=FAINT, linewidth=0.8)
@@ -38,14 +27,6 @@ def plain(axes, grid="both"):
 
 
 def save(figure, path):
-    """Writes a Figure atomically.
-
-    Args:
-        figure: matplotlib Figure.
-        path: the PNG to make or replace; its folder must exist.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Writes a Figure as a PNG, atomically; the folder must exist."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")

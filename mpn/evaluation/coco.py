@@ -16,33 +16,25 @@ from mpn.skeleton import NUM_KEYPOINTS
 KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 BOX_METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
 
-# A coordinate in pixels, so far from every image that nobody is near.
+# A pixel coordinate far from everybody in every image.
 _NOWHERE = -1e6
 
 
 def load_ground_truth(path):
-    """`ground_truth` of what `read_annotations` finds in a file."""
+    """`ground_truth` of an annotations file."""
     return ground_truth(read_annotations(path))
 
 
 def load_labels(path, limit=None):
-    """Records without image paths and ground truth of one annotations file, which is read once.
-
-    Returns:
-        list of ImageRecord, of the first `limit` images, and a COCO object, of all.
-
-    Raises:
-        UserError: see `read_annotations`.
-    """
+    """ImageRecords, without paths, of the first `limit` images of an annotations file, and all its ground truth."""
     annotations = read_annotations(path)
     return image_records(annotations, limit=limit), ground_truth(annotations)
 
 
 def ground_truth(annotations):
-    """Annotations as a pycocotools COCO object.
+    """Annotations as a pycocotools COCO object, with the file's image ids and PERSON_CATEGORY for people.
 
-    Ids of images are the file's. Those of people count from 1 in the file's order, since 0 means "no match" to
-    pycocotools, and the category is PERSON_CATEGORY, as in all results inside this package.
+    People are numbered from 1 in the file's order, since 0 means "no match" to pycocotools.
     """
     labelled = np.count_nonzero(annotations.keypoints[..., 2], axis=1).tolist()
     keypoints = annotations.keypoints.reshape(-1, 3 * NUM_KEYPOINTS).tolist()
@@ -75,7 +67,7 @@ def ground_truth(annotations):
 
 
 def check_labelled(records, path):
-    """Raises UserError unless somebody has a labelled keypoint: COCO's metrics would be -1."""
+    """Raises UserError if nobody has a labelled keypoint: COCO's metrics would be -1."""
     if not any(record.labelled.any() for record in records):
         raise UserError(
             f"nobody in the {len(records)} images taken of {path} has a labelled keypoint, so there is nothing to "
@@ -84,7 +76,7 @@ def check_labelled(records, path):
 
 
 def as_coco(content):
-    """The content of an annotations file, complete as `ground_truth` makes it, as a pycocotools COCO object."""
+    """The content of an annotations file as a pycocotools COCO object."""
     coco = COCO()
     coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
@@ -93,52 +85,32 @@ def as_coco(content):
 
 
 def evaluate_keypoints(ground_truth, results, image_ids):
-    """The ten official keypoint numbers.
+    """The ten official keypoint metrics: KEYPOINT_METRICS -> float in 0-1, or -1 where nobody has that size.
 
-    Args:
-        ground_truth: COCO object.
-        results: list of dicts {image_id, category_id, keypoints (51 numbers), score}.
-        image_ids: images to count; those without results count as empty.
-
-    Returns:
-        dict of KEYPOINT_METRICS to floats in 0-1; -1 where no person is of that size.
+    `ground_truth` is a COCO object; `results` are dicts {image_id, category_id, keypoints (51 numbers), score}. Only
+    `image_ids` count; those without results count as empty.
     """
     return _evaluate(ground_truth, results, image_ids, "keypoints", KEYPOINT_METRICS)
 
 
 def evaluate_boxes(ground_truth, results, image_ids):
-    """The twelve official detection numbers for the person category.
-
-    Args:
-        ground_truth, image_ids: as for `evaluate_keypoints`.
-        results: list of dicts {image_id, category_id, bbox [x, y, w, h], score}.
-
-    Returns:
-        dict of BOX_METRICS to floats in 0-1; -1 where no person is of that size.
-    """
+    """The twelve BOX_METRICS of results with bbox [x, y, w, h]; otherwise as `evaluate_keypoints`."""
     return _evaluate(ground_truth, results, image_ids, "bbox", BOX_METRICS)
 
 
 def accumulate(ground_truth, results, image_ids, kind="keypoints", thresholds=None):
-    """pycocotools' own evaluation of the person category, for those who need more of it than its numbers.
+    """pycocotools' COCOeval, evaluated and accumulated, for more than the metrics; arguments as `evaluate_keypoints`.
 
-    Args:
-        ground_truth, image_ids: as for `evaluate_keypoints`.
-        results: as for `evaluate_keypoints` or `evaluate_boxes`. They stay as they are, and the id of one is its index
-            + 1, as the attribute `cocoDt` and whatever names a detection has it.
-        kind: "keypoints" or "bbox".
-        thresholds: of OKS or IoU, ascending; None takes COCO's ten, .50 to .95.
-
-    Returns:
-        COCOeval, evaluated and accumulated. Without any results it has one, of score 0, that matches nothing.
+    It numbers results from 1 and leaves the list unchanged; for an empty list it has one result that matches nothing.
+    `kind` is "keypoints" or "bbox". `thresholds` of OKS or IoU ascend; None takes COCO's ten, .50 to .95.
     """
-    # loadRes cannot take an empty list, and writes into what it takes.
+    # loadRes fails on an empty list and changes the dicts it is given.
     placeholder = {"image_id": image_ids[0], "category_id": PERSON_CATEGORY, "score": 0.0}
     placeholder |= {"bbox": [0, 0, 0, 0]} if kind == "bbox" else {"keypoints": [_NOWHERE] * (3 * NUM_KEYPOINTS)}
     with contextlib.redirect_stdout(io.StringIO()):
         found = ground_truth.loadRes([dict(result) for result in results] or [placeholder])
         evaluation = COCOeval(ground_truth, found, kind)
-        # As Python's own integers: NumPy, which pycocotools sorts them with, has none from 2^63.
+        # pycocotools sorts ids with NumPy, whose integers are below 2^63; objects keep Python's.
         evaluation.params.imgIds = np.array(sorted(image_ids), object)
         evaluation.params.catIds = [PERSON_CATEGORY]
         if thresholds is not None:

@@ -1,7 +1,6 @@
 """Recall-precision curves of keypoints for people of all, medium and large areas, as in the paper's supplement (§4.2).
 
-The numbers are those of which pycocotools makes AP: for each threshold of OKS the precision at 101 recalls, whose mean
-is that threshold's AP. Symbols: T = 10 thresholds, R = 101 recalls, A = 3 ranges of area.
+The mean of a curve is COCO's AP at its OKS threshold. T = 10 thresholds, R = 101 recalls, A = 3 ranges of area.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.coco import accumulate
 from mpn.evaluation.tables import as_share, write_csv
 
-# COCO's ranges of area, and what they hold in square pixels of silhouette.
+# COCO's ranges of a person's mask area, and their titles.
 AREAS = {"all": "all people", "medium": "medium: 32² to 96² pixels", "large": "large: from 96² pixels"}
 
 COLUMNS = ("area", "oks", "recall", "precision")
@@ -20,58 +19,32 @@ COLUMNS = ("area", "oks", "recall", "precision")
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Precision over recall.
+    """Precision over recall."""
 
-    Attributes:
-        thresholds: (T,) float64, of OKS, .50 to .95.
-        recalls: (R,) float64, 0 to 1.
-        precisions: (T, R, A) float64 in [0, 1], areas in the order of AREAS; the largest precision at that recall or
-            above, 0 where the recall is not reached, -1 for an area that nobody has.
-    """
-
-    thresholds: np.ndarray
-    recalls: np.ndarray
+    thresholds: np.ndarray  # (T,) float64: OKS, .50 to .95
+    recalls: np.ndarray  # (R,) float64: 0 to 1
+    # (T, R, A) float64 in [0, 1], in the order of AREAS: the largest precision at that recall or above; 0 where the
+    # recall is not reached, -1 where nobody has that area.
     precisions: np.ndarray
 
     @property
     def average_precisions(self):
-        """(T, A) float64: COCO's AP at each threshold, the mean of the curve; -1 where nobody has that area."""
+        """(T, A) float64: COCO's AP at each threshold; -1 where nobody has that area."""
         return self.precisions.mean(axis=1)
 
 
 def recall_precision_curves(ground_truth, results, image_ids):
-    """The curves of keypoint results.
-
-    Args:
-        ground_truth, results, image_ids: see `mpn.evaluation.coco.evaluate_keypoints`.
-
-    Returns:
-        Curves.
-    """
+    """The Curves of keypoint results; arguments as for `evaluate_keypoints`."""
     evaluation = accumulate(ground_truth, results, image_ids)
     areas = [evaluation.params.areaRngLbl.index(name) for name in AREAS]
-    return Curves(
-        np.asarray(evaluation.params.iouThrs),
-        np.asarray(evaluation.params.recThrs),
-        evaluation.eval["precision"][:, :, 0, areas, 0],
-    )
+    precisions = evaluation.eval["precision"][:, :, 0, areas, 0]
+    return Curves(np.asarray(evaluation.params.iouThrs), np.asarray(evaluation.params.recThrs), precisions)
 
 
 def write_curves(folder, ground_truth, results, image_ids):
-    """What `evaluate.py --curves` does: writes `recall_precision.csv` and `recall_precision.png`.
+    """Writes recall_precision.csv, a line of COLUMNS for each point, and recall_precision.png; returns the Curves.
 
-    The table has a line for each point of each curve: area (of AREAS; those that nobody has are left out), oks (the
-    threshold), recall and precision, both in 0-1.
-
-    Args:
-        folder: pathlib.Path, which exists.
-        ground_truth, results, image_ids: see `mpn.evaluation.coco.evaluate_keypoints`.
-
-    Returns:
-        Curves.
-
-    Raises:
-        OSError: a file cannot be written.
+    `folder` is a pathlib.Path and exists; the other arguments are as for `evaluate_keypoints`.
     """
     curves = recall_precision_curves(ground_truth, results, image_ids)
     write_csv(folder / "recall_precision.csv", COLUMNS, _points(curves))
@@ -81,7 +54,7 @@ def write_curves(folder, ground_truth, results, image_ids):
 
 
 def _points(curves):
-    """Lines of COLUMNS."""
+    """Lines of COLUMNS, without areas that nobody has."""
     for index, area in enumerate(AREAS):
         for threshold, precisions in zip(curves.thresholds, curves.precisions[..., index], strict=True):
             if (precisions >= 0).all():
@@ -90,7 +63,7 @@ def _points(curves):
 
 
 def draw_curves(curves):
-    """A matplotlib Figure with one panel for each area, the AP of each curve in its legend."""
+    """A matplotlib Figure with a panel for each area and the AP of each curve in its legend."""
     from matplotlib import colormaps
 
     figure = new_figure(14, 6.4)
@@ -110,7 +83,7 @@ def draw_curves(curves):
             curves.thresholds, averages, curves.precisions[..., index], colours, strict=True
         ):
             label = f"OKS {as_share(threshold, 2)}: AP {as_share(average)}"
-            shown = slice(np.count_nonzero(precisions) + 1)  # down to the axis and not along it
+            shown = slice(np.count_nonzero(precisions) + 1)  # down to the axis, not along it
             axes.plot(curves.recalls[shown], precisions[shown], color=colour, linewidth=2, label=label, clip_on=False)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False, labelcolor=INK)
     panels[0].set_ylabel("precision")

@@ -16,15 +16,9 @@ MOST_PEOPLE = 20
 
 
 def keypoint_results(image_id, people):
-    """People of one image as COCO keypoint results: at most 20, best first.
+    """The best 20 people of an image, best first, as COCO's {image_id, category_id, keypoints, score}.
 
-    Args:
-        image_id: COCO's image id.
-        people: list of Person, in continuous pixels.
-
-    Returns:
-        list of dicts {image_id, category_id, keypoints, score}; keypoints are 17 x (x, y, confidence) in COCO's pixel
-        indices, which are our coordinates - 0.5.
+    Keypoints are 17 x (x, y, confidence) in COCO's pixel indices, which are our coordinates - 0.5.
     """
     best = sorted(people, key=lambda person: -person.score)[:MOST_PEOPLE]
     return [
@@ -39,7 +33,7 @@ def keypoint_results(image_id, people):
 
 
 def box_results(image_id, people):
-    """Boxes of one image as COCO detection results: list of dicts {image_id, category_id, bbox, score}."""
+    """The boxes of an image's people as COCO's {image_id, category_id, bbox [x, y, w, h], score}."""
     results = []
     for person in people:
         x1, y1, x2, y2 = (float(v) for v in person.box)
@@ -55,16 +49,7 @@ def box_results(image_id, people):
 
 
 def validate_keypoint_results(results, image_ids):
-    """Checks what the server would refuse.
-
-    Args:
-        results: list of dicts as `keypoint_results` gives them.
-        image_ids: ids of the split's images.
-
-    Raises:
-        UserError: an unknown image, a category other than 1, other than 51 finite keypoint numbers, a score that is
-            not finite, or more than 20 people in an image; the message names the entry.
-    """
+    """Raises UserError for the first result that the server would refuse."""
     known = set(image_ids)
     counts = {}
     for index, result in enumerate(results):
@@ -83,33 +68,26 @@ def validate_keypoint_results(results, image_ids):
             raise UserError(f"{where} is one of more than {MOST_PEOPLE} people in that image")
 
 
-def results_file(folder, split, name):
-    """Path of a results file with the name that the COCO server prescribes.
+def _is_finite(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
-    Raises:
-        UserError: `name` has other characters than letters, digits, - and _.
-    """
+
+def results_file(folder, split, name):
+    """The path of a results file, as the server wants it named. Raises UserError if `name` does not fit."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(f"--name may have letters, digits, - and _ only, not {name!r}")
     return pathlib.Path(folder) / f"person_keypoints_{split}2017_{name}_results.json"
 
 
 def of_category(results, category):
-    """Results whose category is an annotation file's id of people, which a server looks for."""
+    """The results with an annotation file's own id of people, which the server looks for."""
     return [result | {"category_id": category} for result in results]
 
 
 def write_keypoint_results(path, results, image_ids, zipped=False, category=PERSON_CATEGORY):
-    """Writes keypoint results after checking them, each file atomically.
+    """Checks keypoint results, makes the folder and writes the file atomically; `zipped` adds the .zip for the server.
 
-    Args:
-        path: see `results_file`; its folder is created if need be.
-        results, image_ids: see `validate_keypoint_results`.
-        zipped: also writes the .zip with that one file in it, which the server takes.
-        category: the file's id of people, see `of_category`.
-
-    Raises:
-        UserError: see `validate_keypoint_results`; nothing is written then.
+    `category` is the annotation file's id of people. Raises as `validate_keypoint_results`, before writing anything.
     """
     validate_keypoint_results(results, image_ids)
     results = of_category(results, category)
@@ -121,7 +99,3 @@ def write_keypoint_results(path, results, image_ids, zipped=False, category=PERS
             zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
             archive.writestr(path.name, json.dumps(results))
-
-
-def _is_finite(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

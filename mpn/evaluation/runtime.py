@@ -1,21 +1,28 @@
-"""Time per image by stage and number of people (§4.5, Fig. 6).
+"""Time of a prediction by stage and number of people (§4.5, Fig. 6).
 
-`python -m mpn.evaluation.runtime photo.jpg --output DIR` times float32 against bfloat16; `evaluate.py --runtime` does
-the same for one model in one precision. Whatever the network finds, boxes and peaks of as many people as are asked for
-are put in its place for the PRN, so that untrained weights do as well: the network takes as long.
+`python -m mpn.evaluation.runtime photo.jpg --model DIR --output OUT` prints a table and draws a chart. Given boxes and
+peaks replace those that the network finds, so untrained weights take as long as trained ones. With `--scales`,
+`--mirror` or `--crops` it times each view of test-time augmentation (§4.2) instead.
 """
 
 import argparse
+import os
+import pathlib
+import platform
 import statistics
 import time
 
 import numpy as np
 
-from mpn.cli.arguments import ImageSize, positive_int
+from mpn.cli.arguments import ImageSize, add_view_options, positive_int
 from mpn.cli.script import import_tensorflow, run
+from mpn.errors import UserError
+from mpn.evaluation.charts import INK, new_figure, plain, save
+from mpn.evaluation.tables import markdown, write_csv
+from mpn.files import make_writable, read_bytes
 from mpn.skeleton import NUM_KEYPOINTS
 
-# One after the other; the last two depend on the number of people.
+# In order; the last two depend on the number of people.
 STAGES = ("decode and resize", "backbone and subnets", "peaks and NMS", "PRN", "grouping")
 
 # One `predict`, which runs the middle stages in one graph.
@@ -24,22 +31,25 @@ WHOLE = "whole image"
 # Fig. 6: "1 to 20 people"; §4.5 and Table 1 name 1, 3 and 20.
 PEOPLE = (1, 2, 3, 5, 10, 15, 20)
 
-REPEATS = 20
+PRECISIONS = ("float32", "bfloat16")
+
+# RGB hexadecimal of the stages; people who see few colours can tell them apart.
+_COLOURS = dict(zip(STAGES, ("#56b4e9", "#0072b2", "#009e73", "#e69f00", "#d55e00"), strict=True))
 
 
-def stage_times(model, images, people=PEOPLE, repeats=REPEATS):
+def stage_times(model, images, people=PEOPLE, repeats=20):
     """Time of each stage, warm: the median of repeated runs for each image, and the mean over images.
 
     Args:
         model: MultiPoseNet.
         images: dict of names, for messages, to bytes of image files.
         people: numbers of people that PRN and grouping are given.
-        repeats: runs of each stage on each image, after one that is not counted. All stages take turns.
+        repeats: see `medians`.
 
     Returns:
         dict of numbers of people to dicts of STAGES and WHOLE to seconds. "decode and resize" is from bytes to the
         network's input; "PRN" has RoIs and scores of candidates; "grouping" is the assignment of peaks to people. Each
-        stage is timed alone, and WHOLE in one go, so that it is not quite their sum.
+        stage is timed alone, and WHOLE in one go, so it is not quite their sum.
 
     Raises:
         UserError: the bytes are no image; the message names it.
@@ -48,7 +58,7 @@ def stage_times(model, images, people=PEOPLE, repeats=REPEATS):
     from mpn.images import decode_image
 
     for name, data in images.items():
-        decode_image(data, name)  # a damaged one is named now, not after minutes
+        decode_image(data, name)  # names a damaged one before minutes of work
     # One of each for all images: TensorFlow makes their graphs once.
     alone, crowded = PeaksAlone(model), Crowded(model)
     times = [_times_of_image(model, alone, crowded, data, people, repeats) for data in images.values()]
@@ -77,7 +87,7 @@ def _times_of_image(model, alone, crowded, data, people, repeats):
         detections = crowd(count, image.shape[:2], slots)
         stages["PRN", count], stages["grouping", count] = halves_of_grouping(model, detections)
 
-        def whole(detections=detections):  # bound here, since a function made in a loop sees the loop's last one
+        def whole(detections=detections):  # a default, since a function made in a loop sees the loop's last value
             crowded.put_in(detections, scale)  # takes 0.2 ms
             crowded.predict(decode_image(data, "image"))
 
@@ -86,13 +96,44 @@ def _times_of_image(model, alone, crowded, data, people, repeats):
     return {**times, **{(stage, count): times[stage] for stage in shared for count in people}}
 
 
+def view_times(model, image, repeats=5):
+    """Median time of a prediction from each view of an image alone, and from all views together, warm.
+
+    Args:
+        model: MultiPoseNet with test-time augmentation.
+        image: (H, W, 3) uint8 RGB.
+        repeats: see `medians`.
+
+    Returns:
+        dict of the views' names, "sum" of these, and "together" to seconds.
+    """
+    from mpn.evaluation.runtime_graphs import OneView
+
+    single, stages = OneView(model), {}
+
+    def add_stage(part, factor, mirrored):
+        def alone():
+            single.view = factor, mirrored
+            return single.predict(part)
+
+        inputs, scale = model.prepare(part, factor, mirrored)
+        _, height, width, _ = inputs[0].shape
+        stages[f"{len(stages) + 1}: {height} x {width}{', mirrored' if mirrored else ''}"] = alone
+        return inputs, scale
+
+    model.augmentation.views(image, add_stage)
+    times = medians({**stages, "together": lambda: model.predict(image)}, repeats)
+    together = times.pop("together")
+    return {**times, "sum": sum(times.values()), "together": together}
+
+
 def crowd(people, image_size, slots=0):
     """Detections of a row of overlapping people, each with all keypoints.
 
     Args:
         people: how many.
         image_size: (H, W) of the image in pixels.
-        slots: places for peaks of each keypoint, as the network always gives 30; those without a peak are 0.
+        slots: places for peaks of each keypoint, of which the network fills 30; places without a peak are 0.
     """
     from mpn.inference.multiposenet import Detections
 
@@ -111,12 +152,12 @@ def crowd(people, image_size, slots=0):
 def medians(stages, repeats):
     """Median time of each of some functions, warm.
 
-    They take turns, so that what else the machine does meanwhile slows all of them alike, and each finds the caches as
-    the others leave them.
+    They take turns: whatever else the machine does slows all of them alike, and each finds the caches as the others
+    leave them.
 
     Args:
         stages: dict of names to functions without arguments.
-        repeats: calls of each, after one that is not counted.
+        repeats: calls of each, after one that does not count.
 
     Returns:
         dict of names to seconds.
@@ -132,42 +173,145 @@ def medians(stages, repeats):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def report(times, folder=None):
+    """Prints times as a Markdown table, and writes `runtime.csv`, in milliseconds, and `runtime.png`.
+
+    Args:
+        times: dict of precision to what `stage_times` gives.
+        folder: an existing folder for the files; None writes none.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    rows = [
+        [precision, count, *(1000 * stages[stage] for stage in (*STAGES, WHOLE))]
+        for precision, by_people in times.items()
+        for count, stages in by_people.items()
+    ]
+    lines = [
+        [precision, count, *(f"{time:.1f}" for time in ms), f"{1000 / ms[-1]:.1f}"] for precision, count, *ms in rows
+    ]
+    print(f"Milliseconds an image on {device()}:\n")
+    print(markdown(["precision", "people", *STAGES, WHOLE, "images a second"], lines))
+    if folder is not None:
+        folder = pathlib.Path(folder)
+        columns = [f"{stage.replace(' ', '_')}_ms" for stage in (*STAGES, WHOLE)]
+        write_csv(folder / "runtime.csv", ["precision", "people", *columns], rows)
+        save(draw_times(times), folder / "runtime.png")
+        print(f"\ntable and chart in {folder / 'runtime.csv'} and {folder / 'runtime.png'}")
+
+
+def draw_times(times):
+    """A matplotlib Figure of the stages' times on top of each other, over the number of people.
+
+    Args:
+        times: see `report`; each precision has a panel.
+    """
+    figure = new_figure(6.6 * len(times), 5.2)
+    panels = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
+    for axes, (precision, by_people) in zip(panels, times.items(), strict=True):
+        _draw_panel(axes, sorted(by_people), by_people)
+        axes.set_title(f"{precision}, {device()}", color=INK, fontsize="medium")
+    panels[0].set_ylabel("milliseconds an image")
+    panels[0].set_ylim(0, 1.12 * max(axes.dataLim.ymax for axes in panels))
+    legend = {"loc": "outside lower center", "ncols": 1 + len(times), "frameon": False, "labelcolor": INK}
+    figure.legend(*panels[0].get_legend_handles_labels(), **legend)
+    return figure
+
+
+def _draw_panel(axes, people, by_people):
+    """Draws the times for some numbers of people, in ascending order."""
+    plain(axes, grid="y")
+    # A single number is drawn as an area, too.
+    edges = people if len(people) > 1 else [people[0] - 0.5, people[0] + 0.5]
+    shown = people if len(people) > 1 else people * 2
+    bottom = [0.0] * len(shown)
+    for stage, colour in _COLOURS.items():
+        top = [low + 1000 * by_people[count][stage] for low, count in zip(bottom, shown, strict=True)]
+        axes.fill_between(edges, bottom, top, color=colour, linewidth=0, label=stage)
+        bottom = top
+    whole = [1000 * by_people[count][WHOLE] for count in people]
+    axes.plot(people, whole, "o-", color=INK, markersize=4, linewidth=1, label=f"{WHOLE}, with images a second")
+    for count, time_of_image in zip(people, whole, strict=True):
+        if count in (people[0], people[-1]) or count % 5 == 0:
+            at = {"textcoords": "offset points", "ha": "center", "color": INK}
+            axes.annotate(f"{1000 / time_of_image:.3g}", (count, time_of_image), (0, 10), **at)
+    axes.set(xlabel="people in the image", xticks=people)
+
+
+def device():
+    """What the networks run on, in words: str."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "a GPU")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores of {_processor()}"
+
+
+def _processor():
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
 def main(argv=None):
     from mpn.config import BACKBONES, ModelConfig
 
     parser = argparse.ArgumentParser(
         prog="python -m mpn.evaluation.runtime",
-        description="Times every stage of a prediction, in float32 and in bfloat16.",
+        description="Times every stage of a prediction for 1 to 20 people.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="photographs")
-    parser.add_argument("--model", metavar="DIR", help="model directory; default: random weights")
-    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="for random weights")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="default: a photograph that scikit-image ships")
+    parser.add_argument("--model", metavar="DIR", help="model directory or shipped model; default: random weights")
+    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="of the random weights")
     parser.add_argument("--image-size", action=ImageSize, metavar="SIDE", default=(384, 576), help="SHORTER [LONGEST]")
-    parser.add_argument("--people", type=positive_int, nargs="+", default=list(PEOPLE), help="numbers of people")
-    parser.add_argument("--repeats", type=positive_int, default=REPEATS, help="runs a stage; the median counts")
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS, help="one or both")
+    parser.add_argument("--people", type=positive_int, nargs="+", default=PEOPLE, help="numbers of people")
+    parser.add_argument("--repeats", type=positive_int, default=20, help="runs of each stage; the median counts")
     parser.add_argument("--output", metavar="DIR", help="write runtime.csv and runtime.png there")
+    add_view_options(parser)
     options = parser.parse_args(argv)
     import_tensorflow()
-    from mpn.evaluation.runtime_report import report
-    from mpn.files import make_writable, read_bytes
+    from mpn.images import decode_image
     from mpn.inference.multiposenet import MultiPoseNet
+    from mpn.inference.views import Augmentation
     from mpn.models.networks import Networks
 
-    images = {path: read_bytes(path, "image") for path in options.images}
+    augmentation = Augmentation(options.scales, options.mirror, options.crops)
+    single = augmentation.is_single
+    if options.output and not single:
+        raise UserError("--output is of the times by stage: leave it out with --scales, --mirror and --crops")
+    images = {path: read_bytes(path, "image") for path in options.images} or {"example": _example()}
     if options.output:
         make_writable(options.output)
-    # A number given twice would be timed twice and shown once.
-    people = list(dict.fromkeys(options.people))
     random = None if options.model else Networks(ModelConfig(backbone=options.backbone))
     times = {}
-    for precision in ("float32", "bfloat16"):
-        if options.model:
-            model = MultiPoseNet.load(options.model, image_size=options.image_size, precision=precision)
-        else:
-            model = MultiPoseNet(random, options.image_size, precision)
-        times[precision] = stage_times(model, images, people, options.repeats)
-    report(times, options.output)
+    for precision in dict.fromkeys(options.precision):
+        settings = {"image_size": options.image_size, "precision": precision, "augmentation": augmentation}
+        model = MultiPoseNet(random, **settings) if random else MultiPoseNet.load(options.model, **settings)
+        if single:
+            times[precision] = stage_times(model, images, list(dict.fromkeys(options.people)), options.repeats)
+            continue
+        for name, data in images.items():
+            print(f"{name} in {precision}, milliseconds on {device()}:\n")
+            seconds = view_times(model, decode_image(data, name), options.repeats)
+            print(markdown(["view", "time"], [[view, f"{1000 * value:.1f}"] for view, value in seconds.items()]))
+    if single:
+        report(times, options.output)
+
+
+def _example():
+    """The photograph that scikit-image ships, as the bytes of a JPEG."""
+    import cv2
+    from skimage import data
+
+    return cv2.imencode(".jpg", cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 if __name__ == "__main__":

@@ -1,29 +1,48 @@
-"""Parts of a prediction that can be timed alone, and whole predictions of as many people as are asked for (§4.5)."""
+"""Parts of a prediction that can be timed alone, and predictions of a given number of people (§4.5)."""
 
 import copy
+import functools
 
 import numpy as np
 import tensorflow as tf
 
 from mpn.inference.multiposenet import MultiPoseNet
+from mpn.inference.views import Augmentation
 from mpn.skeleton import NUM_KEYPOINTS
 
 
-class PeaksAlone(MultiPoseNet):
-    """A model that finds peaks and boxes in what the network gave before; first call `look_at`.
-
-    Args:
-        model: MultiPoseNet to be like.
-    """
+class _Copy(MultiPoseNet):
+    """A model with the networks and settings of another, and with graphs of its own."""
 
     def __init__(self, model):
-        super().__init__(**_options(model) | {"grouping": "max"})  # which needs no PRN: none is built
+        for name, value in vars(model).items():
+            if not isinstance(getattr(type(model), name, None), functools.cached_property):
+                setattr(self, name, value)
+
+
+class OneView(_Copy):
+    """Sees each image as its attribute `view` says: the factor and the mirroring of `MultiPoseNet.prepare`."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.augmentation, self.view = Augmentation(), (1.0, False)
+
+    def prepare(self, image, *_):
+        return super().prepare(image, *self.view)
+
+
+class PeaksAlone(_Copy):
+    """Finds peaks and boxes in outputs that the network gave before; call `look_at` first."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.grouping = "max"  # needs no PRN
         self._outputs = None
 
     def look_at(self, outputs):
-        """From now on takes these outputs: dict of numpy arrays, what `forward_graph` gives for an image."""
+        """Takes the outputs from now on: dict of numpy arrays, see `MultiPoseNet.forward_graph`."""
         if self._outputs is None:
-            # (1, h, w, channels) or (1, anchors, channels), of any size as in the graph that runs the network.
+            # (1, h, w, channels) or (1, anchors, channels), of any size, as in the graph that runs the network.
             shapes = {name: (1, *[None] * (value.ndim - 2), value.shape[-1]) for name, value in outputs.items()}
             self._outputs = {name: tf.Variable(value, shape=shapes[name]) for name, value in outputs.items()}
         for name, value in outputs.items():
@@ -41,28 +60,24 @@ class PeaksAlone(MultiPoseNet):
         return {name: tf.identity(variable) for name, variable in self._outputs.items()}
 
 
-class Crowded(MultiPoseNet):
-    """A model that works as always, and then puts given people in the place of those that it found.
-
-    Args:
-        model: MultiPoseNet to be like.
-    """
+class Crowded(_Copy):
+    """Works as its model does, then replaces the people that it found by given ones."""
 
     def __init__(self, model):
-        super().__init__(**_options(model))
+        super().__init__(model)
         shapes = {
             "boxes": (None, 4),
             "box_scores": (None,),
             "peaks": (NUM_KEYPOINTS, None, 2),
             "peak_scores": (NUM_KEYPOINTS, None),
         }
-        # Variables, so that TensorFlow cannot compute anything of them when the graph is made.
+        # TensorFlow computes ahead with constants, not with variables.
         self._crowd = {
             name: tf.Variable(tf.zeros([side or 0 for side in shape]), shape=shape) for name, shape in shapes.items()
         }
 
     def put_in(self, detections, scale):
-        """From now on finds these people.
+        """Gives these people from now on.
 
         Args:
             detections: Detections in image pixels.
@@ -75,7 +90,7 @@ class Crowded(MultiPoseNet):
 
     def _detected(self, images, size):
         found = super()._detected(images, size)
-        # TensorFlow must neither leave out what was found, nor begin with the PRN before it is found.
+        # Kept in the outputs, and computed before the PRN: TensorFlow must neither skip nor postpone it.
         unused = {f"unused_{name}": found[name] for name in self._crowd}
         with tf.control_dependencies(list(unused.values())):
             given = {name: tf.identity(variable) for name, variable in self._crowd.items()}
@@ -83,7 +98,7 @@ class Crowded(MultiPoseNet):
 
 
 def halves_of_grouping(model, detections):
-    """`model.group` in two: the PRN's graph (RoIs, PRN and scores of candidates), and all but that.
+    """`model.group` in two: the graph with RoIs, PRN and scores of candidates, and the rest.
 
     Args:
         model: MultiPoseNet.
@@ -104,17 +119,3 @@ def halves_of_grouping(model, detections):
     inputs, outputs = seen[0]
     recorder._group_graph = lambda *_: outputs
     return lambda: graph(*inputs), lambda: recorder.group(detections)
-
-
-def _options(model):
-    """What a MultiPoseNet was made with."""
-    return {
-        "networks": model.networks,
-        "image_size": model.config.image_size,
-        "precision": model.precision,
-        "grouping": model.grouping,
-        "nms_threshold": model.nms_threshold,
-        "square": model.square,
-        "window": model.config.prn_window,
-        "assignment": model.config.prn_assignment,
-    }

@@ -1,23 +1,18 @@
-"""Person segmentation (§4.4) measured on COCO: the IoU of the silhouette channel with the annotated masks of people.
+"""Person segmentation (§4.4) on COCO: the IoU of the silhouette channel with the annotated masks of people.
 
-The paper takes PASCAL's IoU, which counts the pixels of all images together and leaves out those that the annotation
-does not decide. COCO's annotation leaves two kinds of them: crowd regions, and people of whom only the box is known.
+As in PASCAL's IoU, which the paper takes, pixels of all images count together, except those that the annotation leaves
+open: here crowd regions, and people of whom only the box is known.
 """
 
 import numpy as np
-from pycocotools import mask as coco_mask
+
+from mpn.data.segmentations import segmentation_mask
 
 
 def true_silhouettes(record):
-    """Where an image has people, and where its annotation does not tell.
+    """Two (H, W) bool masks of an ImageRecord: people, with or without keypoints; and pixels that are unknown.
 
-    Args:
-        record: ImageRecord.
-
-    Returns:
-        people: (H, W) bool, the masks of all single people, with keypoints or without, without what is unknown.
-        unknown: (H, W) bool, crowd regions, and the pixels that the box of a person or crowd without segmentation
-            touches, but for those that a known mask covers: there the box adds nothing to what is known.
+    Crowd regions are unknown. Boxes of people or crowds without segmentation are, too, but not under a person's mask.
     """
     people, crowds, boxes = np.zeros((3, record.height, record.width), bool)
     for box, crowd, segmentation in zip(record.boxes, record.crowd, record.segmentations, strict=True):
@@ -25,43 +20,33 @@ def true_silhouettes(record):
             x1, y1 = np.floor(box[:2]).astype(int).clip(0)
             x2, y2 = np.ceil(box[2:]).astype(int).clip(0)
             boxes[y1:y2, x1:x2] = True
-        elif crowd:
-            crowds |= _decode(segmentation, record)
         else:
-            people |= _decode(segmentation, record)
+            mask = crowds if crowd else people
+            mask |= segmentation_mask(segmentation, record.height, record.width) > 0
     return people & ~crowds, crowds | (boxes & ~people)
 
 
 def count_pixels(record, found):
-    """The pixels of one image that its IoU is made of, without unknown ones.
+    """`pixel_counts` of an ImageRecord and of the (H, W) bool mask of where people were found."""
+    return pixel_counts(*true_silhouettes(record), found)
 
-    Args:
-        record: ImageRecord.
-        found: (H, W) bool, where a person was found; see `SilhouetteMap.mask`.
 
-    Returns:
-        (intersection, union, people): ints; the last counts the pixels of true silhouettes.
+def pixel_counts(people, unknown, found):
+    """The pixels of one image's intersection, union and true people, without unknown ones: three ints.
 
-    Raises:
-        ValueError: `found` has another size than the image.
+    All masks are (H, W) bool; for `people` and `unknown` see `true_silhouettes`. Raises ValueError where sizes differ.
     """
-    people, unknown = true_silhouettes(record)
     if found.shape != people.shape:
-        raise ValueError(f"the mask is {found.shape} and image {record.id} is {people.shape}")
+        raise ValueError(f"the mask is {found.shape} and the image {people.shape}")
     found = found & ~unknown
     return tuple(int(np.count_nonzero(mask)) for mask in (people & found, people | found, people))
 
 
 def silhouette_metrics(counts):
-    """The IoU over all images, and over one at a time.
+    """{"IoU", "mean_IoU"} of a list of `pixel_counts`, in 0-1; -1 where there is nothing to divide by.
 
-    Args:
-        counts: list of what `count_pixels` gives, one an image.
-
-    Returns:
-        dict of floats in 0-1: "IoU", pixels of intersection over pixels of union, where an image without people counts
-        by its false positives; "mean_IoU", the mean of the IoUs of images with people, so that small people weigh as
-        much as large ones. As in COCO's metrics, -1 where there is nothing to divide by.
+    "IoU" counts the pixels of all images together; "mean_IoU" is the mean over images with people, so that small people
+    weigh as much as large ones.
     """
     intersection, union, people = np.array(counts, np.int64).reshape(-1, 3).T
     some = people > 0
@@ -69,14 +54,3 @@ def silhouette_metrics(counts):
         "IoU": float(intersection.sum() / union.sum()) if union.any() else -1.0,
         "mean_IoU": float((intersection[some] / union[some]).mean()) if some.any() else -1.0,
     }
-
-
-def _decode(segmentation, record):
-    """(H, W) bool mask of polygons or of an RLE, as pycocotools' `annToMask` makes it."""
-    size = record.height, record.width
-    if isinstance(segmentation, dict):
-        compressed = not isinstance(segmentation["counts"], list)
-        rle = segmentation if compressed else coco_mask.frPyObjects(segmentation, *size)
-    else:
-        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    return coco_mask.decode(rle) > 0

@@ -1,4 +1,4 @@
-"""Where an evaluation takes keypoints and boxes from: the network, the ground truth (Table 3) or files (Table 4)."""
+"""The sources of keypoints and boxes in an evaluation: network, ground truth (Table 3) or files (Table 4)."""
 
 import collections
 import dataclasses
@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from mpn.data.annotations import FARTHEST, PERSON_CATEGORY, shown, whole_number
+from mpn.data.coco import read_record
 from mpn.data.imperfect import PERFECT
 from mpn.errors import UserError
 from mpn.files import read_json
@@ -21,6 +22,9 @@ NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS = "network", "ground-truth", "groun
 KEYPOINT_SOURCES = (NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS)
 BOX_SOURCES = (NETWORK, GROUND_TRUTH)
 
+# Images grouped in one call where the network does not run.
+IMAGES_AT_A_TIME = 64
+
 EMPTY = Detections(
     boxes=np.zeros((0, 4), np.float32),
     box_scores=np.zeros(0, np.float32),
@@ -29,19 +33,42 @@ EMPTY = Detections(
 )
 
 
-def keypoint_source(name, image_size, image_ids=None):
-    """The function that puts an evaluation's peaks in the place of the network's.
+def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False):
+    """Yields for each image its list of Person, and its SilhouetteMap or None where the network did not run.
 
     Args:
-        name: of KEYPOINT_SOURCES, or a file, see `PeaksFile`.
-        image_size: shorter and longest side to which an image would be scaled.
-        image_ids: ids of the images to be evaluated; a file must have something for one of them.
+        model: MultiPoseNet, or an Ensemble where the network finds both keypoints and boxes.
+        records: list of ImageRecord.
+        add_keypoints, add_boxes: from `keypoint_source` and `box_source`; None takes what the network finds.
+        oracle: group by `oracle_people` instead of the model; needs true boxes.
+    """
+    if add_keypoints is add_boxes is None:
+        yield from (model.predict(read_record(record), with_silhouettes=True) for record in records)
+        return
+    network = add_keypoints is None or add_boxes is None
 
-    Returns:
-        function of Detections and ImageRecord, giving Detections; None for the network.
+    def detections_of(record):
+        found = model.detect(read_record(record)) if network else EMPTY
+        for add in (add_keypoints, add_boxes):
+            found = add(found, record) if add else found
+        return found
 
-    Raises:
-        UserError: `name` is neither; or the file is not what it should be.
+    at_a_time = 1 if network else IMAGES_AT_A_TIME
+    for start in range(0, len(records), at_a_time):
+        batch = records[start : start + at_a_time]
+        detections = [detections_of(record) for record in batch]
+        if oracle:
+            people = [oracle_people(*pair) for pair in zip(detections, batch, strict=True)]
+        else:
+            people = model.group_all(detections)
+        yield from zip(people, (found.silhouettes for found in detections), strict=True)
+
+
+def keypoint_source(name, image_size, image_ids=None):
+    """The function (Detections, ImageRecord) -> Detections that replaces the network's peaks; None for the network.
+
+    `name` is one of KEYPOINT_SOURCES, or the path of a `PeaksFile` for `image_ids`. `image_size` is the (shorter,
+    longest) side in pixels to which images are scaled. Raises UserError for any other name and for a wrong file.
     """
     if name == NETWORK:
         return None
@@ -53,7 +80,7 @@ def keypoint_source(name, image_size, image_ids=None):
 
 
 def box_source(name, image_ids=None, category=PERSON_CATEGORY):
-    """Like `keypoint_source` for boxes: of BOX_SOURCES, or a file, see `BoxesFile`."""
+    """As `keypoint_source`, for boxes: `name` is one of BOX_SOURCES, or the path of a `BoxesFile`."""
     if name == NETWORK:
         return None
     if name == GROUND_TRUTH:
@@ -68,20 +95,15 @@ def _existing(option, name, sources):
 
 
 def with_true_boxes(detections, record):
-    """Detections with the boxes of an image's labelled people, each with score 1."""
+    """Replaces the boxes by those of the labelled people, each with score 1."""
     boxes = record.boxes[record.labelled]
     return dataclasses.replace(detections, boxes=boxes, box_scores=np.ones(len(boxes), np.float32))
 
 
 def with_true_keypoints(detections, record, imperfections=PERFECT):
-    """Detections with the labelled keypoints of everyone as peaks, each with score 1.
+    """Replaces the peaks by the labelled people's keypoints, of score 1, which `imperfections` may change.
 
-    The peaks of each keypoint come in an order of their own, which tells nothing about whose they are.
-
-    Args:
-        detections: Detections.
-        record: ImageRecord.
-        imperfections: Imperfections; what is random about them depends on the image's id alone.
+    Peaks are shuffled, so that their order does not tell whose they are. The image's id seeds all that is random.
     """
     people = record.of(record.labelled)
     rng = np.random.default_rng(abs(record.id))
@@ -95,13 +117,7 @@ def with_true_keypoints(detections, record, imperfections=PERFECT):
 
 
 def with_true_heatmaps(detections, record, image_size):
-    """Detections with the peaks of the target heatmaps: what a keypoint subnet without error would give.
-
-    Args:
-        detections: Detections.
-        record: ImageRecord.
-        image_size: shorter and longest side to which the image would be scaled.
-    """
+    """Replaces the peaks by those of the target heatmaps, which a perfect keypoint subnet would give."""
     scale = min(image_size[0] / min(record.height, record.width), image_size[1] / max(record.height, record.width))
     keypoints = record.keypoints[record.labelled] * (scale, scale, 1)
     height, width = (pad_to_multiple(max(1, round(side * scale))) for side in (record.height, record.width))
@@ -112,14 +128,9 @@ def with_true_heatmaps(detections, record, image_size):
 
 
 def oracle_people(detections, record):
-    """The best grouping there can be: each labelled keypoint takes the nearest peak of its kind.
+    """The best possible grouping: each labelled keypoint takes the nearest peak of its kind.
 
-    Args:
-        detections: Detections whose boxes are those of `with_true_boxes`.
-        record: ImageRecord.
-
-    Returns:
-        list of Person, one a labelled person. Without any peak of a kind, the keypoint is at the box's centre.
+    `detections` must have the boxes of `with_true_boxes`. Keypoints without a peak lie at the centre of their box.
     """
     people = []
     for box, truth in zip(detections.boxes, record.keypoints[record.labelled], strict=True):
@@ -135,17 +146,10 @@ def oracle_people(detections, record):
 
 
 class PeaksFile:
-    """Ungrouped keypoints of another method (Table 4): a JSON list of {image_id, joint, x, y, score}.
+    """Ungrouped keypoints of another method (Table 4): a JSON list, plain or .gz, of {image_id, joint, x, y, score}.
 
-    `joint` is a COCO name ("left_elbow") or index (0-16), x and y are COCO's pixel indices, scores lie in [0, 1].
-
-    Args:
-        path: the file, plain or .gz.
-        image_ids: ids of the images to be evaluated, or None for any.
-
-    Raises:
-        UserError: the file is missing or not such a list, the message names the entry; or it has nothing for any of
-            the images.
+    `joint` is a COCO name ("left_elbow") or index (0-16), x and y are COCO's pixel indices, and scores lie in [0, 1].
+    Raises UserError for a wrong entry, and where the file has nothing for any of `image_ids`.
     """
 
     def __init__(self, path, image_ids=None):
@@ -161,7 +165,7 @@ class PeaksFile:
         _check_images(path, self._peaks, image_ids)
 
     def add_to(self, detections, record):
-        """Detections with the file's peaks of an image."""
+        """Replaces the peaks by the file's."""
         lists = self._peaks.get(record.id, [[]] * NUM_KEYPOINTS)
         peaks = np.zeros((NUM_KEYPOINTS, max(map(len, lists)), 3), np.float32)
         for row, found in zip(peaks, lists, strict=True):
@@ -172,15 +176,9 @@ class PeaksFile:
 
 
 class BoxesFile:
-    """Person boxes of a COCO detections JSON: a list of {image_id, category_id, bbox, score}.
+    """Person boxes of another method: a COCO detections JSON, a list of {image_id, category_id, bbox, score}.
 
-    Args:
-        path: the file, plain or .gz; other categories than people's are left out.
-        image_ids: as for `PeaksFile`.
-        category: the id of people, that of the annotations.
-
-    Raises:
-        UserError: as for `PeaksFile`, or no entry is of that category.
+    Only entries of `category`, the annotations' id of people, count. Raises as `PeaksFile`.
     """
 
     def __init__(self, path, image_ids=None, category=PERSON_CATEGORY):
@@ -192,7 +190,7 @@ class BoxesFile:
             else:
                 corner = entry["bbox"] if isinstance(entry["bbox"], list) else [entry["bbox"]]
                 x, y, width, height, score = _finite(where, [*corner, entry["score"]], 5)
-                boxes = self._boxes[entry["image_id"]]  # the image counts as one of the file's, whatever the box
+                boxes = self._boxes[entry["image_id"]]  # makes the image one of the file's, even if the box is empty
                 if width > 0 and height > 0:
                     boxes.append((x, y, x + width, y + height, score))
         if others and not self._boxes:
@@ -203,7 +201,7 @@ class BoxesFile:
         _check_images(path, self._boxes, image_ids)
 
     def add_to(self, detections, record):
-        """Detections with the file's boxes of an image, best first."""
+        """Replaces the boxes by the file's, best first."""
         found = np.array(self._boxes.get(record.id, ()), np.float32).reshape(-1, 5)
         found = found[np.argsort(-found[:, 4], kind="stable")]
         return dataclasses.replace(detections, boxes=found[:, :4], box_scores=found[:, 4])
@@ -215,7 +213,7 @@ def _check_images(path, found, image_ids):
 
 
 def _entries(path, what, needed):
-    """Pairs of a phrase that names an entry of a JSON list, and the entry."""
+    """Yields "entry N of FILE", for messages, and the entry, for each entry of a JSON list."""
     content = read_json(path, what)
     if not isinstance(content, list):
         raise UserError(f"{path} is not a JSON list of {what}")
@@ -228,8 +226,8 @@ def _entries(path, what, needed):
 
 
 def _finite(where, values, count=3):
-    """The values as floats; UserError unless they are `count` finite numbers up to FARTHEST."""
-    numbers = [float(v) for v in values if type(v) in (int, float) and abs(v) <= FARTHEST]  # not NaN either
+    """The values as floats. Raises UserError unless they are `count` finite numbers up to FARTHEST."""
+    numbers = [float(v) for v in values if type(v) in (int, float) and abs(v) <= FARTHEST]  # false for NaN
     if len(numbers) != count or len(values) != count:
         raise UserError(f"{where} has {shown(values)}, which are not {count} finite numbers up to {FARTHEST:,.0f}")
     return numbers

@@ -1,4 +1,4 @@
-"""Tables: in Markdown, as the README shows them, and in files."""
+"""Tables in Markdown and CSV."""
 
 import csv
 
@@ -6,30 +6,13 @@ from mpn.files import atomic_path
 
 
 def markdown(header, rows):
-    """A Markdown table.
-
-    Args:
-        header: list of str.
-        rows: list of lists; floats are shares and print as in the paper, .894.
-
-    Returns:
-        str of several lines.
-    """
+    """A Markdown table. Floats are shares and print as in the paper, .894; those below 0 become a dash."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
 def write_csv(path, header, rows):
-    """Writes a table as CSV, atomically.
-
-    Args:
-        path: the file to make or replace; its folder must exist.
-        header: names of the columns.
-        rows: iterable of lists; floats are written with six decimals, and None as an empty cell.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Writes a CSV atomically into an existing folder: floats with six decimals, None as an empty cell."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -37,7 +20,7 @@ def write_csv(path, header, rows):
 
 
 def as_share(value, digits=3, signed=False):
-    """A share as the paper prints it, .894; signed, as a difference of two: +.012."""
+    """A share as the paper prints it, .894; with its sign where `signed`, +.012."""
     value = round(value, digits) + 0.0  # not -0
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("0.", ".", 1)
 

@@ -1,154 +1,63 @@
-"""Person segmentation on PASCAL VOC 2012 (§4.4, Table 5 right): what `evaluate.py --voc` does.
+"""Person segmentation on PASCAL VOC 2012 (§4.4, Table 5 right): `python -m mpn.evaluation.voc VOC2012 --model DIR`.
 
-The figure is that of the development kit's VOCevalseg for the class person: of the pixels of all images together, those
-found rightly over those found or annotated, where the annotation leaves none open. Things of other classes are
-background.
+The measure is VOCevalseg's for the class person: the IoU over the pixels of all images together, without those that
+the annotation leaves open. Other classes are background.
 """
 
+import argparse
 import pathlib
 import tarfile
 
 import numpy as np
 from tqdm import tqdm
 
-from mpn.data.voc import PERSON, VOID, load_voc, read_classes, write_person_mask
-from mpn.errors import UserError
-from mpn.evaluation.models import load_model, model_settings
+from mpn.cli.arguments import ImageSize, add_view_options, positive_int, share
+from mpn.cli.script import import_tensorflow, run
+from mpn.data.voc import PERSON, SPLITS, VOID, load_voc, read_classes, write_person_mask
+from mpn.evaluation.segmentation import pixel_counts
 from mpn.files import atomic_path, make_replaceable, make_writable, write_json
 from mpn.images import read_image
 
-# "comp6" is VOC's competition for segmentation with training data other than VOC's own: here COCO's.
+# VOC's segmentation competition for methods trained on other data than VOC's own: here on COCO's.
 COMPETITION = "comp6"
 
-# Options of `evaluate.py` that say something about COCO's images, people or poses, and their defaults.
-_OTHERS = {
-    "annotations": None,
-    "split": "val",
-    "held_out": None,
-    "keypoints": "network",
-    "boxes": "network",
-    "grouping": "prn",
-    "oks_threshold": None,
-    "refine": None,
-    "curves": None,
-    "errors": None,
-    "prn_clusters": None,
-    "runtime": None,
-}
 
-# Settings of a model that say how boxes and peaks become people, which silhouettes do not depend on.
-_NOT_SILHOUETTES = ("nms_threshold", "window", "assignment", "oks_threshold", "refine")
+def evaluate_voc(model, images, folder, threshold=0.5):
+    """Writes the masks of people that a MultiPoseNet finds, and measures them where the true ones are known.
 
-
-def evaluate_voc(options):
-    """What `evaluate.py --voc` does: measures silhouettes on val, writes the masks of val or test.
-
-    Masks go to OUTPUT/results/VOC2012/Segmentation/comp6_SPLIT_cls/, and those of test also into a .tar.gz that the
-    evaluation server takes. Stage 1 alone has to be trained. The paper's "multi-scale testing" is --scales.
-
-    Args:
-        options: namespace of `evaluate.py`.
-
-    Raises:
-        UserError: what a user can put right, such as a mask that is missing.
+    `images` are VocImages, and `folder` is a pathlib.Path that exists. Stage 1 of the model is enough. Returns
+    `person_metrics`, or {"images": int} without true masks. Raises UserError for a damaged image or mask.
     """
-    _check(options)
-    images = load_voc(options.voc, options.voc_split, options.limit)
-    folder = masks_folder(options.output, options.voc_split)
-    make_writable(folder)  # before hours of predictions, not after
-    if options.metrics:
-        make_replaceable(options.metrics)
-    # Silhouettes come from stage 1. The boxes of an untrained person subnet are not looked at, and "max" groups them
-    # without a PRN.
-    model = load_model(options, ("keypoints",), grouping="max")
     counts = []
-    for image in tqdm(images, desc=f"VOC2012 {options.voc_split}", unit="image"):
+    for image in tqdm(images, desc="VOC2012", unit="image"):
         pixels = read_image(image.image)
         classes = None if image.mask is None else read_classes(image.mask, pixels.shape[:2])
         _, silhouettes = model.predict(pixels, with_silhouettes=True)
-        people = silhouettes.mask(threshold=options.silhouette_threshold)
+        people = silhouettes.mask(threshold=threshold)
         write_person_mask(folder / f"{image.name}.png", people)
         if classes is not None:
-            counts.append(count_person_pixels(classes, people))
-    metrics = {
-        "voc": person_metrics(counts) if counts else {"images": len(images)},
-        "settings": {
-            "voc": str(options.voc),
-            "split": options.voc_split,
-            **{name: value for name, value in model_settings(model, options).items() if name not in _NOT_SILHOUETTES},
-            "silhouette_threshold": options.silhouette_threshold,
-        },
-    }
-    if options.metrics:
-        write_json(options.metrics, metrics, indent=2)
-    print(f"{len(images)} masks in {folder}")
-    if counts:
-        print(f"person IoU {metrics['voc']['person_IoU']:.4f} on {len(images)} images of VOC2012 {options.voc_split}")
-    else:
-        archive = pack(options.output, folder, images)
-        print(f"{archive} is what VOC's evaluation server takes, which alone knows the masks of test")
-
-
-def count_person_pixels(classes, found):
-    """The pixels of one image that its IoU is made of, without those that the annotation leaves open.
-
-    Args:
-        classes: (H, W) uint8, see `read_classes`.
-        found: (H, W) bool, where a person was found.
-
-    Returns:
-        ints: true positives, false positives and false negatives of the class person.
-
-    Raises:
-        ValueError: the two have different shapes.
-    """
-    if classes.shape != found.shape:
-        raise ValueError(f"the mask is {found.shape} and the annotation {classes.shape}")
-    people, decided = classes == PERSON, classes != VOID
-    masks = people & found, ~people & found & decided, people & ~found
-    return tuple(int(np.count_nonzero(mask)) for mask in masks)
+            counts.append(pixel_counts(classes == PERSON, classes == VOID, people))
+    return person_metrics(counts) if counts else {"images": len(images)}
 
 
 def person_metrics(counts):
-    """VOC's accuracy of the class person.
+    """VOC's accuracy of the class person, from a list of `pixel_counts`.
 
-    Args:
-        counts: list of what `count_person_pixels` gives, one an image.
-
-    Returns:
-        dict: "person_IoU" float in 0-1, or -1 where there is neither a person nor a pixel found; "images" int; and
-        "true_positives", "false_positives", "false_negatives", ints, the pixels of all images together.
+    Returns "person_IoU", a float in 0-1 or -1 where nobody is annotated or found, and ints: "images", and over all of
+    them the pixels of "true_positives", "false_positives" and "false_negatives".
     """
-    right, wrong, missed = (int(count) for count in np.array(counts, np.int64).reshape(-1, 3).sum(axis=0))
-    union = right + wrong + missed
+    shared, union, people = (int(count) for count in np.array(counts, np.int64).reshape(-1, 3).sum(axis=0))
     return {
-        "person_IoU": right / union if union else -1.0,
+        "person_IoU": shared / union if union else -1.0,
         "images": len(counts),
-        "true_positives": right,
-        "false_positives": wrong,
-        "false_negatives": missed,
+        "true_positives": shared,
+        "false_positives": union - people,
+        "false_negatives": people - shared,
     }
 
 
-def masks_folder(output, split):
-    """Where the masks of a split belong under `output`, as the development kit and the server expect it."""
-    return pathlib.Path(output) / "results" / "VOC2012" / "Segmentation" / f"{COMPETITION}_{split}_cls"
-
-
 def pack(output, folder, images):
-    """Packs masks for the evaluation server, atomically.
-
-    Args:
-        output: folder that the names inside the archive start from.
-        folder: see `masks_folder`.
-        images: list of VocImage; masks of others, which an earlier run may have left in `folder`, stay out.
-
-    Returns:
-        pathlib.Path of the .tar.gz, in `output`.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Packs the masks of VocImages for the evaluation server, atomically; names start from `output`."""
     archive = pathlib.Path(output) / f"{folder.name}.tar.gz"
     with atomic_path(archive) as temporary, tarfile.open(temporary, "w:gz") as file:
         for image in images:
@@ -157,8 +66,55 @@ def pack(output, folder, images):
     return archive
 
 
-def _check(options):
-    others = [name for name, default in _OTHERS.items() if getattr(options, name) != default]
-    if others:
-        flag = "--" + others[0].replace("_", "-")
-        raise UserError(f"--voc measures the silhouettes of VOC2012 alone: leave out {flag}")
+def main(argv=None):
+    import_tensorflow()
+    from mpn.inference.multiposenet import MultiPoseNet
+    from mpn.precision import INFERENCE_PRECISIONS
+
+    parser = argparse.ArgumentParser(
+        prog="python -m mpn.evaluation.voc",
+        description="Measures person segmentation on PASCAL VOC 2012, or writes the masks that its server takes.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("voc", metavar="VOC2012", help="the folder of that name, as PASCAL VOC comes")
+    parser.add_argument("--split", choices=SPLITS, default="val", help="test has no masks: its own are packed")
+    parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
+    parser.add_argument(
+        "--image-size", action=ImageSize, metavar="SIDE", help="SHORTER [LONGEST] side of images; default: the model's"
+    )
+    parser.add_argument("--precision", choices=INFERENCE_PRECISIONS, default="auto", help="bfloat16 where it is fast")
+    add_view_options(parser)
+    parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
+    parser.add_argument(
+        "--silhouette-threshold", type=share, default=0.5, help="above which the silhouette channel says person"
+    )
+    parser.add_argument("--output", metavar="DIR", default="results", help="folder of the masks")
+    parser.add_argument("--metrics", metavar="FILE.json", help="write every figure, in 0-1")
+    options = parser.parse_args(argv)
+    images = load_voc(options.voc, options.split, options.limit)
+    folder = pathlib.Path(options.output, "results", "VOC2012", "Segmentation", f"{COMPETITION}_{options.split}_cls")
+    make_writable(folder)  # before hours of predictions, not after
+    if options.metrics:
+        make_replaceable(options.metrics)
+    settings = {
+        name: getattr(options, name) for name in ("image_size", "precision", "square", "scales", "mirror", "crops")
+    }
+    # Only silhouettes count: the boxes of an untrained person subnet do no harm, and "max" needs no PRN.
+    model = MultiPoseNet.load(options.model, parts=("keypoints",), grouping="max", **settings)
+    metrics = evaluate_voc(model, images, folder, options.silhouette_threshold)
+    if options.metrics:
+        settings |= {"image_size": list(model.config.image_size), "precision": model.precision}
+        settings |= {name: getattr(options, name) for name in ("voc", "split", "model", "silhouette_threshold")}
+        write_json(options.metrics, {"voc": metrics, "settings": settings}, indent=2)
+    print(f"{len(images)} masks in {folder}")
+    if "person_IoU" in metrics:
+        print(f"person IoU {metrics['person_IoU']:.4f} on {len(images)} images of VOC2012 {options.split}")
+    else:
+        archive = pack(options.output, folder, images)
+        print(f"{archive} is what VOC's evaluation server takes, which alone knows the masks of test")
+
+
+if __name__ == "__main__":
+    run(main)

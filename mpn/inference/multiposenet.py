@@ -5,56 +5,51 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from mpn import roi
 from mpn.deployment.folder import is_export
 from mpn.deployment.predictor import ExportedModel
+from mpn.errors import UserError
 from mpn.geometry import fit_image, pad_to_multiple
 from mpn.heatmaps import STRIDE, find_peaks
 from mpn.images import check_image
 from mpn.inference.augmentation import merge_views
-from mpn.inference.detections import Detections, batches, side_by_side
 from mpn.inference.graphs import compile_graph, run_with_constant_weights, suppress_boxes
-from mpn.inference.grouping import (
-    assignment_of,
-    build_people,
-    check_grouping,
-    for_each_box,
-    score_candidates,
-)
+from mpn.inference.grouping import assignment_of, build_people, check_grouping, for_each_box, score_candidates
 from mpn.inference.prn import GroupingPRN
 from mpn.inference.views import Augmentation
 from mpn.model_directory import PARTS, load_networks, save_networks
 from mpn.models.person import NMS_THRESHOLD, SCORE_THRESHOLD, decode_boxes
-from mpn.people import SilhouetteMap
+from mpn.people import Detections, SilhouetteMap
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS
 
-# What a graph takes: a padded image, and the width and height of what is not padding.
+# Input of a graph: a padded image, and the width and height without padding.
 _INPUTS = (tf.TensorSpec((1, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.float32))
 
-# Boxes that share a batch of the PRN when many images are grouped together: their RoIs take 35 MB.
+# Boxes in a batch of the PRN when many images are grouped together: their RoIs take 35 MB.
 BOXES_AT_A_TIME = 256
 
 
 class MultiPoseNet:
     """Finds the people in an image.
 
-    Everything from the image to the PRN's verdict on every peak runs in one call of one compiled graph: the backbone
-    once, both subnets, peaks, NMS, RoIs, and the PRN on all boxes in one batch. Heatmaps do not leave it. With
-    test-time augmentation (§4.2) there is a pass for each view of the image, and what follows them happens once.
+    One call of one compiled graph does everything from the image to the PRN's scores: the backbone once, both subnets,
+    peaks, NMS, RoIs, and the PRN on all boxes in one batch. With test-time augmentation (§4.2) the network sees each
+    view of the image, and the rest happens once.
 
     Args:
-        networks: Networks with the weights to use.
+        networks: Networks with weights.
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor multiplies it.
-        grouping: "prn", "prn-argmax", "ucr", "max" or "geometric", see `mpn.inference.grouping`.
-        nms_threshold: boxes that overlap a better one by a larger IoU are dropped; the paper's 0.3 also drops people
+        grouping: one of `mpn.inference.grouping.GROUPINGS`.
+        nms_threshold: a box that overlaps a better one by a larger IoU is dropped. The paper's 0.3 also drops people
             who stand close together.
-        square: pad images to squares, as the patches of stage 1 are; slower.
+        square: pad images to squares, like the patches of stage 1; slower.
         window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
-        scales, mirror, crops: test-time augmentation, see `mpn.inference.views.Augmentation`.
+        augmentation: the views of test-time augmentation.
 
     Raises:
-        UserError: unknown precision, grouping, window or assignment, or an augmentation that cannot be.
+        UserError: unknown precision, grouping, window or assignment, or an impossible image size.
     """
 
     def __init__(
@@ -67,29 +62,26 @@ class MultiPoseNet:
         square=False,
         window=None,
         assignment=None,
-        scales=(1.0,),
-        mirror=False,
-        crops=1,
+        augmentation=Augmentation(),  # noqa: B008  frozen
     ):
         self.networks = networks
         given = {"image_size": image_size, "prn_window": window, "prn_assignment": assignment}
         self.config = networks.config.replace(**{name: v for name, v in given.items() if v is not None})
-        check_grouping(grouping, networks.position_prior, self.config.prn_assignment)
+        check_grouping(grouping, networks.position_prior)
         self.assignment = assignment_of(grouping, self.config.prn_assignment)
         self.precision = resolve_inference_precision(precision)
         self.grouping = grouping
         self.nms_threshold = nms_threshold
         self.square = square
-        self.augmentation = Augmentation(scales, mirror, crops)
+        self.augmentation = augmentation
 
     @classmethod
     def load(cls, model_dir, parts=PARTS, precision="auto", **options):
-        """Loads a model directory, or an export: an ExportedModel.
+        """Loads a model directory, by name a shipped model, or an export: an ExportedModel.
 
         Args:
-            model_dir: folder with config.json and the weights of the three stages, or an export.
-            parts: stages to load; a missing one is an error only when asked for here.
-            precision, options: as for the class.
+            parts: stages to load.
+            precision, options: see the class.
 
         Raises:
             UserError: a file is missing, damaged or does not fit the others; the message says which stage to run.
@@ -101,11 +93,7 @@ class MultiPoseNet:
         return cls(networks, precision=precision, **options)
 
     def save(self, model_dir):
-        """Writes configuration and weights to a model directory, each file atomically.
-
-        Raises:
-            OSError: the directory cannot be written.
-        """
+        """Writes configuration and weights to a model directory, each file atomically; OSError if it cannot."""
         save_networks(self.networks, model_dir)
 
     def predict(self, image, with_silhouettes=False):
@@ -113,11 +101,10 @@ class MultiPoseNet:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            with_silhouettes: also give the silhouettes of the whole image, which it has even where nobody was found.
+            with_silhouettes: also give the SilhouetteMap of the image, which exists even if nobody was found.
 
         Returns:
-            list of Person, best first; empty where there is nobody. With silhouettes, a pair of that list and the
-            image's SilhouetteMap.
+            list of Person, best first; or a pair of that list and the SilhouetteMap.
 
         Raises:
             ValueError: `image` has another shape or dtype.
@@ -147,17 +134,10 @@ class MultiPoseNet:
         return self.group_all([detections])[0]
 
     def group_all(self, images):
-        """`group` for many images, whose boxes share batches.
-
-        Args:
-            images: list of Detections, one an image.
-
-        Returns:
-            list of lists of Person.
-        """
+        """Groups the Detections of many images, whose boxes share batches: list of lists of Person."""
         people = []
-        for batch in batches(images, BOXES_AT_A_TIME):
-            raw = self._group_graph(*side_by_side(batch))
+        for batch in _batches(images):
+            raw = self._group_graph(*self._group_inputs(batch))
             start = 0
             for detections in batch:
                 rows = slice(start, start + len(detections.boxes))
@@ -168,33 +148,30 @@ class MultiPoseNet:
         return people
 
     def heatmaps(self, image):
-        """The heatmaps of one image, for looking at.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
+        """The heatmaps of an (H, W, 3) uint8 RGB image, for display.
 
         Returns:
             (h, w, 18) float32 at stride 4 of the scaled image, without padding; 17 keypoints, then the silhouette.
-            With test-time augmentation the average of all views, at the scale of the largest.
+            With test-time augmentation the average of all views, at the largest scale.
         """
         if not self.augmentation.is_single:
             return self._merged(image).heatmaps.numpy()
         inputs, scale = self.prepare(image)
-        # A size is a whole number but for rounding, which must not add a cell of padding.
+        # Sizes are whole numbers; rounding must not add a cell of padding.
         height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE - 1e-3).astype(int)
         return self.forward_graph(*inputs)["heatmaps"][0, :height, :width]
 
     def prepare(self, image, factor=1.0, mirrored=False):
-        """Scales an image and pads it, at the right and below, to a multiple of 32.
+        """Scales an image and pads it, on the right and below, to a multiple of 32.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             factor: of the image size.
-            mirrored: exchange left and right, before padding.
+            mirrored: exchange left and right before padding.
 
         Returns:
-            inputs: what the graphs take: (1, h, w, 3) uint8, and (2,) float32, width and height without padding.
-            scale: (2,) float32, input pixels an image pixel along x and y.
+            inputs: of the graphs: (1, h, w, 3) uint8, and (2,) float32, width and height without padding.
+            scale: (2,) float32, input pixels per image pixel along x and y.
         """
         check_image(image)
         scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
@@ -212,11 +189,34 @@ class MultiPoseNet:
         return merge_views(self.augmentation.views(image, self.prepare), self._view_graph)
 
     def _detections(self, raw, scale, image_size):
-        """Detections in image pixels from the graph's outputs in input pixels."""
+        """Detections in image pixels from a graph's outputs in input pixels."""
         limits = np.array([image_size[1], image_size[0]] * 2, np.float32)
         boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
         silhouettes = SilhouetteMap(raw["silhouette"], tuple(image_size), tuple(scale / STRIDE))
-        return Detections(boxes, raw["box_scores"], raw["peaks"] / scale, raw["peak_scores"], silhouettes)
+        peaks = raw["peaks"] / scale
+        return Detections(boxes, raw["box_scores"], peaks, raw["peak_scores"], silhouettes, raw.get("heatmaps"))
+
+    def _group_inputs(self, images):
+        """The inputs of `_group_graph`: the boxes of several Detections, each with the peaks of its image."""
+        counts = [len(detections.boxes) for detections in images]
+        most = max(detections.peaks.shape[1] for detections in images)
+        positions = np.zeros((sum(counts), NUM_KEYPOINTS, most, 2), np.float32)
+        scores = np.zeros(positions.shape[:3], np.float32)
+        ends = np.cumsum(counts)
+        for detections, start, end in zip(images, ends - counts, ends, strict=True):
+            positions[start:end, :, : detections.peaks.shape[1]] = detections.peaks
+            scores[start:end, :, : detections.peaks.shape[1]] = detections.peak_scores
+        boxes = np.concatenate([detections.boxes for detections in images]).astype(np.float32)
+        if self.grouping != "prn-crop":
+            return positions, scores, boxes
+        if any(found.heatmaps is None for found in images):
+            raise UserError("grouping prn-crop needs the network's heatmaps: keypoints must come from the network")
+        crops = [self._crops(found.heatmaps, found.boxes, found.silhouettes.scale) for found in images]
+        return positions, scores, boxes, tf.concat(crops, axis=0)
+
+    def _crops(self, heatmaps, boxes, scale):
+        """The PRN's input of the grouping prn-crop; see `mpn.roi.crop_maps`."""
+        return roi.crop_maps(heatmaps, roi.enlarge_boxes(boxes, self.config.prn_margin), scale)
 
     @functools.cached_property
     def _predict_graph(self):
@@ -232,7 +232,7 @@ class MultiPoseNet:
 
     @functools.cached_property
     def _view_graph(self):
-        """The pass of one view: boxes, and heatmaps that stay where they are to be merged with others."""
+        """One view: boxes, and heatmaps that stay on the device to be merged with others."""
 
         def look(images, size):
             outputs = self._forward(images)
@@ -242,31 +242,29 @@ class MultiPoseNet:
 
     @functools.cached_property
     def _merged_graph(self):
-        """Peaks in merged heatmaps and NMS on the boxes of all views: function of `Merged`'s fields, without scale."""
+        """Peaks in merged heatmaps and NMS on the boxes of all views: function of `Merged`'s fields without scale."""
 
         def detect(heatmaps, boxes, scores, size):
-            return {**_found(heatmaps[None]), **suppress_boxes(boxes, scores[:, None], size, self.nms_threshold)}
+            return {**self._found(heatmaps[None]), **suppress_boxes(boxes, scores[:, None], size, self.nms_threshold)}
 
         shapes = (None, None, NUM_KEYPOINTS + 1), (None, 4), (None,), (2,)
         return self._compile(detect, *(tf.TensorSpec(shape, tf.float32) for shape in shapes))
 
     @functools.cached_property
     def forward_graph(self):
-        """The single forward pass alone: function of `prepare`'s inputs, giving the outputs of `Networks.forward`."""
+        """The single forward pass: function of `prepare`'s inputs that gives the outputs of `Networks.forward`."""
         return self._compile(lambda images, size: self._forward(images), *_INPUTS)
 
     @functools.cached_property
     def _group_graph(self):
-        return self._compile(
-            self._scored,
-            tf.TensorSpec((None, NUM_KEYPOINTS, None, 2), tf.float32),
-            tf.TensorSpec((None, NUM_KEYPOINTS, None), tf.float32),
-            tf.TensorSpec((None, 4), tf.float32),
-        )
+        shapes = [(None, NUM_KEYPOINTS, None, 2), (None, NUM_KEYPOINTS, None), (None, 4)]
+        if self.grouping == "prn-crop":
+            shapes.append((None, NUM_KEYPOINTS, roi.ROI_HEIGHT, roi.ROI_WIDTH))
+        return self._compile(self._scored, *(tf.TensorSpec(shape, tf.float32) for shape in shapes))
 
     @functools.cached_property
     def _prn(self):
-        """The PRN, its weights in bfloat16 where that is the precision: half as many bytes to read for each image."""
+        """The PRN with its own weights, in bfloat16 if that is the precision: half as many bytes to read per image."""
         if not self.grouping.startswith("prn"):
             return None
         dtype = "bfloat16" if rewrites_to_bfloat16(self.precision) else "float32"
@@ -277,24 +275,39 @@ class MultiPoseNet:
         return run_with_constant_weights(self.networks.forward, images)
 
     def _detected(self, images, size):
-        """Graph of the single forward pass, peaks and NMS on one image; see `Detections`, in input pixels."""
+        """Graph of forward pass, peaks and NMS on one image: the fields of Detections in input pixels."""
         outputs = self._forward(images)
-        return {**_found(outputs["heatmaps"]), **self._boxes(outputs, images, size)}
+        return {**self._found(outputs["heatmaps"]), **self._boxes(outputs, images, size)}
+
+    def _found(self, heatmaps):
+        """Graph of the peaks, in input pixels, and the silhouette of (1, h, w, 18) heatmaps."""
+        keypoints = heatmaps[..., :NUM_KEYPOINTS]
+        positions, scores = find_peaks(keypoints)
+        # Places behind the last peak of the most frequent keypoint are empty, and would take time.
+        most = tf.maximum(tf.reduce_max(tf.math.count_nonzero(scores[0], axis=1)), 1)
+        positions, scores = positions[0, :, :most], scores[0, :, :most]
+        found = {"peaks": positions * STRIDE, "peak_scores": scores, "silhouette": heatmaps[0, :, :, NUM_KEYPOINTS]}
+        if self.grouping == "prn-crop":
+            found["heatmaps"] = tf.transpose(keypoints[0], (2, 0, 1))
+        return found
 
     def _boxes(self, outputs, images, size):
-        """Graph of the boxes in what `_forward` gives, in input pixels; see `suppress_boxes`."""
+        """Graph of the boxes in the outputs of `_forward`, in input pixels; see `suppress_boxes`."""
         shape, scores = tf.shape(images), outputs["classification"][0]
-        likely = tf.where(scores[:, 0] > SCORE_THRESHOLD)[:, 0]  # few of the anchors; the others need no box
+        likely = tf.where(scores[:, 0] > SCORE_THRESHOLD)[:, 0]  # only these few anchors need a box
         boxes = decode_boxes(outputs["regression"], shape[1], shape[2], likely)[0]
         return suppress_boxes(boxes, tf.gather(scores, likely), size, self.nms_threshold)
 
     def _grouped(self, detected):
-        """Graph of RoIs, PRN and the scoring of candidates for one image."""
+        """Graph of RoIs, PRN and the scores of candidates for one image."""
         boxes = detected["boxes"]
-        return self._scored(*for_each_box(detected["peaks"], detected["peak_scores"], tf.shape(boxes)[0]), boxes)
+        peaks = for_each_box(detected["peaks"], detected["peak_scores"], tf.shape(boxes)[0])
+        if self.grouping != "prn-crop":
+            return self._scored(*peaks, boxes)
+        return self._scored(*peaks, boxes, self._crops(detected["heatmaps"], boxes, (1 / STRIDE, 1 / STRIDE)))
 
-    def _scored(self, positions, scores, boxes):
-        """`_grouped` for boxes of several images, each with the peaks of its own; see `score_candidates`."""
+    def _scored(self, positions, scores, boxes, crops=None):
+        """`_grouped` for boxes of several images; see `score_candidates`."""
         candidates, guesses, guess_scores = score_candidates(
             self.grouping,
             self._prn,
@@ -304,24 +317,29 @@ class MultiPoseNet:
             boxes,
             self.config.prn_margin,
             self.config.prn_window,
+            crops,
         )
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
     def _compile(self, function, *signature, as_numpy=True):
         """A compiled graph in this model's precision; see `compile_graph`."""
-        # A network is built when first asked for, which must not happen inside a graph.
+        # Networks are built at first use, which must not happen inside a graph.
         _ = self._prn
         if signature == _INPUTS:
             _ = self.networks.forward
-        # The PRN has weights of its own in bfloat16; what is around it is exact where the network does not run.
+        # The PRN has its own bfloat16 weights. Graphs without the network stay exact.
         rewrites = rewrites_to_bfloat16(self.precision) and signature == _INPUTS
         return compile_graph(function, signature, rewrites, as_numpy)
 
 
-def _found(heatmaps):
-    """Graph of the peaks and the silhouette of (1, h, w, 18) heatmaps, peaks in input pixels."""
-    positions, scores = find_peaks(heatmaps[..., :NUM_KEYPOINTS])
-    # They stand in front: the places behind the last peak of the most frequent keypoint are empty, yet would take time.
-    most = tf.maximum(tf.reduce_max(tf.math.count_nonzero(scores[0], axis=1)), 1)
-    positions, scores = positions[0, :, :most], scores[0, :, :most]
-    return {"peaks": positions * STRIDE, "peak_scores": scores, "silhouette": heatmaps[0, :, :, NUM_KEYPOINTS]}
+def _batches(images):
+    """Splits a list of Detections into lists with at most BOXES_AT_A_TIME boxes, or of one image."""
+    batch, count = [], 0
+    for detections in images:
+        if batch and count + len(detections.boxes) > BOXES_AT_A_TIME:
+            yield batch
+            batch, count = [], 0
+        batch.append(detections)
+        count += len(detections.boxes)
+    if batch:
+        yield batch

@@ -1,8 +1,8 @@
-"""The trained PRN arranged for grouping (§3.5): what it computes is the same, less memory is read for it.
+"""The trained PRN arranged for grouping (§3.5): the same function, with less memory to read.
 
-Nearly all of the PRN's time goes into reading its two large matrices. In bfloat16 they are laid out transposed here,
-with the numbers that make one output side by side, which takes four fifths of the time (in float32 it would take
-thrice the time). They are for maps of shape (N, 17, 56, 36), keypoints first, as `mpn.roi` makes and reads them.
+Reading two large matrices takes nearly all of the PRN's time. In bfloat16 they are stored transposed, so that the
+numbers of one output are side by side; this takes four fifths of the time (in float32 it would take three times as
+long). Maps have the shape (N, 17, 56, 36), keypoints first, as in `mpn.roi`.
 """
 
 import numpy as np
@@ -14,13 +14,12 @@ from mpn.skeleton import NUM_KEYPOINTS
 
 
 class GroupingPRN:
-    """The function of a PRN on keypoints-first maps, with weights of its own.
+    """A PRN on keypoints-first maps.
 
     Args:
-        prn: keras.Model as `build_prn` makes it; its weights are copied.
-        pool: that it was built with.
-        dtype: "float32" or "bfloat16", in which the matrices are stored and multiplied. What is added and the softmax
-            are float32.
+        prn: a model of `build_prn`; its weights are copied.
+        pool: as in `build_prn`.
+        dtype: "float32" or "bfloat16", of the matrices and their products. Sums and the softmax are float32.
     """
 
     def __init__(self, prn, pool=1, dtype="float32"):
@@ -33,20 +32,13 @@ class GroupingPRN:
         hidden[0] = _keypoints_first(kernel.T).T, bias
         self._hidden = [self._stored(*weights) for weights in hidden]
         self._correction = self._stored(*(_keypoints_first(array) for array in layers["correction"].get_weights()))
-        self._gain = None  # of the residual, where there is one
+        self._gain = None  # no residual
         if "residual" in layers:
             gain = layers["residual_gain"].get_weights()[0] if "residual_gain" in layers else np.ones(NUM_KEYPOINTS)
             self._gain = tf.constant(gain.reshape(-1, 1, 1), tf.float32)
 
     def __call__(self, maps):
-        """The PRN's output Y for its input X.
-
-        Args:
-            maps: (N, 17, 56, 36) float32, see `mpn.roi.encode_maps`.
-
-        Returns:
-            (N, 17, 56, 36) float32, each map a distribution over its cells.
-        """
+        """The PRN's output Y, (N, 17, 56, 36) float32, for its input X of the same shape, see `mpn.roi.encode_maps`."""
         height, width = ROI_HEIGHT // self.pool, ROI_WIDTH // self.pool
         x = maps
         if self.pool > 1:
@@ -70,7 +62,7 @@ class GroupingPRN:
 
     def _dense(self, x, kernel, bias):
         products = tf.matmul(tf.cast(x, self.dtype), kernel, transpose_b=self._transposed)
-        # The bias is added in float32: more exact, and faster than oneDNN's fusion of product and bias in bfloat16.
+        # A float32 sum is more exact and faster than oneDNN's fusion of product and bias in bfloat16.
         return tf.cast(products, tf.float32) + bias
 
 

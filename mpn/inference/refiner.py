@@ -1,4 +1,4 @@
-"""Refinement of poses (§4.2): a network like the keypoint subnet that looks at one person at a time."""
+"""Refinement of poses (§4.2): a keypoint network that looks at one person at a time."""
 
 import dataclasses
 import functools
@@ -15,23 +15,23 @@ from mpn.lazy import tf
 from mpn.people import pose_scores
 from mpn.skeleton import NUM_KEYPOINTS
 
-# Crops that share a batch: an image rarely has more people, and a graph for any number needs no more memory.
+# Crops in a batch; images rarely have more people.
 CROPS_AT_A_TIME = 16
 
-# People of an image whom it looks at: COCO counts no more.
+# Most people of an image that are refined; COCO's metrics count no more.
 MOST_PEOPLE = 20
 
 
 class Refiner:
-    """Finds the keypoints of people whose boxes are known, each in a crop of its own.
+    """Finds the keypoints of people with known boxes, one crop per person.
 
     Args:
         networks: Networks of a refinement network, see `train_keypoints.py --refiner`.
         precision: "auto", "float32" or "bfloat16", see MultiPoseNet.
-        mirror: see each crop mirrored too, and average the heatmaps of both: twice the time.
+        mirror: average the heatmaps of each crop and its mirror image, in twice the time.
 
     Raises:
-        UserError: the networks are those of whole images, or an unknown precision.
+        UserError: the networks are for whole images, or the precision is unknown.
     """
 
     def __init__(self, networks, precision="auto", mirror=False):
@@ -46,11 +46,7 @@ class Refiner:
 
     @classmethod
     def load(cls, model_dir, precision="auto", mirror=False):
-        """Loads the model directory of a refinement network, or an export; see the class for the other arguments.
-
-        Raises:
-            UserError: a file is missing or damaged, or the directory holds another kind of network.
-        """
+        """Loads a refinement network or its export; UserError if a file is missing, damaged or unsuitable."""
         if is_export(model_dir):
             from mpn.deployment.predictor import ExportedRefiner
 
@@ -66,44 +62,31 @@ class Refiner:
             raise UserError(f"{model_dir}: {error}") from error
 
     def find(self, image, boxes):
-        """The keypoints of some people.
-
-        One look at the crop of each box is what measures best for its time: a second one in a box moved towards the
-        silhouette of the first gains .015 of keypoint AP on held-out photographs for twice the time, and the moved
-        boxes lose .04 to .12 of box AP.
+        """The keypoints of people in an (H, W, 3) uint8 RGB image; ValueError for another shape or dtype.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
             boxes: (N, 4) float, [x1, y1, x2, y2] in image pixels.
 
         Returns:
-            (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 where there is no peak.
-
-        Raises:
-            ValueError: `image` has another shape or dtype.
+            (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 without a peak.
         """
         check_image(image)
         found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
+        side = self.config.image_size[0]
         for start in range(0, len(boxes), CROPS_AT_A_TIME):
-            some = slice(start, start + CROPS_AT_A_TIME)
-            crops, heatmaps = self._look(image, boxes[some])
-            found[some] = self._peaks(heatmaps[..., :NUM_KEYPOINTS], crops)
+            crops = [self._crop(box) for box in boxes[start : start + CROPS_AT_A_TIME]]
+            seen = np.stack([warp_image(crop, image, (side, side)) for crop in crops])
+            peaks = self._peaks_graph(self._network_graph(seen)["heatmaps"][..., :NUM_KEYPOINTS])
+            for index, crop in enumerate(crops):
+                back = np.linalg.inv(np.vstack([crop, (0, 0, 1)]))[:2]
+                found[start + index, :, :2] = transform_points(back, STRIDE * peaks["positions"][index])
+                found[start + index, :, 2] = peaks["scores"][index]
         return found
 
     def refine(self, image, people):
-        """People with the keypoints that this network finds for them, and scores to match, best first.
+        """Gives people, best first, the keypoints that this network finds and new scores: list of Person, best first.
 
-        A keypoint that this network does not find stays where it was, and so do the people after the best MOST_PEOPLE.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            people: list of Person, best first.
-
-        Returns:
-            list of Person.
-
-        Raises:
-            ValueError: `image` has another shape or dtype.
+        Keypoints that it does not find stay, and so do people after the best MOST_PEOPLE. For errors see `find`.
         """
         if not people:
             return []
@@ -118,26 +101,8 @@ class Refiner:
         ]
         return sorted(refined + others, key=lambda person: -person.score)
 
-    def _look(self, image, boxes):
-        """What the network sees of some people: list of N (2, 3) maps from the image to their crops, and heatmaps."""
-        crops, seen = self.crops(image, boxes)
-        return crops, self._network_graph(seen)["heatmaps"]
-
-    def crops(self, image, boxes):
-        """The crops of some people: list of N (2, 3) maps from the image to them, and (N, S, S, 3) uint8."""
-        side = self.config.image_size[0]
-        crops = [self._crop(box) for box in boxes]
-        return crops, np.stack([warp_image(crop, image, (side, side)) for crop in crops])
-
-    def _peaks(self, heatmaps, crops):
-        """The best peak of each keypoint: (N, 17, 3) float32, x, y in image pixels and confidence."""
-        peaks = self._peaks_graph(heatmaps)
-        backs = np.linalg.inv([np.vstack([crop, (0, 0, 1)]) for crop in crops])[:, :2]
-        places = [transform_points(back, STRIDE * one) for back, one in zip(backs, peaks["positions"], strict=True)]
-        return np.concatenate([places, peaks["scores"][..., None]], axis=-1)
-
     def _crop(self, box):
-        """The map from the image to a box's crop, as training has it: (2, 3) float64."""
+        """The (2, 3) map from the image to a box's crop, as in training."""
         side = self.config.image_size[0]
         x1, y1, x2, y2 = np.asarray(box, np.float64)
         scale = self.config.refiner_share * side / max(x2 - x1, y2 - y1, 1.0)
@@ -145,7 +110,7 @@ class Refiner:
 
     @functools.cached_property
     def _network_graph(self):
-        """Function of (N, S, S, 3) uint8 crops, giving their (N, S/4, S/4, 18) heatmaps."""
+        """Function from (N, S, S, 3) uint8 crops to (N, S/4, S/4, 18) heatmaps."""
         from mpn.inference.graphs import compile_graph, run_with_constant_weights
         from mpn.precision import rewrites_to_bfloat16
 
@@ -164,7 +129,7 @@ class Refiner:
 
     @functools.cached_property
     def _peaks_graph(self):
-        """Function of (N, h, w, 17) float32 heatmaps, giving the best peak of each, in cells."""
+        """Function from (N, h, w, 17) float32 heatmaps to the best peak of each, in cells."""
         from mpn.inference.graphs import compile_graph
 
         def find(heatmaps):
@@ -176,13 +141,13 @@ class Refiner:
 
 
 class Refined:
-    """A model whose people a refinement network looks at again.
+    """A model whose people a refinement network refines.
 
     Args:
         model: MultiPoseNet or Ensemble, or anything with their `predict`.
         refiner: Refiner.
-        least_score: people whose poses score less, before they are looked at again, are left out. Those on whom model
-            and refinement network agree are people more often than those whom one of them believes in.
+        least_score: people with a lower score before refinement are left out. If the model and the refinement network
+            both believe in a person, they are right more often than either alone.
     """
 
     def __init__(self, model, refiner, least_score=0.0):
@@ -191,7 +156,7 @@ class Refined:
         self.least_score = least_score
 
     def __getattr__(self, name):
-        if name == "model":  # not there yet in a copy that is being made
+        if name == "model":  # copying asks for it before it is set
             raise AttributeError(name)
         return getattr(self.model, name)
 
@@ -203,14 +168,7 @@ class Refined:
 
 
 def refined(model, refiner_dir, precision="auto", mirror=False, least_score=0.0):
-    """The model itself, or Refined by the refinement network in a directory.
-
-    Args:
-        model: MultiPoseNet or Ensemble.
-        refiner_dir: see `Refiner.load`, or None.
-        precision, mirror: of the refinement network, see Refiner.
-        least_score: see Refined.
-    """
+    """The model, Refined by the network in a directory unless that is None; see Refiner and Refined."""
     if refiner_dir is None:
         return model
     return Refined(model, Refiner.load(refiner_dir, precision, mirror), least_score)

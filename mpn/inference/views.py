@@ -1,4 +1,4 @@
-"""The views of test-time augmentation (§4.2: "Multi scale and multi crop testing"): what each pass sees of an image."""
+"""The views of test-time augmentation (§4.2: "Multi scale and multi crop testing")."""
 
 import dataclasses
 
@@ -7,26 +7,26 @@ import numpy as np
 from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
 
-# A box that comes nearer to a crop's edge inside the image than this share of the crop's side may be of somebody whom
-# the edge cuts: the crop beside it, or the whole image, has all of them.
+# A box nearer to a crop's edge than this share of the crop's side may be part of a person whom the edge cuts. Another
+# view shows all of that person.
 _EDGE = 0.02
 
-# Scales above this are slips of the keyboard: the passes of one image would take minutes and gigabytes.
+# Larger scales are typing errors: one image would take minutes and gigabytes.
 _LARGEST_SCALE = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Which views of an image the network is shown.
+    """The views of an image that the network sees.
 
     Attributes:
-        scales: factors of the image size at which the whole image is seen.
-        mirror: see everything mirrored too.
-        crops: N above 1 adds N x N crops that overlap by half, each at the image size, so that people appear
-            (N + 1) / 2 times as large as in the whole image; 1 adds none.
+        scales: factors of the image size for views of the whole image.
+        mirror: add a mirrored copy of each view.
+        crops: N above 1 adds N x N crops that overlap by half, each scaled to the image size: people appear (N + 1) / 2
+            times as large as in the whole image. 1 adds none.
 
     Raises:
-        UserError: no or repeated scales, scales that are not in (0, 8], or crops that are no whole number above 0.
+        UserError: no or repeated scales, scales outside (0, 8], or crops that are not a whole number above 0.
     """
 
     scales: tuple = (1.0,)
@@ -44,19 +44,11 @@ class Augmentation:
 
     @property
     def is_single(self):
-        """Whether there is one view alone, the whole image as it is."""
+        """Whether the whole image, unchanged, is the only view."""
         return self == Augmentation()
 
     def views(self, image, prepare):
-        """The views of one image.
-
-        Args:
-            image: (H, W, 3) uint8.
-            prepare: `MultiPoseNet.prepare`.
-
-        Returns:
-            list of pairs of a View and the inputs of its pass.
-        """
+        """The views of an (H, W, 3) uint8 image: list of pairs of a View and its inputs from `MultiPoseNet.prepare`."""
         height, width = image.shape[:2]
         whole = (0, 0, width, height)
         parts = [(whole, scale, None) for scale in self.scales]
@@ -77,19 +69,19 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A part of an image, scaled and perhaps mirrored: where its coordinates lie in the image, and how much it counts.
+    """A scaled and perhaps mirrored part of an image.
 
-    A point x of the image lies at (x - left) scale of the network's input; or, mirrored, at (right - x) scale, since a
-    part is mirrored before it is padded on the right. Axis 0 is x, axis 1 y.
+    The point x of the image is at (x - left) scale in the network's input; in a mirrored view at (right - x) scale,
+    since the part is mirrored before padding on the right. Axis 0 is x, axis 1 is y.
 
     Attributes:
         part: (left, top, right, bottom) in image pixels.
         image_size: (width, height) of the image in pixels.
-        scale: input pixels an image pixel along x and y.
+        scale: input pixels per image pixel along x and y.
         mirrored: whether left and right are exchanged.
-        share: how much its heatmaps count in the average, where it counts fully.
+        share: largest weight of its heatmaps in the average.
         tile: (column, row) of a crop; None for the whole image.
-        tiles: crops an axis.
+        tiles: crops along each axis.
     """
 
     part: tuple
@@ -101,16 +93,15 @@ class View:
     tiles: int = 1
 
     def cells(self, axis, places):
-        """Where (n,) image coordinates along an axis lie on the view's heatmap, in cells."""
+        """(n,) image coordinates along an axis in cells of the view's heatmap."""
         if self.mirrored and axis == 0:
             return (self.part[2] - places) * self.scale[0] / STRIDE
         return (places - self.part[axis]) * self.scale[axis] / STRIDE
 
     def weights(self, axis, places):
-        """(n,) weights of the view at image coordinates along an axis; of all crops they sum to 1.
+        """(n,) weights of the view at (n,) image coordinates along an axis; those of all crops sum to 1.
 
-        A crop counts less towards an edge inside the image, where the network does not see what lies beyond: a tent
-        over the crop. At an edge of the image there is nothing beyond.
+        The weight of a crop falls linearly to 0 at its edges inside the image, since it does not show what is beyond.
         """
         if self.tile is None:
             return np.ones(len(places))
@@ -120,14 +111,11 @@ class View:
         return np.minimum(rising, falling).clip(0, 1)
 
     def boxes_in_image(self, boxes):
-        """Boxes of the view's pass in image pixels.
-
-        Args:
-            boxes: (N, 4) float32, [x1, y1, x2, y2] in input pixels.
+        """Brings (N, 4) boxes from input to image pixels.
 
         Returns:
-            boxes: (N, 4) float32, image pixels.
-            whole: (N,) bool, False for a box at an edge of the crop that lies inside the image.
+            boxes: (N, 4) float32, [x1, y1, x2, y2] in image pixels.
+            whole: (N,) bool, False for a box that an edge of the crop may cut.
         """
         corner, size = np.array(self.part[:2] * 2), np.subtract(self.part[2:], self.part[:2])
         boxes = boxes / np.tile(self.scale, 2)
@@ -140,7 +128,7 @@ class View:
 
 
 def _tile(column, row, count, width, height):
-    """One of count x count crops that overlap by half: (left, top, right, bottom) in whole image pixels."""
+    """One of count x count crops that overlap by half: (left, top, right, bottom) in image pixels, int."""
     sides = []
     for index, side in ((column, width), (row, height)):
         start = min(side * index // (count + 1), side - 1)

@@ -1,10 +1,10 @@
-"""Feature pyramid networks (§3.1, Lin et al.): one for the keypoint subnet, another for the person subnet."""
+"""Feature pyramid network (§3.1, Lin et al.); each subnet has one."""
 
 from keras import layers
 
 
 def feature_pyramid(features, strides, channels, prefix):
-    """Top-down pathway with lateral connections: C_i to one smoothed map a level.
+    """Top-down pathway with lateral connections: C_i to one smoothed map per level.
 
     Args:
         features: dict C_i -> (B, H/s_i, W/s_i, c_i), finest first.

@@ -24,9 +24,9 @@ def build_keypoint_subnet(
         intermediate_supervision: adds an output for each of K2-K5.
 
     Returns:
-        keras.Model from the dict C2-C5 to a dict. "heatmaps": (B, H/4, W/4, 18) float32, linear, 17 keypoints then
-        the silhouette. With intermediate supervision also "K2" to "K5" of the same shape, each a 1x1 convolution of
-        that level, upsampled to stride 4.
+        keras.Model from the dict C2-C5 to a dict. "heatmaps": (B, H/4, W/4, 18) float32, linear, 17 keypoints and then
+        the silhouette. With intermediate supervision also "K2" to "K5" of the same shape: a 1x1 convolution of each
+        level, upsampled to stride 4.
     """
     features = {level: keras.Input(tensor.shape[1:], name=level) for level, tensor in backbone.output.items()}
     pyramid = feature_pyramid(features, backbone.strides, channels, prefix="K")
@@ -39,7 +39,7 @@ def build_keypoint_subnet(
         return BilinearUpsampling(ratio, name=f"{of}_to_stride_4")(x)
 
     def to_heatmaps(x, layer_name):
-        # Small weights start from empty heatmaps: the first steps need not undo large random ones.
+        # Small weights: the first heatmaps are empty, so the first steps need not undo large random values.
         small = keras.initializers.RandomNormal(stddev=0.001)
         return layers.Conv2D(NUM_CHANNELS, 1, dtype="float32", kernel_initializer=small, name=layer_name)(x)
 
@@ -60,15 +60,10 @@ def build_keypoint_subnet(
 
 
 def build_keypoint_model(backbone, subnet, supervised=True):
-    """Joins backbone and keypoint subnet, sharing both, into the model that stage 1 trains.
-
-    Args:
-        backbone: a model of `build_backbone`.
-        subnet: a model of `build_keypoint_subnet` for it.
-        supervised: False drops the intermediate outputs, which inference does not need.
+    """Joins a backbone and its keypoint subnet, which are shared, into the model that stage 1 trains.
 
     Returns:
-        keras.Model from (B, H, W, 3) RGB floats in 0-255 to the subnet's dict of outputs.
+        keras.Model from (B, H, W, 3) RGB floats in 0-255 to the subnet's outputs; unless `supervised`, only "heatmaps".
     """
     outputs = subnet(backbone(backbone.input))
     if not supervised:

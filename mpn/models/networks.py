@@ -20,8 +20,7 @@ class Networks:
         config: ModelConfig.
 
     Attributes:
-        position_prior: (56, 36, 17) float32, UCR's P_k up to a factor a keypoint, or None before it was learned or
-            loaded.
+        position_prior: (56, 36, 17) float32, UCR's P_k up to a factor per keypoint; None until learned or loaded.
     """
 
     def __init__(self, config):
@@ -30,13 +29,13 @@ class Networks:
 
     @functools.cached_property
     def backbone(self):
-        """The shared feature extractor: keras.Model, images to C2-C5."""
+        """The shared feature extractor; see `build_backbone`."""
         config = self.config
         return build_backbone(config.backbone, config.dilated, config.width, config.folded)
 
     @functools.cached_property
     def keypoint_subnet(self):
-        """keras.Model, C2-C5 to heatmaps; see `build_keypoint_subnet`."""
+        """C2-C5 to heatmaps; see `build_keypoint_subnet`."""
         return build_keypoint_subnet(
             self.backbone,
             self.config.keypoint_channels,
@@ -54,11 +53,11 @@ class Networks:
 
     @functools.cached_property
     def prn(self):
-        """keras.Model, RoIs to poses; see `build_prn`."""
+        """RoIs to poses; see `build_prn`."""
         return self.new_prn()
 
     def new_prn(self):
-        """Another PRN of the same architecture, without weights of a training."""
+        """A PRN of the same architecture with new weights."""
         config = self.config
         return build_prn(
             config.prn_nodes,
@@ -77,16 +76,15 @@ class Networks:
     def forward(self):
         """keras.Model of the single forward pass, which runs the backbone once.
 
-        Takes (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32. Gives a dict: "heatmaps" (B, H/4, W/4, 18),
-        "regression" (B, A, 4) and "classification" (B, A, 1), float32. `mpn.models.person.decode_boxes` and
-        `mpn.heatmaps.find_peaks` turn them into boxes and peaks.
+        From (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict of float32: "heatmaps"
+        (B, H/4, W/4, 18), "regression" (B, A, 4) and "classification" (B, A, 1); see `PersonDetector.call`.
         """
         features = self.backbone(self.backbone.input)
         outputs = {"heatmaps": self.keypoint_subnet(features)["heatmaps"], **self.person_detector.heads(features)}
         return keras.Model(self.backbone.input, outputs, name="multiposenet")
 
     def weights_of(self, part):
-        """The keras.Model whose weights a part's file holds; see `mpn.model_directory.PARTS`."""
+        """The keras.Model whose weights the file of a part holds: "keypoints", "person" or "prn"."""
         if part == "keypoints":
             return self.keypoint_model()
         return self.person_detector.subnet if part == "person" else self.prn

@@ -1,4 +1,4 @@
-"""Batch normalisation: exact running statistics where the rest is computed in bfloat16, or folded away."""
+"""Batch normalisation with exact running statistics, and batch normalisation folded into convolutions."""
 
 import keras
 import numpy as np
@@ -9,12 +9,11 @@ from keras import layers, ops
 class BatchNormalization(layers.BatchNormalization):
     """Keras' layer of the same name and weights, with running statistics updated in double precision.
 
-    oneDNN's bfloat16 rewriting would take Keras' own update, 0.9 old + 0.1 new, too: in bfloat16 a step towards a value
-    that is within 4 % is rounded away, and the statistics stop there. It leaves float64 alone.
+    oneDNN would rewrite Keras' own update, 0.9 old + 0.1 new, to bfloat16. There a step of less than 4 % is rounded
+    away, and the statistics stop moving. oneDNN leaves float64 alone.
     """
 
     def call(self, inputs, training=None, mask=None):
-        """(B, H, W, C) to the same shape and dtype; in training normalised with the statistics of the batch."""
         if not (training and self.trainable):
             return super().call(inputs, training=False, mask=mask)
         exact = "float64" if keras.backend.backend() == "tensorflow" else "float32"
@@ -36,21 +35,21 @@ class BatchNormalization(layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("mpn")
 class FoldedNormalization(layers.Layer):
-    """Stands where a batch normalisation was whose scale and shift are in the convolution before it; does nothing."""
+    """Does nothing: the convolution before it holds the scale and shift of the batch normalisation that was here."""
 
     def call(self, inputs, training=None, mask=None):
         return inputs
 
 
 def fold(convolution, normalization):
-    """A convolution's weights with the batch normalisation behind it worked into them.
+    """Folds a batch normalisation into the convolution before it.
 
     Args:
         convolution: keras Conv2D or DepthwiseConv2D, with or without a bias.
         normalization: the keras BatchNormalization that follows it.
 
     Returns:
-        [kernel, bias], numpy float32: their convolution equals the two layers with the stored statistics.
+        [kernel, bias], numpy float32; with them the convolution equals both layers with the stored statistics.
     """
     kernel, *biases = convolution.get_weights()
     gamma, beta, mean, variance = normalization.get_weights()

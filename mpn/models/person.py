@@ -2,7 +2,7 @@
 
 import keras
 import tensorflow as tf
-from keras import layers, ops
+from keras import layers
 from keras_retinanet import layers as retinanet_layers
 from keras_retinanet.models import retinanet
 from keras_retinanet.utils.anchors import AnchorParameters
@@ -21,8 +21,7 @@ PYRAMID_LEVELS = (3, 4, 5, 6, 7)
 class PersonDetector(keras.Model):
     """Backbone, FPN P and the RetinaNet heads: the model that stage 2 trains.
 
-    `call` returns what keras-retinanet's losses take; `detect` returns boxes. Only `subnet` holds weights of its own:
-    the backbone is the object that it shares with the keypoint subnet.
+    The backbone is shared with the keypoint subnet; `subnet` holds the detector's own weights.
 
     Args:
         backbone: a model of `build_backbone`.
@@ -36,10 +35,7 @@ class PersonDetector(keras.Model):
         self.subnet = build_person_subnet(backbone, channels, head_channels)
 
     def call(self, images, training=False):
-        """Raw outputs for every anchor.
-
-        Args:
-            images: (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32.
+        """Raw outputs for every anchor of (B, H, W, 3) RGB floats in 0-255, as keras-retinanet's losses take them.
 
         Returns:
             dict: "regression" (B, A, 4) float32, offsets of the box corners in units of the anchor's size / 0.2;
@@ -48,34 +44,12 @@ class PersonDetector(keras.Model):
         return self.heads(self.backbone(images, training=training), training)
 
     def heads(self, features, training=False):
-        """The outputs of `call` from the backbone's dict C2-C5, of which RetinaNet starts at C3."""
+        """The outputs of `call` from the backbone's C2-C5; RetinaNet starts at C3."""
         return self.subnet({level: features[level] for level in BACKBONE_LEVELS}, training=training)
-
-    def detect(self, images):
-        """Boxes of the people in a batch of images.
-
-        Args:
-            images: as for `call`.
-
-        Returns:
-            boxes: (B, 100, 4) float32, [x1, y1, x2, y2] in input pixels, best first, padded with -1.
-            scores: (B, 100) float32 in [0, 1], padded with -1.
-        """
-        outputs = self(images)
-        shape = ops.shape(images)
-        boxes = decode_boxes(outputs["regression"], shape[1], shape[2])
-        boxes, scores, _ = retinanet_layers.FilterDetections(
-            nms_threshold=NMS_THRESHOLD, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS
-        )([boxes, outputs["classification"]])
-        return boxes, scores
 
 
 def build_person_subnet(backbone, channels=256, head_channels=256):
-    """Builds FPN P and keras-retinanet's classification and regression heads for one class.
-
-    Args:
-        backbone: a model of `build_backbone`; only its output shapes and strides are used.
-        channels, head_channels: see PersonDetector.
+    """FPN P and keras-retinanet's two heads for one class; see PersonDetector for the arguments.
 
     Returns:
         keras.Model from the dict C3-C5 to the dict of `PersonDetector.call`.
@@ -86,7 +60,7 @@ def build_person_subnet(backbone, channels=256, head_channels=256):
         """P3-P5 from C3-C5; P6 is a stride-2 convolution of C5 and P7 one of P6, as in RetinaNet."""
         strides = {level: backbone.strides[level] for level in levels}
         coarsest = levels["C5"]
-        if strides["C5"] == 16:  # a dilated backbone: anchors of P5 still have stride 32
+        if strides["C5"] == 16:  # a dilated backbone, but the anchors of P5 have stride 32
             coarsest = layers.MaxPooling2D(1, strides=2, name="C5_subsampled")(coarsest)
             levels, strides = {**levels, "C5": coarsest}, {**strides, "C5": 32}
         outputs = feature_pyramid(levels, strides, channels, prefix="P")
@@ -117,10 +91,10 @@ def build_person_subnet(backbone, channels=256, head_channels=256):
 
 
 def build_anchors(height, width):
-    """The anchors of an image, level by level as the heads order them, made by keras-retinanet's `Anchors`.
+    """keras-retinanet's anchors of a network input, in the order of the heads' outputs.
 
     Args:
-        height, width: size of the network's input in pixels; ints or scalar tensors.
+        height, width: size of the input in pixels; ints or scalar tensors.
 
     Returns:
         (A, 4) float32, [x1, y1, x2, y2] in input pixels.
@@ -128,7 +102,7 @@ def build_anchors(height, width):
     parameters = AnchorParameters.default
     anchors = []
     for level, size, stride in zip(PYRAMID_LEVELS, parameters.sizes, parameters.strides, strict=True):
-        # The layer reads nothing but the shape of the level.
+        # The layer reads only the shape of the level.
         shape = [1, (height + stride - 1) // stride, (width + stride - 1) // stride, 1]
         anchors.append(
             retinanet_layers.Anchors(
@@ -139,15 +113,15 @@ def build_anchors(height, width):
 
 
 def decode_boxes(regression, height, width, chosen=None):
-    """Applies regression values to the anchors and clips to the image.
+    """Applies regression values to the anchors and clips the boxes to the network input.
 
     Args:
         regression: (B, A, 4) float32 of `PersonDetector.call`.
-        height, width: size of the network's input in pixels.
-        chosen: (C,) int, the anchors that are of interest; None is all of them.
+        height, width: size of the input in pixels.
+        chosen: (C,) int, indices of the anchors to decode; None decodes all.
 
     Returns:
-        (B, A, 4) float32, [x1, y1, x2, y2] in input pixels; (B, C, 4) of the chosen ones.
+        (B, A, 4) or (B, C, 4) float32, [x1, y1, x2, y2] in input pixels.
     """
     anchors = build_anchors(height, width)
     if chosen is not None:

@@ -14,40 +14,32 @@ FIRST_GAIN = 5.0
 class Dense(layers.Dense):
     """Keras' layer of the same name and weights, which adds its bias in float32.
 
-    In bfloat16 that is more exact, and faster than oneDNN's fusion of product and bias: 6.5 against 10 ms for the
-    weights of a hidden layer of 1024 nodes and 20 people.
+    In bfloat16 this is more exact and faster than oneDNN's fusion of product and bias: 6.5 instead of 10 ms for a
+    hidden layer of 1024 nodes and 20 people.
     """
 
     def call(self, inputs, training=None):
-        """(B, inputs) to (B, units) float32."""
         products = ops.cast(ops.matmul(inputs, self.kernel), "float32")
         return self.activation(ops.add(products, ops.cast(self.bias, "float32")))
 
 
 @keras.saving.register_keras_serializable("mpn")
 class ChannelGain(layers.Layer):
-    """Multiplies each channel by a learned factor.
-
-    Args:
-        initial: every factor's first value.
-    """
+    """Multiplies each channel by a learned factor, which starts at `initial`."""
 
     def __init__(self, initial=1.0, **options):
         super().__init__(**options)
         self.initial = initial
 
     def build(self, input_shape):
-        """One factor a channel."""
         self.gain = self.add_weight(
             shape=input_shape[-1:], initializer=keras.initializers.Constant(self.initial), name="gain"
         )
 
     def call(self, inputs):
-        """(..., C) to (..., C)."""
         return inputs * self.gain
 
     def get_config(self):
-        """As Keras asks for it."""
         return {**super().get_config(), "initial": self.initial}
 
 
@@ -59,15 +51,15 @@ def build_prn(nodes=1024, num_layers=1, dropout=0.5, residual=True, pool=1, resi
         num_layers: hidden layers.
         dropout: rate after each hidden layer.
         residual: adds the input to the output before the softmax.
-        pool: phi sees the mean of squares of pool x pool cells, and its output is interpolated back to all cells:
-            fewer weights by pool^2. 1, 2 or 4; 1 is the paper's.
-        residual_gain: the input is added times a learned factor a keypoint. As it is, no more than 1, it hardly
-            sharpens a softmax over 2,016 cells, and phi has to draw every peak anew, which a pooled one cannot.
+        pool: 1, 2 or 4; phi sees means of pool x pool cells, and its output is interpolated to all cells. This divides
+            the number of weights by pool^2. The paper has 1.
+        residual_gain: multiplies the added input by a learned factor per keypoint. The input itself, up to 1, hardly
+            sharpens a softmax over 2,016 cells: phi must draw every peak again, which a pooled phi cannot.
 
     Returns:
-        keras.Model from (B, 56, 36, 17) float RoIs, one peak a candidate keypoint, to (B, 56, 36, 17) float32:
-        for each keypoint a probability distribution over the 56 x 36 cells. 70,224,352 parameters as in the paper's
-        best design (1024 nodes, one layer).
+        keras.Model from (B, 56, 36, 17) float RoIs, one peak per candidate keypoint, to (B, 56, 36, 17) float32: for
+        each keypoint a probability distribution over the 56 x 36 cells. The defaults have the paper's 70,224,352
+        parameters.
     """
     height, width = ROI_HEIGHT // pool, ROI_WIDTH // pool
     rois = keras.Input((ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS), dtype="float32", name="roi")
@@ -80,7 +72,7 @@ def build_prn(nodes=1024, num_layers=1, dropout=0.5, residual=True, pool=1, resi
         x = Dense(nodes, activation="relu", name=f"hidden_{index}")(x)
         x = layers.Dropout(dropout, name=f"dropout_{index}")(x)
     x = Dense(height * width * NUM_KEYPOINTS, name="correction")(x)
-    # What follows is cheap, and sums and exponentials lose too much in half precision.
+    # The rest is float32: it is cheap, and half precision is too coarse for its sums and exponentials.
     if pool > 1:
         x = layers.Reshape((height, width, NUM_KEYPOINTS), dtype="float32", name="correction_pooled")(x)
         x = layers.UpSampling2D(pool, interpolation="bilinear", dtype="float32", name="correction_grid")(x)

@@ -1,4 +1,4 @@
-"""Bilinear upsampling that also works on images of a size known only at run time."""
+"""Bilinear upsampling of maps whose size is known only at run time."""
 
 import keras
 from keras import layers, ops
@@ -8,8 +8,8 @@ from keras import layers, ops
 class BilinearUpsampling(layers.Layer):
     """Enlarges maps by a whole factor, with half-pixel centres and clamped edges as in `tf.image.resize`.
 
-    Keras' own bilinear resizing insists on Python integers for the target size. A matrix product along each axis is
-    also faster to train than slices and sums.
+    Keras' bilinear resizing needs Python integers for the target size. A matrix product along each axis trains faster
+    than slices and sums.
 
     Args:
         factor: an even integer.
@@ -39,11 +39,7 @@ class BilinearUpsampling(layers.Layer):
 
 
 def bilinear_weights(size, factor, dtype="float32"):
-    """What each of `size` cells contributes to each of `factor` times as many along one axis, see above.
-
-    Returns:
-        (factor size, size) tensor; rows sum to 1.
-    """
+    """Weights of `size` cells in each of `factor` times as many cells: (factor size, size) tensor; rows sum to 1."""
     cells = ops.cast(ops.arange(size), "float32")
     centres = (ops.cast(ops.arange(size * factor), "float32") + 0.5) / factor - 0.5
     centres = ops.clip(centres, 0.0, ops.cast(size - 1, "float32"))

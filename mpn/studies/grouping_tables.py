@@ -1,6 +1,6 @@
-"""Grouping alone, measured on labels: Table 3 (right) and what no paper measures, the cost of imperfect input.
+"""Prints how well each grouping does with true keypoints and boxes (Table 3, right), and with imperfect ones.
 
-`python -m mpn.studies.grouping_tables --model DIR --annotations FILE` prints both tables; no images are needed.
+`python -m mpn.studies.grouping_tables --model DIR --annotations FILE`; it needs no images.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from mpn.evaluation.tables import markdown
 
 GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn")
 
-# Everything a little wrong at once, as detectors are: Imperfections of the keypoints, and the boxes' IoU.
+# Everything is a little wrong at once, as in detections: errors of the keypoints, and IoU of boxes with the true ones.
 SPOILT = (Imperfections(displacement=0.25, dropped=0.1, false_peaks=0.1), 0.8)
 
-# What is wrong with the input, and by how much: a name, Imperfections of the keypoints, and the boxes' IoU.
+# Rows of the second table: name, errors of the keypoints, and IoU of boxes with the true ones.
 CONDITIONS = (
     ("perfect", PERFECT, 1.0),
     ("boxes at IoU 0.9", PERFECT, 0.9),
@@ -38,21 +38,16 @@ CONDITIONS = (
 
 
 def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.0, rescore=None):
-    """Official keypoint metrics of a grouping whose keypoints and boxes come from the labels.
+    """Groups keypoints and boxes of the labels, and returns the metrics of `evaluate_keypoints`.
 
     Args:
         model: MultiPoseNet; only its grouping is used.
-        records: list of ImageRecord, the images that count.
-        ground_truth: COCO object that has them.
-        imperfections: Imperfections of the keypoints.
-        iou: IoU of the boxes with the true ones.
-        rescore: function of a Person giving its pose score; None takes the grouping's own.
-
-    Returns:
-        dict, see `evaluate_keypoints`.
+        records: list of ImageRecord to evaluate; the COCO object `ground_truth` holds their labels.
+        imperfections: errors to give the keypoints.
+        iou: IoU that the boxes are to have with the true ones.
+        rescore: function from Person to pose score, in place of the grouping's own score.
     """
-    from mpn.evaluation.evaluate import find_people
-    from mpn.evaluation.sources import with_true_boxes, with_true_keypoints
+    from mpn.evaluation.sources import find_people, with_true_boxes, with_true_keypoints
 
     def add_keypoints(detections, record):
         return with_true_keypoints(detections, record, imperfections)
@@ -65,7 +60,7 @@ def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.
         return dataclasses.replace(detections, boxes=boxes)
 
     results = []
-    for record, people in zip(records, find_people(model, records, add_keypoints, add_boxes), strict=True):
+    for record, (people, _) in zip(records, find_people(model, records, add_keypoints, add_boxes), strict=True):
         if rescore:
             people = [dataclasses.replace(person, score=float(rescore(person))) for person in people]
         results += keypoint_results(record.id, people)
@@ -87,19 +82,15 @@ def main(argv=None):
     records, ground_truth = load_labels(options.annotations, options.limit)
     check_labelled(records, options.annotations)
     models = {name: MultiPoseNet.load(options.model, ("prn",), grouping=name) for name in GROUPINGS_COMPARED}
-    rows = []
-    with tqdm(total=len(CONDITIONS) * len(models), unit="evaluation") as progress:
-        for name, imperfections, iou in CONDITIONS:
-            metrics = {}
-            for grouping, model in models.items():
-                metrics[grouping] = grouping_metrics(model, records, ground_truth, imperfections, iou)
-                progress.update()
-            if imperfections is PERFECT and iou == 1:
-                progress.clear()
-                names = ("AP", "AP50", "AP75", "APM", "APL")
-                print(f"{len(records)} images, true keypoints and boxes: grouping alone, not the system")
-                print(markdown(["grouping", *names], [[g, *(m[n] for n in names)] for g, m in metrics.items()]))
-            rows.append([name, *(m["AP"] for m in metrics.values())])
+    metrics = {
+        condition: {name: grouping_metrics(model, records, ground_truth, *spoilt) for name, model in models.items()}
+        for condition, *spoilt in tqdm(CONDITIONS, unit="condition")
+    }
+    print(f"{len(records)} images, true keypoints and boxes: grouping alone, not the system")
+    names = ("AP", "AP50", "AP75", "APM", "APL")
+    perfect = metrics["perfect"].items()
+    print(markdown(["grouping", *names], [[grouping, *(m[n] for n in names)] for grouping, m in perfect]))
+    rows = [[condition, *(m["AP"] for m in of.values())] for condition, of in metrics.items()]
     print(markdown(["input, AP", *models], rows))
 
 

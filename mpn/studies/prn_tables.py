@@ -1,9 +1,9 @@
 """Designs of the PRN trained with one budget and compared (Table 3, left), and what each improvement on it brings.
 
-`python -m mpn.studies.prn_tables designs --annotations TRAIN --test VAL --output DIR` trains and prints the paper's
-table; `improvements` in the place of `designs` changes the best design one thing at a time. Without --test, grouping is
-measured on the images of TRAIN that `train_prn.py` holds out, which is where choices belong. Options of `train_prn.py`
-that follow hold for every row. Rows that are done are kept, so a run that was stopped goes on.
+`python -m mpn.studies.prn_tables designs --annotations TRAIN --test VAL --output DIR` trains the designs of the paper's
+table and prints it. `improvements` instead of `designs` changes the best design one thing at a time. Without --test,
+grouping is measured on the images of TRAIN that `train_prn.py` holds out; choices belong there. Options of
+`train_prn.py` at the end hold for every row. The command keeps finished rows, so it goes on where it was stopped.
 """
 
 import argparse
@@ -11,10 +11,9 @@ import dataclasses
 import multiprocessing
 import pathlib
 
-import numpy as np
-
 from mpn.cli.arguments import positive_int
-from mpn.cli.script import import_tensorflow, run
+from mpn.cli.script import run
+from mpn.cli.settings import command_line
 from mpn.data.coco import hold_out
 from mpn.errors import UserError
 from mpn.evaluation.coco import check_labelled, load_labels
@@ -22,9 +21,11 @@ from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
 from mpn.skeleton import NUM_KEYPOINTS
 from mpn.studies.grouping_tables import SPOILT, grouping_metrics
+from mpn.training import PrnTraining
+from mpn.training.splits import SMALL_HOLD_OUT
 
-# Options of `train_prn.py` that a table decides, or that would let a row train on the images it is measured on.
-_OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume", "--validation"}
+# Options of `train_prn.py` that a table decides, or that would train a row on the images that measure it.
+_OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume"}
 
 _METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 
@@ -35,23 +36,19 @@ class Row:
 
     Attributes:
         name: what differs.
-        options: arguments of `train_prn.py`, separated by blanks; None for a row that uses another's weights.
-        weights: name of the row whose weights it uses; None for its own.
+        options: of `train_prn.py`, separated by blanks.
+        weights: name of the row whose weights it uses instead of training; None trains.
         inference: options of MultiPoseNet.
-        rescore: function of a Person giving its pose score, or None.
+        score: see `pose_score`.
         paper: the paper's AP.
     """
 
     name: str
-    options: str | None = None
+    options: str = ""
     weights: str | None = None
     inference: dict = dataclasses.field(default_factory=dict)
-    rescore: object = None
+    score: str | None = None
     paper: object = "-"
-
-
-def _confidences(person):
-    return person.keypoints[:, 2]
 
 
 TABLES = {
@@ -60,26 +57,23 @@ TABLES = {
         Row("2 layers, 512 nodes, dropout", "--nodes 512 --layers 2 --no-residual", paper=0.819),
         Row("2 layers, 512 nodes, dropout, residual", "--nodes 512 --layers 2", paper=0.835),
         Row("1 layer, 1024 nodes, dropout", "--no-residual", paper=0.846),
-        Row("1 layer, 1024 nodes, dropout, residual", "", paper=0.894),
+        Row("1 layer, 1024 nodes, dropout, residual", paper=0.894),
     ),
     "improvements": (
         Row("best", "--design best"),
         Row("no mirroring", "--design best --mirror 0"),
         Row("no box jitter", "--design best --box-jitter 0"),
-        Row(
-            "noisy keypoints",
-            "--design best --displacement 0.25 --dropped 0.1 --false-peaks 0.1 --least-height 0.3",
-        ),
-        Row("context 21 %", "--design best --margin 0.21"),
-        Row("context 35 %", "--design best --margin 0.35"),
-        Row("context 75 %", "--design best --margin 0.75"),
+        Row("imperfect keypoints", "--design best --imperfections 0.25 0.1 0.1 0.3"),
+        Row("margin 21 %", "--design best --margin 0.21"),
+        Row("margin 35 %", "--design best --margin 0.35"),
+        Row("margin 75 %", "--design best --margin 0.75"),
         Row("greedy assignment", weights="best", inference={"assignment": "greedy"}),
         Row("window 3", weights="best", inference={"window": 3}),
         Row("window 7", weights="best", inference={"window": 7}),
         Row("window 15", weights="best", inference={"window": 15}),
-        Row("score: sum of confidences / 17", weights="best", rescore=lambda p: _confidences(p).sum() / NUM_KEYPOINTS),
-        Row("score: box score alone", weights="best", rescore=lambda p: p.box_score),
-        Row("score: least confidence", weights="best", rescore=lambda p: np.sort(_confidences(p))[0]),
+        Row("score: sum of confidences / 17", weights="best", score="mean confidence"),
+        Row("score: box score alone", weights="best", score="box score"),
+        Row("score: least confidence", weights="best", score="least confidence"),
         Row("binary cross-entropy", "--design best --loss bce"),
         Row("curriculum", "--design best --curriculum"),
         Row("constant learning rate", "--design best --schedule plateau"),
@@ -95,44 +89,52 @@ TABLES = {
 }
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description="Trains designs of the PRN with one budget and one seed, and compares their grouping.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("table", choices=sorted(TABLES))
-    parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoints JSON to train on")
-    parser.add_argument("--test", metavar="FILE", help="COCO keypoints JSON; default: held-out images of --annotations")
-    parser.add_argument("--output", metavar="DIR", required=True, help="folder of a model directory a row")
-    parser.add_argument("--steps", type=positive_int, help="training steps a row; default: one pass")
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="these rows alone")
-    options, shared = parser.parse_known_args(argv)
-    rows = [row for row in TABLES[options.table] if not options.only or row.name in options.only]
-    unknown = set(options.only or ()) - {row.name for row in rows}
-    if unknown:
-        raise UserError(f"--only names no row of {options.table}: {', '.join(sorted(unknown))}")
-    import_tensorflow()
-    from mpn.training.options import parse
-    from mpn.training.prn import prn_parser
+def pose_score(person, score):
+    """A Person's pose score: "mean confidence", "box score" or "least confidence"; None is the grouping's own."""
+    if score is None:
+        return person.score
+    if score == "box score":
+        return person.box_score
+    confidences = person.keypoints[:, 2]
+    return confidences.min() if score == "least confidence" else confidences.sum() / NUM_KEYPOINTS
 
-    taken = _OWN_OPTIONS & {word.partition("=")[0] for word in shared}
-    if taken:
-        raise UserError(f"{', '.join(sorted(taken))} cannot be given here: rows have one epoch of --steps, in --output")
-    shared += ["--annotations", options.annotations, "--epochs", "1"]
-    shared += ["--steps-per-epoch", str(options.steps)] if options.steps else []
+
+def run_table(rows, annotations, test, output, steps=None, shared=()):
+    """Trains and measures the rows that are not done, and prints the table after each row.
+
+    Args:
+        rows: list of Row.
+        annotations: COCO keypoints JSON to train on.
+        test: COCO keypoints JSON to measure on; None takes the held-out images of `annotations`.
+        output: folder with a model directory for each row.
+        steps: training steps of a row; None passes once over the data.
+        shared: list of str, options of `train_prn.py` for every row.
+
+    Raises:
+        UserError: what a user can put right, such as rows of another run in `output`.
+    """
+    shared = [*shared, "--annotations", annotations, "--epochs", "1"]
+    shared += ["--steps-per-epoch", str(steps)] if steps else []
+    # Read before the first training: a wrong option or path ends the work here.
+    with command_line(PrnTraining, argv=shared) as settings:
+        if test:
+            records, truth = load_labels(test)
+            check_labelled(records, test)
+        else:
+            records, truth = held_out_labels(annotations, settings.limit, settings.hold_out, settings.seed)
     lines = []
-    # Read before the first training, so that a wrong path ends the work here.
-    test = _test_set(options, parse(prn_parser(None, shared), shared))
     for row in rows:
-        folder = pathlib.Path(options.output) / _folder_name(row.name)
-        file = folder / f"{'test' if options.test else 'held-out'}-metrics.json"
-        arguments = [*(row.options or "").split(), *shared, "--model", str(folder)]
-        made_with = {"arguments": arguments, "measured on": str(options.test or "held-out images")}
+        folder = pathlib.Path(output) / _folder_name(row.name)
+        file = folder / f"{'test' if test else 'held-out'}-metrics.json"
+        arguments = [*row.options.split(), *shared, "--model", str(folder)]
+        made_with = {"arguments": arguments, "measured on": str(test or "held-out images")}
         if not file.exists():
-            weights = pathlib.Path(options.output) / _folder_name(row.weights) if row.weights else folder
+            weights = pathlib.Path(output) / _folder_name(row.weights) if row.weights else folder
             if not row.weights and not (folder / "prn.weights.h5").exists():
                 _train(row, arguments)
-            write_metrics(row, weights, test, file, made_with)
+            metrics = measure(row, weights, records, truth)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(file, metrics | made_with, indent=2)
         stored = read_json(file, "metrics")
         if {key: stored.get(key) for key in made_with} != made_with:
             raise UserError(f"{file} was made with other options: remove it, or take another --output")
@@ -141,16 +143,16 @@ def main(argv=None):
         print(markdown(["design", "paper AP", *_METRICS, "spoilt AP", "parameters"], lines), flush=True)
 
 
-def write_metrics(row, weights, test, file, made_with):
+def measure(row, weights, records, truth):
     """Measures a row's grouping.
 
     Args:
         row: Row.
         weights: its model directory.
-        test: (records, COCO object).
-        file: JSON file to write: metrics in 0-1, "spoilt AP", the AP with SPOILT input, "parameters", and
-            what follows.
-        made_with: dict of what tells one run of a table from another.
+        records, truth: list of ImageRecord, and the COCO object that has them.
+
+    Returns:
+        dict of keypoint metrics in 0-1, "spoilt AP", the AP with SPOILT input, and "parameters".
 
     Raises:
         UserError: there are no weights.
@@ -160,12 +162,30 @@ def write_metrics(row, weights, test, file, made_with):
     if not weights.exists():
         raise UserError(f"the row {row.name} needs the weights of {row.weights}: train that row first")
     model = MultiPoseNet.load(weights, ("prn",), **row.inference)
-    metrics = grouping_metrics(model, *test, rescore=row.rescore)
-    metrics["spoilt AP"] = grouping_metrics(model, *test, *SPOILT, rescore=row.rescore)["AP"]
+
+    def rescore(person):
+        return pose_score(person, row.score)
+
+    metrics = grouping_metrics(model, records, truth, rescore=rescore)
+    metrics["spoilt AP"] = grouping_metrics(model, records, truth, *SPOILT, rescore=rescore)["AP"]
     metrics["parameters"] = model.networks.prn.count_params()
-    metrics |= made_with
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, metrics, indent=2)
+    return metrics
+
+
+def held_out_labels(annotations, limit, share, seed):
+    """The images that `train_prn.py` holds out, as far as somebody in them is labelled, and the COCO object of all.
+
+    Args:
+        annotations: COCO keypoints JSON.
+        limit, share, seed: --limit, --hold-out and --seed of the training.
+    """
+    if share == 0:
+        raise UserError("--hold-out 0 would measure rows on their own training images: raise it, or pass --test")
+    records, truth = load_labels(annotations, limit)
+    _, records = hold_out(records, SMALL_HOLD_OUT if share is None else share, seed)
+    records = [record for record in records if record.labelled.any()]
+    check_labelled(records, annotations)
+    return records, truth
 
 
 def _train(row, arguments):
@@ -184,28 +204,38 @@ def _train(row, arguments):
 
 def _train_here(arguments):
     def train(_):
-        import_tensorflow()
-        from mpn.training.options import parse
-        from mpn.training.prn import prn_parser, train_prn
+        with command_line(PrnTraining, argv=arguments) as settings:
+            from mpn.training import train_prn
 
-        train_prn(parse(prn_parser(None, arguments), arguments))
+            train_prn(settings)
 
     run(train)
 
 
-def _test_set(options, namespace):
-    """Records to measure on, and the COCO object that has them."""
-    path = options.test or options.annotations
-    records, truth = load_labels(path, None if options.test else namespace.limit)
-    if not options.test:
-        _, records = hold_out(records, namespace.hold_out, namespace.seed)
-        records = [record for record in records if record.labelled.any()]
-    check_labelled(records, path)
-    return records, truth
-
-
 def _folder_name(name):
     return "".join(character if character.isalnum() else "-" for character in name)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description="Trains designs of the PRN with one budget and one seed, and compares their grouping.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("table", choices=sorted(TABLES))
+    parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoints JSON to train on")
+    parser.add_argument("--test", metavar="FILE", help="COCO keypoints JSON; default: held-out images of --annotations")
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder with a model directory for each row")
+    parser.add_argument("--steps", type=positive_int, help="training steps of a row; default: one pass")
+    parser.add_argument("--only", metavar="NAME", nargs="+", help="these rows alone")
+    options, shared = parser.parse_known_args(argv)
+    rows = [row for row in TABLES[options.table] if not options.only or row.name in options.only]
+    unknown = set(options.only or ()) - {row.name for row in rows}
+    if unknown:
+        raise UserError(f"--only names no row of {options.table}: {', '.join(sorted(unknown))}")
+    taken = _OWN_OPTIONS & {word.partition("=")[0] for word in shared}
+    if taken:
+        raise UserError(f"{', '.join(sorted(taken))} cannot be given here: rows have one epoch of --steps, in --output")
+    run_table(rows, options.annotations, options.test, options.output, options.steps, shared)
 
 
 if __name__ == "__main__":

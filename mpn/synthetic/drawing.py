@@ -1,7 +1,6 @@
-"""Draws the figures of `mpn.synthetic.poses` part by part, and tells which of their keypoints can be seen.
+"""Draws the figures of `mpn.synthetic.poses` part by part, from far to near, and finds their visible keypoints.
 
-The order of the parts and what a body hides of itself follow from the pose's depths. Left and right differ to
-the eye: left limbs are lighter and carry a stripe, right limbs are darker.
+Left limbs are lighter and have a stripe; right limbs are darker.
 """
 
 import cv2
@@ -10,11 +9,17 @@ import numpy as np
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 from mpn.synthetic.poses import FACE, HEAD_SHAPE, SIDES
 
-PARTS = ("head", "torso") + tuple(
-    f"{side}_{limb}" for side, _ in SIDES for limb in ("upper_arm", "forearm", "thigh", "shin")
-)
-PART_ID = {name: number for number, name in enumerate(PARTS, start=1)}
-# The parts on whose surface a keypoint lies; any other part over it hides it.
+# The joints at a limb's ends, its radii there in standing heights, and by how much it is drawn nearer than it is, so
+# that at equal depths sleeves cover the shirt and the shirt covers the trousers.
+_LIMBS = {
+    "upper_arm": ("shoulder", "elbow", np.array([0.031, 0.025]), 0.02),
+    "forearm": ("elbow", "wrist", np.array([0.024, 0.017]), 0.025),
+    "thigh": ("hip", "knee", np.array([0.05, 0.036]), -0.02),
+    "shin": ("knee", "ankle", np.array([0.035, 0.022]), -0.015),
+}
+_PARTS = ["head", "torso", *(f"{side}_{limb}" for side, _ in SIDES for limb in _LIMBS)]
+PART_ID = {name: number for number, name in enumerate(_PARTS, start=1)}
+# Parts on which a keypoint is visible; every other part hides it.
 _JOINT_PARTS = {
     "shoulder": ("torso", "upper_arm"),
     "elbow": ("upper_arm", "forearm"),
@@ -23,27 +28,18 @@ _JOINT_PARTS = {
     "knee": ("thigh", "shin"),
     "ankle": ("shin",),
 }
-# A limb's radius at its start and at its end, in standing heights.
-_LIMB_RADII = {
-    "upper_arm": (0.031, 0.025),
-    "forearm": (0.024, 0.017),
-    "thigh": (0.05, 0.036),
-    "shin": (0.035, 0.022),
-}
 _FIRST_BODY_KEYPOINT = KEYPOINTS.index("left_shoulder")
 _TORSO_KEYPOINTS = [KEYPOINTS.index(f"{side}_{name}") for side, _ in SIDES for name in ("shoulder", "hip")]
-# Depth (view z on the unit head) under which the head itself hides a face point: nose, eyes, ears.
+# Nose, eyes and ears are on the hidden side of the head where their z on the unit head is below this.
 _FACE_LIMIT = np.array([0.0, 0.12, 0.12, -0.3, -0.3])
 _CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], 1)
 _SUBPIXEL_BITS = 4
 
 
 class Canvas:
-    """A picture, and beside it which part of whom each pixel shows.
+    """A picture, `image` (H, W, 3) uint8 RGB, and the part of a person that each pixel shows.
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W, 2) uint8, the owner (0 is the background) and the part (a value of PART_ID).
+    `labels` is (H, W, 2) uint8: the owner, 0 for the background, and the part, a value of PART_ID.
     """
 
     def __init__(self, image):
@@ -51,48 +47,33 @@ class Canvas:
         self.labels = np.zeros((*image.shape[:2], 2), np.uint8)
 
     def fill(self, points, colour, label=None):
-        """Fills a polygon.
-
-        Args:
-            points: (n, 2) float, continuous pixels.
-            colour: RGB, 0-255.
-            label: (owner, part) for the label map, or None for details that leave it alone.
-        """
-        # cv2 counts from pixel centres, in fixed point
-        points = np.rint((points - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32)[None]
-        cv2.fillPoly(self.image, points, _colour(colour), cv2.LINE_AA, _SUBPIXEL_BITS)
+        """Fills a polygon, (n, 2) in continuous pixels, and with `label` (owner, part) labels its pixels."""
+        points = np.rint((points - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32)[None]  # cv2 counts from pixel centres
+        colour = tuple(int(value) for value in colour)
+        cv2.fillPoly(self.image, points, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
         if label is not None:
             cv2.fillPoly(self.labels, points, label, cv2.LINE_8, _SUBPIXEL_BITS)
 
     def line(self, start, end, width, colour):
-        """A line, `width` pixels wide, between two continuous points; one too thin to see is left out."""
+        """Draws a line between points in continuous pixels, unless it is too thin to see."""
         if width >= 0.35:
-            self.fill(_hull([start, end], [width / 2, width / 2]), colour)
+            self.fill(_hull([start, end], [width / 2] * 2), colour)
 
 
 def draw_figure(canvas, figure, origin, height, owner):
-    """Draws a figure on a canvas, far parts first.
+    """Draws a Figure on a Canvas.
 
-    Args:
-        canvas: Canvas.
-        figure: Figure.
-        origin: (x, y) in continuous pixels of the point between the hips.
-        height: standing height in pixels.
-        owner: 1-255, the owner that the canvas's label map gets.
+    `origin` is the point between the hips, (x, y) in continuous pixels, `height` the standing height in pixels, and
+    `owner` the person's number in the canvas's labels, 1-255.
     """
-    pen = _Pen(canvas, figure, np.asarray(origin, float), height, owner)
-    pen.draw()
+    _Pen(canvas, figure, np.asarray(origin, float), height, owner).draw()
 
 
 def visibility(canvas, figure, origin, height, owner):
-    """COCO's keypoint annotation of a figure, once everything is drawn.
+    """Returns COCO's keypoints of a figure, (17, 3) int, once everyone is drawn; arguments as in `draw_figure`.
 
-    Args:
-        canvas, figure, origin, height, owner: as given to `draw_figure`.
-
-    Returns:
-        (17, 3) int: x and y as pixel indices, v 2 where the pixel shows that part of the person, 1 where
-        something covers it and 0, with x = y = 0, outside the picture and on the averted side of the head.
+    x and y are pixel indices. v is 2 where the pixel shows that part of the person, 1 where something covers it, and 0,
+    with x = y = 0, outside the picture and on the hidden side of the head.
     """
     picture_height, picture_width = canvas.labels.shape[:2]
     positions = np.floor(origin + figure.points[:, :2] * height).astype(int)
@@ -108,24 +89,19 @@ def visibility(canvas, figure, origin, height, owner):
                 continue
             seen = seen_part == PART_ID["head"]
         else:
-            # seen from the side, the far shoulder and hip lie behind the chest that covers them
+            # Seen from the side, the chest covers the far shoulder and hip.
             behind = figure.points[k, 2] < torso_depth - 0.07
-            seen = seen_part in _ALLOWED[k] and not (seen_part == PART_ID["torso"] and behind)
+            seen = seen_part in _parts_at(KEYPOINTS[k]) and not (seen_part == PART_ID["torso"] and behind)
         keypoints[k] = x, y, 2 if seen and seen_owner == owner else 1
     return keypoints
 
 
-def _allowed_parts(name):
-    side, joint = name.split("_")
+def _parts_at(keypoint):
+    side, joint = keypoint.split("_")
     return {PART_ID[part if part == "torso" else f"{side}_{part}"] for part in _JOINT_PARTS[joint]}
 
 
-_ALLOWED = {k: _allowed_parts(name) for k, name in enumerate(KEYPOINTS) if k >= _FIRST_BODY_KEYPOINT}
-
-
 class _Pen:
-    """Draws one figure: holds its scale, its place and its owner number."""
-
     def __init__(self, canvas, figure, origin, height, owner):
         self.canvas, self.figure, self.look = canvas, figure, figure.look
         self.origin, self.height, self.owner = origin, height, owner
@@ -135,31 +111,29 @@ class _Pen:
         torso_depth = self.figure.points[_TORSO_KEYPOINTS, 2].mean()
         jobs = [(torso_depth, self._torso, (point,)), (self.figure.head[2], self._head, ())]
         for (side, _), hand, toe in zip(SIDES, self.figure.hands, self.figure.toes, strict=True):
-            shoulder, elbow, wrist = (point[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
-            hip, knee, ankle = (point[f"{side}_{name}"] for name in ("hip", "knee", "ankle"))
-            # sleeves go over the shirt and the shirt over the trousers where their depths are equal
-            jobs += [
-                ((shoulder + elbow)[2] / 2 + 0.02, self._limb, (side, "upper_arm", shoulder, elbow)),
-                ((elbow + wrist)[2] / 2 + 0.025, self._forearm, (side, elbow, wrist, hand)),
-                ((hip + knee)[2] / 2 - 0.02, self._limb, (side, "thigh", hip, knee)),
-                ((knee + ankle)[2] / 2 - 0.015, self._shin, (side, knee, ankle, toe)),
-            ]
+            for limb, (start, end, _, nearer) in _LIMBS.items():
+                start, end = point[f"{side}_{start}"], point[f"{side}_{end}"]
+                tip = {"forearm": hand, "shin": toe}.get(limb)
+                jobs.append(((start + end)[2] / 2 + nearer, self._limb, (side, limb, start, end, tip)))
         for _, method, arguments in sorted(jobs, key=lambda job: job[0]):
             method(*arguments)
 
     def _place(self, points):
-        """Continuous pixels of view-frame points (..., 3)."""
+        """Maps points (..., 3) of the view frame to continuous pixels."""
         return self.origin + np.asarray(points)[..., :2] * self.height
 
     def _solid(self, points, radii, colour, part):
-        """A hull of balls with a dark rim, which keeps parts of one colour apart."""
+        """Draws the hull of balls, with a dark rim that separates parts of one colour."""
         centres, radii = self._place(points), np.asarray(radii) * self.height
         rim = min(1.0, 0.012 * self.height)
         self.canvas.fill(_hull(centres, radii), _shade(colour, 0.5), (self.owner, PART_ID[part]))
         self.canvas.fill(_hull(centres, np.maximum(radii - rim, 0.3)), colour)
 
-    def _limb(self, side, limb, start, end):
+    def _limb(self, side, limb, start, end, tip):
         look = self.look
+        if tip is not None:
+            radii, colour = ([0.016, 0.02], look.skin) if limb == "forearm" else ([0.026, 0.019], look.shoes)
+            self._solid([end, tip], radii, colour, f"{side}_{limb}")
         colour = {
             "upper_arm": look.shirt,
             "forearm": look.shirt if look.long_sleeves else look.skin,
@@ -167,7 +141,7 @@ class _Pen:
             "shin": look.trousers if look.long_trousers else look.skin,
         }[limb]
         colour = _shade(colour, 1.2 if side == "left" else 0.78)
-        radii = np.array(_LIMB_RADII[limb]) * look.girth
+        radii = _LIMBS[limb][2] * look.girth
         self._solid([start, end], radii, colour, f"{side}_{limb}")
         start, end, width = *self._place([start, end]), radii.mean() * self.height
         if side == "left":
@@ -175,20 +149,12 @@ class _Pen:
         else:
             self.canvas.line(start, end, 0.5 * width, _shade(colour, 0.8))
 
-    def _forearm(self, side, elbow, wrist, hand):
-        self._solid([wrist, hand], [0.016, 0.02], self.look.skin, f"{side}_forearm")
-        self._limb(side, "forearm", elbow, wrist)
-
-    def _shin(self, side, knee, ankle, toe):
-        self._solid([ankle, toe], [0.026, 0.019], self.look.shoes, f"{side}_shin")
-        self._limb(side, "shin", knee, ankle)
-
     def _torso(self, point):
         look, axes, girth = self.look, self.figure.body_axes, self.look.girth
         shoulders = (point["left_shoulder"] + point["right_shoulder"]) / 2
         hips = (point["left_hip"] + point["right_hip"]) / 2
         chest, waist = shoulders * 0.7 + hips * 0.3, shoulders * 0.2 + hips * 0.8
-        # no higher than the chin, or the neck would cover the face of one who leans back
+        # The neck ends at the chin: a longer one would cover the face of a person who leans back.
         chin = self.figure.head + 0.7 * look.head_radius * axes[:, 1]
         self._solid([shoulders, chin], [0.033, 0.03], _shade(look.skin, 0.85), "torso")
         pelvis = [point["left_hip"], point["right_hip"], waist]
@@ -197,7 +163,7 @@ class _Pen:
         shirt = [point["left_shoulder"], point["right_shoulder"], chest, waist + side, waist - side]
         self._solid(shirt, np.array([0.034, 0.034, 0.075, 0.06, 0.06]) * girth, look.shirt, "torso")
         self._pattern(shoulders, waist)
-        if axes[2, 2] > 0.1:  # an open collar and a zip show which way the chest faces
+        if axes[2, 2] > 0.1:  # the chest faces the viewer
             front = axes[:, 2] * 0.06 * girth
             top, bottom = self._place(shoulders + front), self._place(waist + front)
             collar = self._place([shoulders + axes[:, 0] * 0.035, shoulders - axes[:, 0] * 0.035])
@@ -206,7 +172,6 @@ class _Pen:
             self.canvas.fill(np.array([collar[0], throat, collar[1]]), _shade(look.skin, 0.9))
 
     def _pattern(self, top, bottom):
-        """The shirt's texture: lines or dots that follow the chest."""
         look, across = self.look, self.figure.body_axes[:, 0] * 0.085 * self.look.girth
         width, colour = 0.016 * self.height, _shade(look.accent, 0.85)
         if look.pattern == "hoops":
@@ -224,38 +189,33 @@ class _Pen:
                     self.canvas.line(spot, spot, width * 1.3, colour)
 
     def _head(self):
-        look, axes, label = self.look, self.figure.head_axes, (self.owner, PART_ID["head"])
+        look, axes = self.look, self.figure.head_axes
         radius = look.head_radius * self.height
         directions = FACE @ axes.T
         if look.long_hair:
-            # hair falls behind the face: over the shoulders from the back, beside the neck from the front
             ends = [self.figure.head - 0.02 * axes[:, 2], self.figure.head + axes @ [0, 0.09, -0.045]]
             self._solid(ends, [look.head_radius * 0.9, look.head_radius * 0.75], look.hair, "head")
-            if axes[2, 2] > 0:  # the neck stays in front of hair that falls behind it
+            if axes[2, 2] > 0:  # the neck is in front of the hair
                 throat = self.figure.head + axes @ [0, 0.115, 0]
                 self._solid([self.figure.head, throat], [0.03, 0.03], _shade(look.skin, 0.85), "torso")
-        ears = [(directions[k, 2], k) for k in (3, 4)]
-        for depth, k in ears:
-            if depth < 0:
-                self._ear(k, radius, label)
+        self._ears(radius, directions[3:5, 2] < 0)
         middle = self._place(self.figure.head)
         outline = _head_outline(axes, radius)
-        self.canvas.fill(middle + outline, _shade(look.hair, 0.5), label)
+        self.canvas.fill(middle + outline, _shade(look.hair, 0.5), (self.owner, PART_ID["head"]))
         self.canvas.fill(middle + outline * max(1 - 1 / radius, 0.9), look.hair)
         face = _cap(axes, np.array([0, 0.42, 1.0]), 64, radius)
         if face is not None:
             self.canvas.fill(middle + face, look.skin)
-        for depth, k in ears:
-            if depth >= 0:
-                self._ear(k, radius, label)
+        self._ears(radius, directions[3:5, 2] >= 0)
         self._features(radius, directions)
 
-    def _ear(self, k, radius, label):
-        position = self._place(self.figure.points[k])
-        self.canvas.fill(_hull([position], [0.24 * radius]), _shade(self.look.skin, 0.72), label)
+    def _ears(self, radius, which):
+        for position in self._place(self.figure.points[3:5][which]):
+            outline, colour = _hull([position], [0.24 * radius]), _shade(self.look.skin, 0.72)
+            self.canvas.fill(outline, colour, (self.owner, PART_ID["head"]))
 
     def _features(self, radius, directions):
-        """Eyes, brows, nose and mouth, those that face the viewer."""
+        """Draws the eyes, brows, nose and mouth that face the viewer."""
         look, canvas, axes = self.look, self.canvas, self.figure.head_axes
         nose, *eyes = self._place(self.figure.points[:3])
         down, brow = axes[:2, 1] * radius, _shade(look.hair, 0.8)
@@ -266,8 +226,7 @@ class _Pen:
                 above, side = eye - 0.25 * down, axes[:2, 0] * 0.17 * radius
                 canvas.line(above - side, above + side, 0.1 * radius, brow)
         if directions[0, 2] > _FACE_LIMIT[0]:
-            bridge = nose - 0.25 * down
-            canvas.line(bridge, nose, 0.2 * radius, _shade(look.skin, 0.7))
+            canvas.line(nose - 0.25 * down, nose, 0.2 * radius, _shade(look.skin, 0.7))
         mouth = axes @ np.array([0, 0.55, 0.8])
         if mouth[2] > 0.15:
             middle = self._place(self.figure.head) + mouth[:2] * radius * 0.95
@@ -276,16 +235,9 @@ class _Pen:
 
 
 def _cap(axes, direction, angle, radius):
-    """Outline of the part of the head within `angle` degrees of a direction, as the viewer sees it.
+    """Outline of the visible part of a cap of the head, (n, 2) pixels from the head's centre; None if it is hidden.
 
-    Args:
-        axes: (3, 3), the head's axes in the view frame.
-        direction: (3,) in the head's frame.
-        angle: degrees on the unit head, below 90.
-        radius: the head's radius in pixels.
-
-    Returns:
-        (n, 2) float64 pixels from the head's centre, or None where none of it is seen.
+    `direction` is that of the cap's middle in the head's frame; `angle`, below 90 degrees, is from there to its rim.
     """
     centre = direction / np.linalg.norm(direction)
     first = np.cross(centre, [0.3, 1.0, 0.2])
@@ -298,7 +250,7 @@ def _cap(axes, direction, angle, radius):
     if not seen.any():
         return None
     if not seen.all():
-        # follow the ring while it is seen, then go back along the head's rim on the cap's side
+        # Follow the ring as far as it is visible, then go back along the outline of the head.
         ring = np.roll(ring, -np.flatnonzero(seen & ~np.roll(seen, 1))[0], 0)[: np.count_nonzero(seen)]
         middle = np.arctan2(*(axes @ centre)[1::-1])
         ends = np.arctan2(ring[[-1, 0], 1], ring[[-1, 0], 0]) - middle
@@ -308,25 +260,20 @@ def _cap(axes, direction, angle, radius):
 
 
 def _head_outline(axes, radius):
-    """(24, 2) float64 pixels from the head's centre: the whole head as the viewer sees it."""
+    """Outline of the whole head, (24, 2) pixels from its centre."""
     turn = np.arange(24) * (np.pi / 12)
     directions = np.stack([np.cos(turn), np.sin(turn)], 1)
-    # the outline's points are where the egg's normal is at right angles to the line of sight
-    spread = (axes * HEAD_SHAPE**2) @ axes.T
-    flat = spread[:2, :2]
+    # On the outline, the normal of the ellipsoid is at right angles to the line of sight.
+    flat = ((axes * HEAD_SHAPE**2) @ axes.T)[:2, :2]
     reach = np.sqrt(np.einsum("ni,ij,nj->n", directions, flat, directions))
     return directions @ flat / reach[:, None] * radius
 
 
 def _hull(centres, radii):
-    """Convex hull (n, 2) float32 of discs: centres (m, 2), radii (m,)."""
+    """Convex hull, (n, 2), of discs with centres (m, 2) and radii (m,)."""
     points = np.asarray(centres)[:, None] + np.asarray(radii)[:, None, None] * _CIRCLE
     return cv2.convexHull(points.reshape(-1, 2).astype(np.float32))[:, 0]
 
 
 def _shade(colour, factor):
     return np.clip(np.asarray(colour) * factor, 0, 255)
-
-
-def _colour(values):
-    return tuple(int(value) for value in values)

@@ -1,8 +1,7 @@
-"""Human figures for the synthetic set: a random pose and look in three dimensions.
+"""Random human figures in three dimensions for the synthetic set: their poses, colours and clothes.
 
-Body frame: x to the person's left, y down, z ahead, origin between the hips. View frame: x right, y down, z
-towards the viewer; there is no perspective. Both in units of the person's standing height. A person at yaw 0
-faces the viewer.
+The body frame has x to the person's left, y down and z ahead, the view frame x right, y down and z towards the viewer.
+Both have their origin between the hips and the standing height as unit. There is no perspective.
 """
 
 import dataclasses
@@ -12,18 +11,20 @@ import numpy as np
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 SIDES = (("left", 1.0), ("right", -1.0))
-# Nose, eyes and ears on a unit head: x to the person's left, y down, z ahead.
+_X, _Y, _Z = range(3)
+# Nose, eyes and ears on a unit head.
 FACE = np.array([[0, 0.12, 1.0], [0.38, -0.12, 0.85], [-0.38, -0.12, 0.85], [1.0, 0.02, 0], [-1.0, 0.02, 0]])
-# A head is an egg: half its width, height and depth in head radii.
+# Half the width, height and depth of a head, in head radii.
 HEAD_SHAPE = np.array([0.82, 1.0, 0.92])
 
+_ARM, _LEG = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
 _SKINS = ((255, 219, 190), (236, 188, 150), (205, 150, 110), (160, 108, 72), (110, 72, 48), (78, 52, 38))
 _HAIRS = ((25, 20, 18), (60, 38, 22), (112, 70, 35), (205, 165, 90), (150, 60, 25), (170, 170, 172))
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """Colours (RGB, 0-255) and clothes of a figure; lengths in standing heights."""
+    """Colours (RGB, 0-255) and clothes of a figure."""
 
     skin: np.ndarray
     hair: np.ndarray
@@ -41,15 +42,11 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A posed figure in the view frame (see the module's docstring).
+    """A posed figure in the view frame.
 
-    Attributes:
-        points: (17, 3) float64, the keypoints.
-        hands, toes: (2, 3) float64, left then right, beyond the wrists and ankles.
-        head: (3,) float64, the head's centre.
-        head_axes: (3, 3) float64, columns are the head's left, down and ahead directions.
-        body_axes: (3, 3) float64, the same for the chest.
-        look: Look.
+    `points` (17, 3) are the keypoints, `hands` and `toes` (2, 3) the ends of the left and right limbs, and `head` (3,)
+    the centre of the head. The columns of `head_axes` (3, 3) are the head's left, down and ahead; `body_axes` are the
+    chest's.
     """
 
     points: np.ndarray
@@ -61,24 +58,17 @@ class Figure:
     look: Look
 
     def extent(self):
-        """(x1, y1, x2, y2) float, in standing heights, about what the drawn figure covers."""
-        points = np.concatenate([self.points, self.hands, self.toes])[:, :2]
-        head = self.head[None, :2] + np.array([[-1.3], [1.3]]) * self.look.head_radius
-        points = np.concatenate([points, head])
+        """Approximate box of the drawn figure, (x1, y1, x2, y2) in standing heights."""
+        head = self.head[None] + np.array([[-1.3], [1.3]]) * self.look.head_radius
+        points = np.concatenate([self.points, self.hands, self.toes, head])[:, :2]
         return (*(points.min(0) - 0.04), *(points.max(0) + 0.04))
 
 
 def sample_figure(rng, yaw=None, lying=None):
-    """A figure in a random pose.
+    """Samples a Figure in a random pose.
 
-    Args:
-        rng: np.random.Generator.
-        yaw: degrees the person is turned from facing the viewer; 90 faces the picture's right. None draws
-            one, most often near the front.
-        lying: whether the figure lies; None lets a few lie.
-
-    Returns:
-        Figure.
+    `yaw` is in degrees: 0 faces the viewer, 90 the picture's right; by default it is random, most often near 0.
+    `lying` makes the figure lie or not; by default 7 % lie.
     """
     look = _sample_look(rng)
     pose = _sample_pose(rng)
@@ -87,9 +77,10 @@ def sample_figure(rng, yaw=None, lying=None):
     if lying is None:
         lying = rng.random() < 0.07
     roll = rng.choice([-1, 1]) * rng.uniform(60, 110) if lying else rng.normal(0, 7)
-    view = _roll(roll) @ _pitch(rng.uniform(-3, 22)) @ _yaw(yaw)
-    spine = _pitch(pose["lean"]) @ _roll(pose["side_lean"]) @ _yaw(pose["twist"])
-    neck = _yaw(rng.uniform(-45, 45)) @ _pitch(rng.uniform(-18, 22)) @ _roll(rng.uniform(-12, 12))
+    view = _turn(roll, _X, _Y) @ _turn(rng.uniform(-3, 22), _Z, _Y) @ _turn(yaw, _Z, _X)
+    spine = _turn(pose["lean"], _Z, _Y) @ _turn(pose["side_lean"], _X, _Y) @ _turn(pose["twist"], _Z, _X)
+    neck = _turn(rng.uniform(-45, 45), _Z, _X) @ _turn(rng.uniform(-18, 22), _Z, _Y)
+    neck = neck @ _turn(rng.uniform(-12, 12), _X, _Y)
 
     points = np.zeros((NUM_KEYPOINTS, 3))
     hands, toes = np.zeros((2, 3)), np.zeros((2, 3))
@@ -97,13 +88,10 @@ def sample_figure(rng, yaw=None, lying=None):
     head = spine @ np.array([0, -0.315 - 1.15 * radius, 0.01])
     points[:5] = head + (FACE * HEAD_SHAPE * radius) @ (spine @ neck).T
     for index, (side, sign) in enumerate(SIDES):
-        arm = _arm(pose, index, sign, spine)
-        leg = _leg(pose, index, sign)
-        for name, position in zip(("shoulder", "elbow", "wrist"), arm, strict=False):
+        *arm, hands[index] = _arm(pose, index, sign, spine)
+        *leg, toes[index] = _leg(pose, index, sign)
+        for name, position in zip(_ARM + _LEG, arm + leg, strict=True):
             points[KEYPOINTS.index(f"{side}_{name}")] = position
-        for name, position in zip(("hip", "knee", "ankle"), leg, strict=False):
-            points[KEYPOINTS.index(f"{side}_{name}")] = position
-        hands[index], toes[index] = arm[-1], leg[-1]
     return Figure(
         points=points @ view.T, hands=hands @ view.T, toes=toes @ view.T, head=view @ head,
         head_axes=view @ spine @ neck, body_axes=view @ spine, look=look,
@@ -111,7 +99,7 @@ def sample_figure(rng, yaw=None, lying=None):
 
 
 def _arm(pose, index, sign, spine):
-    """Shoulder, elbow, wrist and fingertips, (3,) each, in the body frame."""
+    """Shoulder, elbow, wrist and fingertips in the body frame."""
     upper = _direction(sign, pose["arm_forward"][index], pose["arm_out"][index])
     fold = np.array([-sign, -1.0, 1.0]) * pose["fold"][index]
     fold -= (fold @ upper) * upper
@@ -125,7 +113,7 @@ def _arm(pose, index, sign, spine):
 
 
 def _leg(pose, index, sign):
-    """Hip, knee, ankle and toes, (3,) each, in the body frame."""
+    """Hip, knee, ankle and toes in the body frame."""
     forward, out, knee_bend = pose["leg_forward"][index], pose["leg_out"][index], pose["knee"][index]
     hip = np.array([sign * 0.06, 0.0, 0.0])
     knee = hip + 0.245 * _direction(sign, forward, out)
@@ -135,7 +123,7 @@ def _leg(pose, index, sign):
 
 
 def _sample_pose(rng):
-    """Random joint angles in degrees, within human limits; values of two are left, right."""
+    """Samples joint angles in degrees, within human limits; pairs are left and right."""
 
     def two(low, high):
         return rng.uniform(low, high, 2)
@@ -143,7 +131,7 @@ def _sample_pose(rng):
     pose = {
         "leg_forward": two(-8, 10), "leg_out": two(0, 12), "knee": two(0, 10),
         "arm_forward": two(-20, 30), "arm_out": two(4, 30), "elbow": two(0, 60),
-        "fold": rng.uniform(0.05, 1, (2, 3)),  # where the forearm goes: inwards, upwards, ahead
+        "fold": rng.uniform(0.05, 1, (2, 3)),  # how much an elbow bends the forearm inwards, upwards and ahead
         "lean": rng.uniform(-6, 12), "side_lean": rng.uniform(-8, 8), "twist": rng.uniform(-20, 20),
     }  # fmt: skip
     kinds = ("stand", "walk", "sit", "arms up", "reach", "act")
@@ -182,24 +170,15 @@ def _sample_look(rng):
 
 
 def _direction(sign, forward, out):
-    """Unit vector (3,) of a limb that hangs down when both angles (degrees) are 0; `sign` is 1 for left."""
+    """Unit vector of a limb; it hangs down where both angles, in degrees, are 0. `sign` is 1 for left."""
     forward, out = np.radians(forward), np.radians(out)
     return np.array([sign * np.sin(out), np.cos(out) * np.cos(forward), np.cos(out) * np.sin(forward)])
 
 
-def _yaw(degrees):
-    """Turns what looks ahead (z) to the left (x)."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def _pitch(degrees):
-    """Turns what looks ahead (z) down (y)."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
-
-
-def _roll(degrees):
-    """Turns left (x) to down (y), clockwise in the picture."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+def _turn(degrees, start, end):
+    """Rotation matrix from the axis `start` towards the axis `end`."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = np.eye(3)
+    matrix[start, start] = matrix[end, end] = cosine
+    matrix[end, start], matrix[start, end] = sine, -sine
+    return matrix

@@ -1,0 +1,20 @@
+"""Training of the three stages: `train_keypoints(KeypointTraining(coco="coco", model="models/m"))` and so on."""
+
+import importlib
+
+_MODULES = {
+    "KeypointTraining": "settings",
+    "PersonTraining": "settings",
+    "PrnTraining": "settings",
+    "train_keypoints": "keypoints",
+    "train_person": "person",
+    "train_prn": "prn",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    # The settings come without TensorFlow, which takes seconds to import.
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"mpn.training.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'mpn.training' has no attribute {name!r}")

@@ -8,49 +8,47 @@ from mpn.weights import save_weights
 
 
 class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
-    """Keras' learning-rate schedule "x 0.1 in plateaux" (§3.5), whose memory can be stored and restored."""
+    """The paper's schedule (§3.5): the learning rate x 0.1 where the loss stays on a plateau, down to 1e-7.
 
-    _MEMORY = ("best", "wait", "cooldown_counter")
+    Args:
+        patience: epochs without a better validation loss.
+    """
 
-    def __init__(self, patience, min_learning_rate):
-        super().__init__(
-            monitor="val_loss", mode="min", factor=0.1, patience=patience, min_lr=min_learning_rate, verbose=1
-        )
-        self._restored = None
+    # What a resumed run must know, and of which types; `best` is None before the first epoch.
+    _MEMORY = {"best": (float, type(None)), "wait": (int,), "cooldown_counter": (int,)}
+
+    def __init__(self, patience=3):
+        super().__init__(monitor="val_loss", mode="min", factor=0.1, patience=patience, min_lr=1e-7, verbose=1)
+        self._restored = {}
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        for key, value in (self._restored or {}).items():
-            setattr(self, key, value)
+        vars(self).update(self._restored)
 
     def memory(self):
-        """What a resumed run must know, as a JSON-able dict; `best` is None before the first epoch."""
+        """What a resumed run must know: a dict for JSON."""
         return {key: getattr(self, key) for key in self._MEMORY}
 
     def restore(self, memory):
-        """Takes over what `memory` gave, from the next `fit` on.
-
-        Raises:
-            ValueError: `memory` gives nothing of the kind.
-        """
-        kinds = {"best": (float, type(None)), "wait": (int,), "cooldown_counter": (int,)}
-        if memory.keys() != kinds.keys() or any(type(memory[key]) not in kinds[key] for key in kinds):
+        """Takes over what `memory` gave, from the next `fit` on; ValueError where it is nothing of the kind."""
+        if memory.keys() != self._MEMORY.keys() or any(type(memory[key]) not in self._MEMORY[key] for key in memory):
             raise ValueError(f"no memory of a schedule: {memory}")
         self._restored = dict(memory)
 
 
 class CosineSchedule(keras.callbacks.Callback):
-    """A learning rate that rises over the first steps and falls to nothing along half a cosine.
+    """A learning rate that rises over the first 2 % of the steps and falls to 1 % along half a cosine.
 
-    It depends on the number of the step alone, so a resumed run needs no memory of it to go on.
+    Keras' CosineDecay gives these rates within 2e-6. But its optimizer keeps no learning rate among its variables:
+    older checkpoints would not fit it, and a resumed run could not change the rate.
 
     Args:
         learning_rate: the highest.
         steps_per_epoch, epochs: length of the whole run.
     """
 
-    _WARM_UP = 0.02  # share of the run
-    _LEAST = 0.01  # of the highest rate, at the end
+    _WARM_UP = 0.02
+    _LEAST = 0.01
 
     def __init__(self, learning_rate, steps_per_epoch, epochs):
         super().__init__()
@@ -76,39 +74,34 @@ class CosineSchedule(keras.callbacks.Callback):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
     def memory(self):
-        """The length of the run, as a JSON-able dict."""
+        """The length of the run: a dict for JSON. The rate depends on nothing but the number of the step."""
         return {"steps": self.steps}
 
     def restore(self, memory):
-        """Says so where a resumed run has another length, since the rate then jumps."""
+        """Prints a line if a resumed run has another length, since the rate then jumps."""
         if memory.get("steps") != self.steps:
             print(f"the cosine spans {self.steps} steps now, not {memory.get('steps')}: the learning rate jumps")
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends training with the step at which the loss became NaN or infinite.
-
-    Raises:
-        FloatingPointError: from `fit`; the message names epoch and step.
-    """
+    """Ends training where the loss is NaN or infinite: FloatingPointError from `fit`, with epoch and step."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss} at step {batch + 1} of epoch {self.epoch + 1}: go on from the last checkpoint "
-                f"with --resume and a lower --learning-rate, or with --precision float32"
-            )
+        self._check(logs, "loss", f"loss became {{}} at step {batch + 1} of epoch {self.epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        loss = (logs or {}).get("val_loss", 0.0)
-        if not math.isfinite(loss):  # of the last step's weights, which no checkpoint must keep
+        # It is the last step's weights that no checkpoint must keep.
+        self._check(logs, "val_loss", f"validation loss became {{}} in epoch {epoch + 1}")
+
+    def _check(self, logs, name, what):
+        loss = float((logs or {}).get(name, 0.0))
+        if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the validation loss became {loss} in epoch {epoch + 1}: go on from the last checkpoint with --resume "
-                "and a lower --learning-rate, or with --precision float32"
+                f"the {what.format(loss)}: go on from the last checkpoint with --resume and a lower --learning-rate, "
+                "or with --precision float32"
             )
 
 
@@ -116,14 +109,14 @@ class Checkpoints(keras.callbacks.Callback):
     """Writes the last state after each epoch, and the weights whenever the validation loss is the best so far.
 
     Args:
-        path: file of the last state: weights, optimizer, epoch and schedule, written atomically as one.
-        save_best: called without arguments to store the best weights.
+        path: file of the last state: weights, optimizer, epoch and schedule, written atomically.
+        save_best: function without arguments that stores the best weights.
         schedule: ResumablePlateau or CosineSchedule.
         samples_per_epoch: training samples drawn in an epoch.
-        notes: JSON-able dict stored with the state.
-        state: dict with "samples", those drawn so far, and "best", the best validation loss so far.
+        notes: dict for JSON, stored with the state.
+        state: dict of "samples", those drawn so far, and "best", the best validation loss so far.
         averages: keras.callbacks.SwapEMAWeights where the best weights are moving averages, or None. The last state
-            has both, the weights themselves and, in the optimizer, their averages.
+            has the weights and, in the optimizer, their averages.
     """
 
     def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state, averages=None):
@@ -138,9 +131,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.best = state["best"]
 
     def on_epoch_end(self, epoch, logs=None):
-        loss = logs["val_loss"]
-        if loss < self.best:
-            self.best = float(loss)
+        if logs["val_loss"] < self.best:
+            self.best = float(logs["val_loss"])
             if self.averages:
                 self.averages.on_test_begin()
             try:
@@ -149,10 +141,5 @@ class Checkpoints(keras.callbacks.Callback):
                 if self.averages:
                     self.averages.on_test_end()
         self.samples += self.samples_per_epoch
-        state = {
-            "epoch": epoch + 1,
-            "samples": self.samples,
-            "best": self.best,
-            "plateau": self.schedule.memory(),
-        }
+        state = {"epoch": epoch + 1, "samples": self.samples, "best": self.best, "plateau": self.schedule.memory()}
         save_weights(self.model, self.path, {**self.notes, "state": state})

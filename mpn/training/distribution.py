@@ -1,4 +1,4 @@
-"""Several GPUs: one strategy for all stages."""
+"""Where networks are built and trained: in the run's precision, on one GPU or several, or on the processor."""
 
 import contextlib
 import functools
@@ -6,30 +6,37 @@ import functools
 import keras
 import tensorflow as tf
 
-from mpn.errors import UserError
+from mpn.precision import set_training_precision
+from mpn.settings import SettingsError
+
+
+@contextlib.contextmanager
+def building(settings):
+    """Networks that are built inside have the precision, first weights and devices of a run (Training)."""
+    set_training_precision(settings.precision)
+    keras.utils.set_random_seed(settings.seed)  # also of dropout
+    with strategy_scope(settings.batch_size):
+        yield
 
 
 def training_devices():
-    """Names of the devices that share a batch: all GPUs; with one or none, TensorFlow chooses."""
+    """Names of all GPUs, which share a batch; with one or none, TensorFlow chooses."""
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
 def strategy_scope(batch_size):
     """The scope in which models are built: tf.distribute.MirroredStrategy where there are several GPUs, else none.
 
-    Args:
-        batch_size: of all devices together.
-
     Raises:
-        UserError: the devices' shares of a batch would differ, and images of smaller shares would count more.
+        SettingsError: the batch does not divide equally; images of smaller shares would count more.
     """
     devices = training_devices()
     if len(devices) < 2:
         return contextlib.nullcontext()
     if batch_size % len(devices):
-        raise UserError(
-            f"--batch-size {batch_size} does not divide among {len(devices)} GPUs: pass a multiple of {len(devices)}, "
-            "or name fewer GPUs in CUDA_VISIBLE_DEVICES"
+        raise SettingsError(
+            f"{{batch_size}} {batch_size} does not divide among {len(devices)} GPUs: pass a multiple, or name fewer "
+            "GPUs in CUDA_VISIBLE_DEVICES"
         )
     return _strategy(*devices).scope()
 
@@ -41,10 +48,9 @@ def _strategy(*devices):
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam, which clips the gradient of the whole batch; Keras clips each device's share, and then adds."""
+    """Adam that clips the gradient of the whole batch. Keras clips each device's share, and then adds."""
 
     def apply(self, grads, trainable_variables=None):
-        """Updates variables; see keras.optimizers.Optimizer."""
         context = tf.distribute.get_replica_context()
         if self.clipnorm and context and context.num_replicas_in_sync > 1:
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))

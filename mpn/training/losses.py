@@ -1,22 +1,22 @@
-"""Losses of the three stages, one value an image: Keras scales a scalar wrongly where several devices share a batch."""
+"""Losses of the three stages, one value per image: Keras scales a scalar wrongly if several devices share a batch."""
 
 from keras import ops
 
 from mpn.skeleton import NUM_KEYPOINTS
 
-# A silhouette covers a hundred times the area of the keypoints' Gaussians and would drown them in a plain sum.
+# Of the silhouette channel, beside 1 for a keypoint's. A silhouette covers a hundred times the area of the keypoints'
+# Gaussians and would drown them in a plain sum.
 SILHOUETTE_WEIGHT = 0.1
 
 _EPSILON = 1e-7
 
 
-def masked_l2(y_true, y_pred, silhouette_weight=SILHOUETTE_WEIGHT):
+def masked_l2(y_true, y_pred):
     """Eq. 4: squared error of the heatmaps under the mask W, summed over cells and channels.
 
     Args:
         y_true: (B, h, w, 36) float, 18 channels of targets H_t followed by 18 of mask W.
         y_pred: (B, h, w, 18) float, H_p.
-        silhouette_weight: of the silhouette channel, beside 1 for a keypoint's.
 
     Returns:
         (B,) float32.
@@ -24,21 +24,21 @@ def masked_l2(y_true, y_pred, silhouette_weight=SILHOUETTE_WEIGHT):
     y_pred = ops.cast(y_pred, "float32")
     targets, mask = ops.split(ops.cast(y_true, "float32"), 2, axis=-1)
     per_channel = ops.sum(mask * ops.square(targets - y_pred), axis=(1, 2))
-    return ops.sum(per_channel[:, :NUM_KEYPOINTS], axis=1) + silhouette_weight * per_channel[:, NUM_KEYPOINTS]
+    return ops.sum(per_channel[:, :NUM_KEYPOINTS], axis=1) + SILHOUETTE_WEIGHT * per_channel[:, NUM_KEYPOINTS]
 
 
 def focal(y_true, y_pred, alpha=0.25, gamma=2.0):
     """RetinaNet's loss of the person subnet's classification (§3.5).
 
-    keras-retinanet divides by the positive anchors of the whole batch. Here each image is divided by its own, as in
-    torchvision, so that the mean does not depend on which images share a device. For one image the two are equal.
+    keras-retinanet divides by the number of positive anchors in the whole batch. Here each image is divided by its own,
+    as in torchvision, so that the mean does not depend on which images share a device.
 
     Args:
         y_true: (B, A, 2) float, 1 for a person and 0 otherwise, then the anchor's state: 1 person, 0 background, -1
             ignored.
         y_pred: (B, A, 1) float, probability of a person.
         alpha: weight of people; 1 - alpha is that of background.
-        gamma: power of the error by which each anchor is weighted.
+        gamma: power of the error that weighs an anchor.
 
     Returns:
         (B,) float32, the sum over anchors divided by the number of positive ones, at least 1.
@@ -91,7 +91,7 @@ def prn_binary_cross_entropy(y_true, y_pred):
 
 
 def prn_cross_entropy(y_true, y_pred):
-    """Cross-entropy between distributions over the cells of each keypoint; arguments as above."""
+    """Cross-entropy of each keypoint's distribution over the cells; arguments and result as above."""
     return _mean_over_labelled(y_true, -y_true * ops.log(ops.maximum(y_pred, _EPSILON)))
 
 

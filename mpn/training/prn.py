@@ -3,7 +3,6 @@
 import functools
 import pathlib
 
-import keras
 import numpy as np
 
 from mpn import roi
@@ -13,78 +12,64 @@ from mpn.data.prn import collect_people, gather_people, prn_dataset
 from mpn.errors import UserError
 from mpn.model_directory import CONFIG_FILE, load_config, save_part, save_section
 from mpn.models.networks import Networks
-from mpn.precision import set_training_precision
-from mpn.training.distribution import strategy_scope
+from mpn.training.distribution import building
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import PRN_LOSSES
-from mpn.training.options import options_of, training_parser
-from mpn.training.prn_designs import add_design_options
 from mpn.training.splits import training_and_validation_labels
 
 
-def prn_parser(description, argv=None):
-    """The parser of `train_prn.py`.
-
-    Args:
-        description: shown by --help.
-        argv: list of str, or None for the command line; its --design decides the defaults.
-    """
-    parser = training_parser(description, "prn", epochs=40, batch_size=256, learning_rate=1e-4)
-    parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco")
-    add_design_options(parser, argv)
-    return parser
-
-
-def train_prn(options):
+def train_prn(settings):
     """Trains stage 3 and leaves prn.weights.h5 (the best epoch) and UCR's position maps in the model directory.
 
     The PRN needs nothing of the other stages: in a directory without config.json it writes one.
 
     Args:
-        options: namespace of `train_prn.py`.
+        settings: mpn.training.PrnTraining.
 
     Raises:
-        UserError: what a user can put right.
+        UserError: what a user can put right; see `mpn.training.loop.train` too.
     """
-    check_fresh(options, "prn")
-    training, validation = training_and_validation_labels(options, keep=lambda record: bool(record.labelled.any()))
-    config = _configuration(options)
-    set_training_precision(options.precision)
-    keras.utils.set_random_seed(options.seed)  # initial weights and dropout
-    with strategy_scope(options.batch_size):
+    check_fresh(settings)
+    training, validation = training_and_validation_labels(
+        settings.coco,
+        settings.annotations,
+        settings.limit,
+        settings.hold_out,
+        settings.seed,
+        keep=lambda record: bool(record.labelled.any()),
+    )
+    config = _configuration(settings)
+    with building(settings):
         networks = Networks(config)
         model = networks.prn
     training, validation = collect_people(training), collect_people(validation)
     networks.position_prior = position_prior(training, config.prn_margin)
-
     data = functools.partial(
         prn_dataset,
-        batch_size=options.batch_size,
+        batch_size=settings.batch_size,
         margin=config.prn_margin,
-        jitter=options.box_jitter,
-        mirror=options.mirror,
-        imperfections=Imperfections(options.displacement, options.dropped, options.false_peaks, options.least_height),
-        curriculum=options.curriculum,
-        seed=options.seed,
-        workers=options.workers,
+        jitter=settings.box_jitter,
+        mirror=settings.mirror,
+        imperfections=Imperfections(*settings.imperfections),
+        curriculum=settings.curriculum,
+        seed=settings.seed,
     )
 
     def save_best():
-        save_section(config, options.model, "prn")
-        save_part(networks, "prn", options.model)
+        save_section(config, settings.model, "prn")
+        save_part(networks, "prn", settings.model)
 
     train(
         Stage(
-            name="prn",
             model=model,
-            loss=PRN_LOSSES[options.loss],
+            loss=PRN_LOSSES[settings.loss],
             architecture=config.section("prn"),
-            samples=len(training.targets),
-            training_data=lambda first: data(training, first=first),
-            validation_data=data(validation, training=False),
+            data=data,
+            training=training,
+            validation=validation,
             save_best=save_best,
         ),
-        options,
+        settings,
     )
 
 
@@ -107,12 +92,10 @@ def position_prior(people, margin, batch_size=1024):
     return (total / np.maximum(total.sum(axis=(0, 1)), 1e-12)).astype(np.float32)
 
 
-def _configuration(options):
-    """The directory's configuration with the command line's PRN."""
-    path = pathlib.Path(options.model) / CONFIG_FILE
-    config = load_config(options.model) if path.exists() or options.resume else ModelConfig()
+def _configuration(settings):
+    """The model directory's ModelConfig with the PRN of the settings; the stored one for a resumed run."""
+    path = pathlib.Path(settings.model) / CONFIG_FILE
+    config = load_config(settings.model) if path.exists() or settings.resume else ModelConfig()
     if config.refiner_share is not None:
-        raise UserError(f"{options.model} is a refinement network, which has no PRN: name another --model directory")
-    if options.resume:
-        return config
-    return config.replace(**{f"prn_{name}": getattr(options, name) for name in options_of(config, "prn")})
+        raise UserError(f"{settings.model} is a refinement network, which has no PRN: name another --model directory")
+    return config if settings.resume else config.replace(**settings.architecture())

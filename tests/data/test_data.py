@@ -1,4 +1,3 @@
-import argparse
 import gzip
 import json
 import os
@@ -8,10 +7,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mpn.data.coco import check_images, hold_out, image_folder, load_annotations, load_coco
+from mpn.data.coco import check_images, hold_out, image_folder, load_annotations, load_coco, read_record
 from mpn.data.person import valid_boxes
 from mpn.errors import UserError
-from mpn.images import read_image
+from mpn.images import read_image, write_image
 from mpn.training.splits import training_and_validation
 
 REAL_COCO = os.environ.get("MPN_COCO")
@@ -122,6 +121,16 @@ def test_other_categories_and_unknown_images_are_left_out(tmp_path, content):
     assert len(load_annotations(write(tmp_path / "a.json", content))[0].boxes) == 1
 
 
+def test_people_need_not_be_in_the_order_of_their_images(tmp_path, content):
+    person = content["annotations"][0]
+    content["images"].append({"id": 3, "file_name": "3.jpg", "width": 64, "height": 48})
+    content["annotations"] = [
+        person | {"image_id": image, "bbox": [i, 6, 20, 30]} for i, image in enumerate((3, 7, 3, 7))
+    ]
+    records = load_annotations(write(tmp_path / "a.json", content))
+    assert [(r.id, r.boxes[:, 0].tolist()) for r in records] == [(7, [1, 3]), (3, [0, 2])]
+
+
 def test_gzipped_annotations(tmp_path, content):
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
     record = load_annotations(tmp_path / "a.json.gz", tmp_path)[0]
@@ -161,12 +170,18 @@ def test_missing_images_are_found_at_the_start(synthetic_coco, tmp_path):
     os.mkfifo(records[5].path)  # reading it would wait for ever
     with pytest.raises(UserError, match=f"2 of 32 images are not there, .*{records[3].path.name}' of image"):
         check_images(records)
-    options = {"coco": folder, "limit": None, "validation": "val", "hold_out": 0.25, "seed": 0}
     with pytest.raises(UserError, match="images are not there"):
-        training_and_validation(argparse.Namespace(**options), keep=lambda record: True)
+        training_and_validation(folder, None, 0, keep=lambda record: True)
     # What is not used need not be there.
     unused = {records[3].id, records[5].id}
-    training_and_validation(argparse.Namespace(**options), keep=lambda record: record.id not in unused)
+    training_and_validation(folder, None, 0, keep=lambda record: record.id not in unused)
+
+
+def test_an_image_of_another_size_than_annotated_is_an_error(make_record, tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((144, 192, 3), np.uint8))
+    assert read_record(make_record(path=tmp_path / "a.png")).shape == (144, 192, 3)
+    with pytest.raises(UserError, match="a.png is 192 x 144 pixels and its annotations are for 144 x 192"):
+        read_record(make_record(path=tmp_path / "a.png", width=144, height=192))
 
 
 def test_images_may_lie_in_folders_inside(tmp_path, content):

@@ -5,8 +5,9 @@ import pytest
 from keras import ops
 from pycocotools.coco import COCO
 
+from mpn.data.augmentation import PatchAugmentation
 from mpn.data.coco import load_coco
-from mpn.data.patches import PatchAugmentation, choose_person, cut_patch, patch_map, region_masks
+from mpn.data.patches import choose_person, cut_patch, patch_map, region_masks
 from mpn.errors import UserError
 from mpn.geometry import affine, transform_keypoints, transform_points
 from mpn.heatmaps import find_peaks
@@ -21,12 +22,6 @@ IDENTITY = np.eye(2, 3)
 def rectangle(x1, y1, x2, y2):
     """A COCO segmentation: one polygon."""
     return [[x1, y1, x2, y1, x2, y2, x1, y2]]
-
-
-def make_patch(image, record, matrix, size):
-    """Image, targets and mask of a patch."""
-    patch = cut_patch(image, record, matrix, size)
-    return patch.image, *patch.encode()
 
 
 def points(count):
@@ -98,11 +93,25 @@ def test_jitter_covers_its_ranges(make_record):
 
 
 @pytest.mark.parametrize(
-    ("field", "words"), [({"framing": "box"}, "'box'"), ({"scale": (1.2, 0.8)}, "1.2"), ({"mirror": 1.5}, "1.5")]
+    ("field", "words"),
+    [({"framing": "box"}, "'box'"), ({"scale": (1.2, 0.8)}, "1.2"), ({"mirror": 1.5}, "1.5"), ({"shift": -1}, "-1")],
 )
 def test_impossible_augmentation_is_refused(field, words):
     with pytest.raises(UserError, match=words):
         PatchAugmentation(**field)
+
+
+def test_a_keypoints_cells_weigh_more_in_the_foreground(make_record):
+    record = make_record({"box": [30, 30, 110, 110], "keypoints": {0: (79.5, 59.5, 2)}, "segmentation": []})
+    image = np.zeros((144, 192, 3), np.uint8)
+    _, targets, plain = cut_patch(image, record, IDENTITY, 128)
+    _, _, weighted = cut_patch(image, record, IDENTITY, 128, foreground=9.0)
+    # (79.5, 59.5) is 0.375 cells right and 0.375 below the centre of cell (19, 14).
+    height = np.exp(-2 * 0.375**2 / (2 * 1.75**2))
+    assert targets[14, 19, 0] == pytest.approx(height, abs=1e-5)
+    assert weighted[14, 19, 0] == pytest.approx(1 + 9 * height, abs=1e-4)
+    assert weighted[14, 19, 1] == weighted[28, 24, 0] == 1
+    np.testing.assert_array_equal(weighted[..., 17], plain[..., 17])
 
 
 @pytest.mark.parametrize("mirror", [0, 1])
@@ -116,7 +125,7 @@ def test_image_and_targets_of_a_patch_agree(make_record, mirror):
         image = np.repeat(dot.astype(np.uint8)[..., None], 3, axis=-1)
         record = make_record({"box": [30, 30, 110, 110], "keypoints": {LEFT_SHOULDER: (*place, 2)}})
         matrix = patch_map(record, 160, PatchAugmentation(mirror=mirror), 0, rng)
-        patch, targets, _ = make_patch(image, record, matrix, 160)
+        patch, targets, _ = cut_patch(image, record, matrix, 160)
         assert patch.shape == (160, 160, 3) and patch.dtype == np.uint8
         weights = patch[..., 0].astype(float)
         columns, rows = np.meshgrid(np.arange(160) + 0.5, np.arange(160) + 0.5)
@@ -132,7 +141,7 @@ def test_patches_of_the_synthetic_set(synthetic_coco):
     rng = np.random.default_rng(2)
     for record in load_coco(synthetic_coco, "val", limit=8):
         matrix = patch_map(record, 128, PatchAugmentation(), 0, rng)
-        patch, targets, mask = make_patch(read_image(record.path), record, matrix, 128)
+        patch, targets, mask = cut_patch(read_image(record.path), record, matrix, 128)
         assert patch.shape == (128, 128, 3) and targets.shape == mask.shape == (32, 32, 18)
         assert targets.dtype == mask.dtype == np.float32
         assert 0 <= targets.min() and targets.max() <= 1 and set(np.unique(mask)) <= {0, 1}
@@ -165,7 +174,7 @@ def test_crowds_are_unknown_to_both(make_record):
 
 def test_keypoints_of_crowds_are_no_targets(make_record):
     record = make_record(person([60, 40, 140, 100], 17, crowd=True))
-    _, targets, mask = make_patch(np.zeros((144, 192, 3), np.uint8), record, affine((96, 72), (160, 160), 1), 160)
+    _, targets, mask = cut_patch(np.zeros((144, 192, 3), np.uint8), record, affine((96, 72), (160, 160), 1), 160)
     assert targets.max() == 0
     assert mask[20, 20].max() == 0 and mask[20, 5].min() == 1
 
@@ -205,7 +214,7 @@ def test_padding_is_unknown_to_both(make_record):
         assert not (~mask)[:55].any() and not (~mask)[201:].any()
         assert not (~mask)[:, :31].any() and not (~mask)[:, 225:].any()
     assert is_filled(silhouette, (133, 157, 224, 200)) and is_clear(silhouette, (226, 0, 256, 256))
-    _, _, mask = make_patch(np.zeros((144, 192, 3), np.uint8), record, matrix, 256)
+    _, _, mask = cut_patch(np.zeros((144, 192, 3), np.uint8), record, matrix, 256)
     expected = np.zeros((64, 64))
     expected[14:50, 8:56] = 1
     np.testing.assert_array_equal(mask, np.repeat(expected[..., None], 18, axis=-1))
@@ -227,6 +236,6 @@ def test_a_real_patch():
     expected = np.any([coco.annToMask(a) for a in annotations], axis=0)
     assert (silhouette & expected).sum() / (silhouette | expected).sum() > 0.95
     matrix = patch_map(record, 480, PatchAugmentation(), 0, np.random.default_rng(0))
-    patch, targets, mask = make_patch(read_image(record.path), record, matrix, 480)
+    patch, targets, mask = cut_patch(read_image(record.path), record, matrix, 480)
     assert patch.max() > 100 and targets.shape == mask.shape == (120, 120, 18)
     assert targets[..., :17].max() > 0.9 and targets[..., 17].max() == 1 and mask.max() == 1

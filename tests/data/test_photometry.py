@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mpn.data.photometry import jitter_colours, occlude
+from mpn.data.photometry import jitter_colours
 
 
 @pytest.fixture
@@ -59,16 +59,3 @@ def test_jitter_is_random_and_repeatable(image):
     one, same, other = (jitter_colours(image, 0.7, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any() and one.dtype == np.uint8
-
-
-def test_occluders_cover_a_part_and_leave_the_rest(image):
-    shares = []
-    for seed in range(20):
-        covered = occlude(image, np.random.default_rng(seed))
-        assert covered.shape == image.shape and covered.dtype == np.uint8
-        changed = (covered != image).any(axis=2)
-        shares.append(changed.mean())
-        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-        assert len(rows) and len(columns)
-    # One to three rectangles of .06 to .3 on each side cover .002 to .27 of the area.
-    assert 0.001 < min(shares) and max(shares) < 0.28 and np.ptp(shares) > 0.02

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mpn.demo import camera, window
+from mpn.demo.settings import PredictionSettings
 from mpn.errors import UserError
 from mpn.people import Person
 
@@ -84,7 +85,7 @@ def test_every_image_is_shown_with_its_people(monkeypatch, capsys):
 
 def test_closing_the_window_ends_it(monkeypatch):
     source, screen = FakeCamera(100), FakeWindow(closes_after=4)
-    assert run(monkeypatch, source, screen, threshold=0) == 0
+    assert run(monkeypatch, source, screen, settings=PredictionSettings(threshold=0)) == 0
     assert len(screen.drawings) == 4 and source.left == 96 and source.released
     assert (screen.drawings[0] != (10, 100, 200)).any(axis=2)[20, 40]
 

@@ -12,9 +12,9 @@ from pycocotools import mask as coco_mask
 from skimage import data
 
 import demo
-from mpn.cli.arguments import LEAST_POSE_SCORE
 from mpn.demo.inputs import find_inputs, result_names
 from mpn.demo.run import run_demo
+from mpn.demo.settings import PredictionSettings
 from mpn.errors import UserError
 from mpn.images import read_image, write_image
 from mpn.people import Person, SilhouetteMap
@@ -54,7 +54,7 @@ def results(folder):
 def test_people_are_drawn_and_written(tmp_path, capsys):
     path, output = save(tmp_path / "in" / "a.png"), tmp_path / "out" / "deep"
     model = FakeModel(0.9, 0.5, 0.2)
-    assert run_demo([path], output, model, threshold=0.5) == 0
+    assert run_demo([path], output, model, PredictionSettings(threshold=0.5)) == 0
     assert results(output) == ["a_poses.jpg", "a_poses.json"]
     assert (model.images[0] == read_image(path)).all()
     content = json.loads((output / "a_poses.json").read_text())
@@ -86,6 +86,13 @@ def test_bad_files_are_named_and_skipped(tmp_path, capsys):
     for number, name in ((2, "b.jpg"), (4, "d.png"), (5, "gone.jpg")):
         assert any(line.startswith(f"[{number}/5] skipped") and name in line for line in lines)
     assert lines[-1].startswith("3 of 5 files")
+
+
+def test_heic_files_of_a_folder_are_named(tmp_path, capsys):
+    save(tmp_path / "in" / "a.jpg")
+    (tmp_path / "in" / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(4) + b"mif1heic")
+    assert run_demo([tmp_path / "in"], tmp_path / "out", FakeModel(0.9)) == 1
+    assert "b.HEIC' is a HEIC file" in capsys.readouterr().err
 
 
 def test_names_that_are_no_text_are_no_trouble(tmp_path, capsys):
@@ -266,21 +273,21 @@ def test_every_field_of_the_json_is_documented():
     assert json.loads(json.dumps(fields)) == fields
 
 
-def test_fields_are_drawn_for_images(tmp_path):
+def test_heatmaps_are_drawn_for_images(tmp_path):
     paths = [save(tmp_path / "a.jpg"), save(tmp_path / "b.png")]
-    assert run_demo(paths, tmp_path / "out", FakeModel(0.9), fields=True) == 0
-    names = [f"{stem}_{kind}" for stem in "ab" for kind in ("fields.jpg", "poses.jpg", "poses.json")]
+    assert run_demo(paths, tmp_path / "out", FakeModel(0.9), heatmaps=True) == 0
+    names = [f"{stem}_{kind}" for stem in "ab" for kind in ("heatmaps.jpg", "poses.jpg", "poses.json")]
     assert results(tmp_path / "out") == names
-    assert min(read_image(tmp_path / "out" / "a_fields.jpg").shape[:2]) > 500
+    assert min(read_image(tmp_path / "out" / "a_heatmaps.jpg").shape[:2]) > 500
     assert [path.name for path in find_inputs([tmp_path, tmp_path / "out" / "a_poses.jpg"])][:2] == ["a.jpg", "b.png"]
     with pytest.raises(UserError, match="no images"):
         find_inputs([tmp_path / "out"])
 
 
-def test_fields_of_a_video_are_refused_before_anything_is_done(tmp_path):
+def test_heatmaps_of_a_video_are_refused_before_anything_is_done(tmp_path):
     (tmp_path / "film.MP4").write_text("x")
     with pytest.raises(UserError, match="film.MP4"):
-        run_demo([save(tmp_path / "a.jpg"), tmp_path / "film.MP4"], tmp_path / "out", "no model", fields=True)
+        run_demo([save(tmp_path / "a.jpg"), tmp_path / "film.MP4"], tmp_path / "out", "no model", heatmaps=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -369,36 +376,31 @@ def test_command_line_reaches_run_demo(monkeypatch):
     required = ["a.jpg", "b", "--model", "m", "--output", "o"]
     demo.main([])
     demo.main([*required, "--image-size", "800", "--threshold", "0.5", "--show", "--precision", "float32"])
-    demo.main(
-        [*required, "--image-size", "320", "640", "--fields", "--rle", "--scales", "0.5,1", "--mirror", "--crops", "2"]
-    )
+    views = ["--scales", "0.5,1", "--mirror", "--crops", "2"]
+    demo.main([*required, "--image-size", "320", "640", "--heatmaps", "--rle", *views])
     for more in (["--no-refine"], ["--refine", "r"], ["--model", "small"], ["--model", "m"]):
         demo.main(more)
-    (plain, first), (args, second), (_, third), *others = calls
-    network = {"image_size": None, "precision": "auto", "scales": (1.0,), "mirror": False, "crops": 1}
-    network["refine"] = None
-    defaults = {"threshold": LEAST_POSE_SCORE, "show": False, "fields": False, "rle": False, **network}
-    assert plain == ([], "results", "small")
-    small = {**defaults, "refine": "small-refiner", "refine_videos": False}
-    assert first == small
-    assert [options for _, options in others] == [defaults, {**defaults, "refine": "r"}, small, defaults]
-    assert args == (["a.jpg", "b"], "o", "m")
-    changes = {"threshold": 0.5, "show": True, "image_size": (800, 1333), "precision": "float32"}
-    assert second == {**defaults, **changes}
-    changes = {"image_size": (320, 640), "fields": True, "rle": True, "scales": (0.5, 1.0), "mirror": True}
-    assert third == {**defaults, **changes, "crops": 2}
+    (plain, first), (args, second), (called, third), *others = calls
+    defaults = {"show": False, "heatmaps": False, "rle": False, "refine_videos": True}
+    small = PredictionSettings(refine="small-refiner")
+    assert plain == ([], "results", "small", small) and first == {**defaults, "refine_videos": False}
+    settings = PredictionSettings(threshold=0.5, image_size=(800, 1333), precision="float32")
+    assert args == (["a.jpg", "b"], "o", "m", settings) and second == {**defaults, "show": True}
+    settings = PredictionSettings(image_size=(320, 640), scales=(0.5, 1.0), mirror=True, crops=2)
+    assert called[3] == settings and third == {**defaults, "heatmaps": True, "rle": True}
+    plain = PredictionSettings()
+    assert [args[3] for args, _ in others] == [plain, PredictionSettings(refine="r"), small, plain]
+    assert [options["refine_videos"] for _, options in others] == [True, True, False, True]
 
 
 def test_command_line_reaches_run_camera(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr("mpn.demo.camera.run_camera", lambda *args, **options: calls.append((args, options)))
     demo.main(["--camera", "0"])
-    assert calls.pop()[1]["refine"] is None
+    assert calls.pop()[0] == (0, "small", PredictionSettings())
     demo.main(["--camera", "0", "--threshold", "0.5", "--mirror", "--refine", "r"])
-    options = {"threshold": 0.5, "image_size": None, "precision": "auto", "scales": (1.0,), "mirror": True, "crops": 1}
-    options["refine"] = "r"
-    assert calls == [((0, "small"), options)]
-    for extra in ("a.jpg", "--show", "--fields", "--rle"):
+    assert calls == [((0, "small", PredictionSettings(threshold=0.5, mirror=True, refine="r")), {})]
+    for extra in ("a.jpg", "--show", "--heatmaps", "--rle"):
         with pytest.raises(SystemExit) as caught:
             demo.main(["--camera", "1", extra])
         assert caught.value.code == 2 and "--camera" in capsys.readouterr().err
@@ -408,6 +410,7 @@ def test_command_line_reaches_run_camera(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "options",
     [
+        ["--fields"],
         ["--threshold", "1.5"],
         ["--refine", "small-refiner", "--no-refine"],
         ["--threshold", "nan"],

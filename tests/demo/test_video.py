@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from brightness import BrightnessModel, person
 
+from mpn.demo.drawing import SteadyColours
 from mpn.demo.inputs import find_inputs, result_names
 from mpn.demo.run import run_demo
-from mpn.demo.steady_colours import SteadyColours
+from mpn.demo.settings import PredictionSettings
 from mpn.demo.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, is_video
 from mpn.errors import UserError
 from mpn.images import write_image
@@ -56,26 +57,26 @@ def results(folder):
     return sorted(os.listdir(folder))
 
 
-def test_ten_seconds_of_video(tmp_path, capsys):
-    path, output, model = save_video(tmp_path / "in" / "clip.mp4", 250), tmp_path / "out", BrightnessModel()
+def test_four_seconds_of_video(tmp_path, capsys):
+    path, output, model = save_video(tmp_path / "in" / "clip.mp4", 100), tmp_path / "out", BrightnessModel()
     assert run_demo([path], output, model) == 0
-    assert results(output) == ["clip_poses.jsonl", "clip_poses.mp4"] and model.calls == 250
+    assert results(output) == ["clip_poses.jsonl", "clip_poses.mp4"] and model.calls == 100
     frames, announced, rate, size = decode(output / "clip_poses.mp4")
-    assert (len(frames), announced, rate, size) == (250, 250, 25, (48, 64))
+    assert (len(frames), announced, rate, size) == (100, 100, 25, (48, 64))
     lines = read_lines(output / "clip_poses.jsonl")
-    assert [line["frame"] for line in lines] == list(range(250))
-    np.testing.assert_allclose([line["time"] for line in lines], np.arange(250) / 25)
+    assert [line["frame"] for line in lines] == list(range(100))
+    np.testing.assert_allclose([line["time"] for line in lines], np.arange(100) / 25)
     assert all(list(line) == ["frame", "time", "people"] for line in lines)
     for index, (frame, line) in enumerate(zip(frames, lines, strict=True)):
-        expected = brightness(index, 250)
+        expected = brightness(index, 100)
         assert abs(frame[40:].mean() - expected) < 8  # below the drawn box
         assert abs(line["people"][0]["box"][2] - expected / 255 * 64) < 2
         assert np.ptp(frame[:24], axis=2).max() > 60  # the box is drawn, and grey has no colour
     seen = [frame[40:].mean() for frame in frames]
     written = [line["people"][0]["box"][2] for line in lines]
-    assert np.corrcoef([np.arange(250), seen, written]).min() > 0.999  # in order, none twice
+    assert np.corrcoef([np.arange(100), seen, written]).min() > 0.999  # in order, none twice
     errors = capsys.readouterr().err
-    assert "250 frames" in errors and "image/s" in errors and "/250" in errors and "failed" not in errors
+    assert "100 frames" in errors and "image/s" in errors and "/100" in errors and "failed" not in errors
 
 
 @pytest.mark.parametrize(
@@ -212,9 +213,10 @@ def test_a_full_disk_is_noticed(tmp_path):
     code = (
         "import resource, sys; sys.path[:0] = ['tests']\n"
         "from mpn.demo.run import run_demo\n"
+        "from mpn.demo.settings import PredictionSettings\n"
         "from brightness import BrightnessModel\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "print(run_demo([sys.argv[1]], sys.argv[2], BrightnessModel(), threshold=0.95))"
+        "print(run_demo([sys.argv[1]], sys.argv[2], BrightnessModel(), PredictionSettings(threshold=0.95)))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.mp4"), str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -255,9 +257,15 @@ def test_people_below_the_threshold_are_left_out_and_rle_is_passed_on(tmp_path):
             return [person((2, 2, 30, 40), 0.8), person((5, 5, 20, 20), 0.4)]
 
     path = save_video(tmp_path / "a.mp4", 2)
-    run_demo([path], tmp_path / "out", Model(), threshold=0.5, rle=True)
+    run_demo([path], tmp_path / "out", Model(), PredictionSettings(threshold=0.5), rle=True)
     for line in read_lines(tmp_path / "out" / "a_poses.jsonl"):
         assert [found["score"] for found in line["people"]] == [0.8] and line["people"][0]["silhouette"] is None
+
+
+def test_suffixes_of_cameras_and_old_players_are_those_of_videos():
+    for suffix in (".mp4", ".MOV", ".MTS", ".m2ts", ".ts", ".3gp", ".wmv", ".flv", ".mpg", ".vob", ".ogv", ".mxf"):
+        assert is_video(f"a{suffix}"), suffix
+    assert not is_video("a.jpg") and not is_video("mp4")
 
 
 def test_frames_of_changing_size_all_arrive(tmp_path):

@@ -87,6 +87,22 @@ def test_times_of_a_format_that_counts_frames(tmp_path):
     np.testing.assert_allclose(times, np.arange(6) / 30, atol=0.001)
 
 
+def test_times_increase_whatever_the_file_says(tmp_path):
+    ticks = iter([0, 512, 512, 100, None, 5120])
+
+    class Odd(VideoReader):
+        def _frames_of(self, packet):
+            frames = super()._frames_of(packet)
+            for frame in frames:
+                frame.pts = next(ticks)
+            return frames
+
+    (tmp_path / "film.mp4").write_bytes(make_film("mp4", "mpeg4", range(6)))
+    with Odd(tmp_path / "film.mp4") as film:
+        times = [time for _, time in film]
+    assert len(times) == 6 and times[1] == pytest.approx(1 / 30) and (np.diff(times) > 0).all()
+
+
 @pytest.mark.parametrize("matrix", SHOWN)
 def test_orientation_is_that_of_the_display_matrix(tmp_path, matrix):
     stored = np.kron(np.array(FOUR, np.uint8), np.ones((32, 48, 1), np.uint8))
@@ -174,6 +190,16 @@ def test_frames_of_too_many_pixels_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "MOST_PIXELS", 48 * 64 - 1)
     with pytest.raises(UserError, match="more than 3,071 pixels"):
         read(tmp_path / "film.mp4", make_film("mp4", "mpeg4", range(3)))
+
+
+def test_frames_that_grow_within_a_film_have_the_same_limit(tmp_path, monkeypatch):
+    large = np.full((96, 128, 3), 90, np.uint8)
+    data = b"".join(make_film("mpegts", "mpeg2video", range(6), frame) for frame in (None, large))
+    sizes = {frame.shape[:2] for frame in read(tmp_path / "film.ts", data)[1]}
+    assert sizes == {(48, 64), (96, 128)}
+    monkeypatch.setattr(video, "MOST_PIXELS", 48 * 64)
+    _, frames, film = read(tmp_path / "film.ts", data)
+    assert {frame.shape[:2] for frame in frames} == {(48, 64)} and film.lost
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "http:film.mp4", "film.mp4\udce9.mp4", "-i.mp4", "%03d.mp4", "film|x.mp4"])

@@ -22,6 +22,7 @@ from mpn.errors import UserError
 from mpn.images import write_image
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.refiner import Refiner
+from mpn.inference.views import Augmentation
 from mpn.model_directory import save_networks
 from mpn.models.networks import Networks
 
@@ -38,12 +39,12 @@ TINY = ModelConfig(
     prn_assignment="optimal",
     image_size=(96, 160),
 )
-NEEDS = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "openvino": ("openvino",), "saved_model": (), "tflite": ()}
+NEEDS = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "openvino": ("openvino",), "saved_model": ()}
 MPN_COCO = os.environ.get("MPN_COCO")
 
 
-def needs(format, *more):
-    for module in (*NEEDS[format], *more):
+def needs(format):
+    for module in NEEDS[format]:
         pytest.importorskip(module, reason=f"the extra of {format} is not installed: {module}")
 
 
@@ -105,43 +106,39 @@ def export(source, refiner_source, tmp_path_factory):
 
 
 def assert_same_people(found, expected, most=0.5):
-    """The same people: keypoints within half a pixel where the confidence is above .3, as the README promises."""
+    """The same people, whatever their order: keypoints within half a pixel where the confidence is above .3."""
     assert len(found) == len(expected) > 0
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.score, other.score, atol=5e-3)
+    remaining = list(found)
+    for other in expected:
+        nearest = min(range(len(remaining)), key=lambda i: np.abs(remaining[i].box - other.box).max())
+        one = remaining.pop(nearest)
         np.testing.assert_allclose(one.box, other.box, atol=most)
+        np.testing.assert_allclose([one.score, one.box_score], [other.score, other.box_score], atol=1e-3)
         sure = other.keypoints[:, 2] > 0.3
-        np.testing.assert_allclose(one.keypoints[sure], other.keypoints[sure], atol=most)
+        np.testing.assert_allclose(one.keypoints[sure, :2], other.keypoints[sure, :2], atol=most)
+        np.testing.assert_allclose(one.keypoints[:, 2], other.keypoints[:, 2], atol=1e-3)
 
 
 @pytest.mark.parametrize("format", NEEDS)
 def test_finds_the_same_people(export, source, format):
-    fixed = format == "tflite"
-    model, exported = MultiPoseNet.load(source, precision="float32", square=fixed), MultiPoseNet.load(export(format))
-    # A square of one size takes photographs on either side.
+    model, exported = MultiPoseNet.load(source, precision="float32"), MultiPoseNet.load(export(format))
     for height, width in [(90, 130), (130, 90)]:
         image = picture(height, width)
         expected, silhouettes = model.predict(image, with_silhouettes=True)
         found, found_silhouettes = exported.predict(image, with_silhouettes=True)
         assert_same_people(found, expected)
-        h, w = silhouettes.values.shape
-        np.testing.assert_allclose(found_silhouettes.values[:h, :w], silhouettes.values, atol=5e-3)
-        np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=5e-3)
+        np.testing.assert_allclose(found_silhouettes.values, silhouettes.values, atol=1e-3)
+        np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=1e-3)
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
-def test_sees_the_same_views(export, source, format):
-    views = {"scales": (1.0, 1.5), "mirror": True, "crops": 2}
-    image = picture()
-    expected, found = (
-        MultiPoseNet.load(source, precision="float32", **views),
-        MultiPoseNet.load(export(format), **views),
-    )
-    np.testing.assert_allclose(found.heatmaps(image), expected.heatmaps(image), atol=5e-3)
-    # Mirrored views of an untrained network give pairs of boxes with the same score, which rounding puts in order.
-    scores = [model.detect(image).box_scores[0] for model in (found, expected)]
-    np.testing.assert_allclose(*scores, atol=1e-4)
-    assert found.predict(image)
+@pytest.mark.parametrize("views", [{"scales": (1.0, 1.5)}, {"crops": 2}, {"mirror": True}])
+def test_sees_the_same_views(export, source, format, views):
+    image, augmentation = picture(), Augmentation(**views)
+    model = MultiPoseNet.load(source, precision="float32", augmentation=augmentation)
+    exported = MultiPoseNet.load(export(format), augmentation=augmentation)
+    np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=1e-3)
+    assert_same_people(exported.predict(image), model.predict(image))
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
@@ -187,10 +184,10 @@ def test_runs_without_tensorflow(export, format, tmp_path):
     write_image(tmp_path / "photo.png", picture())
     code = f"""
 import sys
-from mpn import MultiPoseNet
+from mpn.deployment.predictor import ExportedModel
 from mpn.images import read_image
 from mpn.inference.refiner import refined
-model = refined(MultiPoseNet.load({str(export(format))!r}), {str(export(format, refiner=True))!r})
+model = refined(ExportedModel({str(export(format))!r}), {str(export(format, refiner=True))!r})
 assert model.predict(read_image({str(tmp_path / "photo.png")!r}))
 assert not {{"tensorflow", "keras", "keras_retinanet"}} & set(sys.modules), sorted(sys.modules)
 """
@@ -204,38 +201,18 @@ def test_demo_takes_an_export(export, tmp_path):
     assert json.loads((tmp_path / "out" / "photo_poses.json").read_text())["people"]
 
 
-def test_int8(source, tmp_path):
-    needs("openvino", "nncf")
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
-    for seed in range(3):
-        write_image(photographs / f"{seed}.png", picture(seed=seed))
-    arguments = [str(source), str(tmp_path / "int8"), "--format", "openvino"]
-    mpn.export.main([*arguments, "--int8", "--calibrate", str(photographs)])
-    model = MultiPoseNet.load(tmp_path / "int8")
-    assert model.precision == "int8" and model.predict(picture())
-    assert (tmp_path / "int8" / "network.bin").stat().st_size > 0
-
-
-SENTENCES = {
-    "unknown format": (["--format", "tarball"], "invalid choice"),
-    "nothing to calibrate with": (["--format", "openvino", "--int8"], "belong together"),
-    "no folder": (["--format", "openvino", "--int8", "--calibrate", "missing"], "is not a folder"),
-    "no images": (["--format", "openvino", "--int8", "--calibrate", "empty"], "has no images"),
-    "int8 of another format": (["--format", "onnx", "--int8", "--calibrate", "empty"], "is for --format openvino"),
-    "int8 of keras": (["--int8"], "are for --format openvino"),
-    "overwriting": (["--format", "onnx", "--overwrite"], "choose another folder"),
-}
-
-
-@pytest.mark.parametrize("case", SENTENCES)
-def test_sentences(source, tmp_path, monkeypatch, capsys, case):
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path)
-    more, words = SENTENCES[case]
-    status, error = exit_of(mpn.export, [source, "target", *more], capsys)
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("tarball",), "invalid choice"),
+        (("saved_model", "--overwrite"), "leave them out"),
+        (("saved_model", "--storage", "float32"), "leave them out"),
+    ],
+)
+def test_sentences(source, tmp_path, capsys, more, words):
+    status, error = exit_of(mpn.export, [source, tmp_path / "target", "--format", *more], capsys)
     assert status in (1, 2) and words in error
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_target_exists(source, tmp_path, capsys):
@@ -275,7 +252,8 @@ def test_damaged_graph(export, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"grouping": "ucr"}, {"nms_threshold": 0.5}, {"window": 3}, {"precision": "bfloat16"}]
+    "options",
+    [{"grouping": "ucr"}, {"grouping": "prn-crop"}, {"nms_threshold": 0.5}, {"window": 3}, {"precision": "bfloat16"}],
 )
 def test_options_that_an_export_lacks(export, options):
     with pytest.raises(UserError, match="export"):

@@ -13,11 +13,19 @@ import evaluate as script
 from mpn.cli.script import run
 from mpn.config import ModelConfig
 from mpn.evaluation.coco import evaluate_keypoints
-from mpn.evaluation.errors.chart import draw_errors
+from mpn.evaluation.errors.chart import draw_errors, draw_worst
 from mpn.evaluation.errors.gains import CORRECTIONS, correct, gains, without
-from mpn.evaluation.errors.pose_errors import ERRORS, diagnose
-from mpn.evaluation.errors.report import DETECTIONS, OVERLAP_BINS, PEOPLE, shares, summarise, write_error_report
-from mpn.images import read_image
+from mpn.evaluation.errors.pose_errors import ERRORS, diagnose, outside_box
+from mpn.evaluation.errors.report import (
+    DETECTIONS,
+    OVERLAP_BINS,
+    PEOPLE,
+    shares,
+    summarise,
+    worst_matches,
+    write_error_report,
+)
+from mpn.images import read_image, write_image
 from mpn.model_directory import save_config
 from mpn.skeleton import KEYPOINTS, MIRROR
 
@@ -105,6 +113,59 @@ def test_what_is_not_labelled_is_not_corrected():
     assert np.reshape(corrected[0]["keypoints"], (17, 3)).tolist() == expected.tolist()
 
 
+def test_keypoints_outside_the_enlarged_box():
+    """The box of 100 x 100 pixels grows by a tenth to each side: from -10 to 110."""
+    keypoints = np.zeros((17, 3))
+    keypoints[:6] = [(-11, 50, 2), (-10, 50, 2), (50, 109, 1), (50, 110, 2), (110, 50, 0), (50, 50, 2)]
+    assert np.flatnonzero(outside_box(keypoints, [0, 0, 100, 100], 0.1)).tolist() == [0, 3]
+    assert not outside_box(keypoints, [0, 0, 100, 100], np.inf).any()
+
+
+def test_what_the_prn_cannot_see_is_counted_and_costs():
+    """Of two shoulders that are missed, the person's box leaves out one; the nose is left out too, and is right."""
+    person, found = labels(), labels()
+    found[[5, 6], 1] += 3000
+    low, high = person[[1, 6], :2]  # with the left eye and the right shoulder as corners
+    truth, results = ground_truth(annotation(person, box=(*low, *(high - low + 1)))), [detection(found)]
+    diagnosis = diagnose(truth, results, [1], margin=0.0)
+    outside = diagnosis.matches[0].outside
+    assert outside[[0, 5]].all() and not outside[[1, 6]].any()
+    counts = summarise(diagnosis, results)["box"]
+    assert counts["outside"] == dict(zip(ERRORS, (outside.sum() - 1, 0, 0, 0, 1), strict=True))
+    assert counts["inside"] == dict(zip(ERRORS, ((~outside).sum() - 1, 0, 0, 0, 1), strict=True))
+    corrected = np.reshape(correct(results, diagnosis, "outside the box")[0]["keypoints"], (17, 3))
+    assert corrected[5].tolist() == person[5].tolist() and corrected[6].tolist() == found[6].tolist()
+
+
+def test_the_worst_come_from_distinct_images_and_have_three_keypoints_or_more():
+    people, results = [], []
+    for image, wrong in ((1, 9), (2, 12), (3, 0), (4, 2)):
+        for x, count in ((0, wrong), (1000, wrong // 2)):
+            person, found = labels(x=x), labels(x=x)
+            found[:count, 1] += 3000
+            if image == 4:
+                person[2:, 2] = 0
+            people.append(annotation(person, image))
+            results.append(detection(found, image=image))
+    truth = ground_truth(*people)
+    worst = worst_matches(diagnose(truth, results, [1, 2, 3, 4]), results)
+    assert [results[match.result]["image_id"] for match in worst] == [2, 1]
+    assert [match.oks for match in worst] == pytest.approx([5 / 17, 8 / 17])
+
+
+def test_photographs_lie_below_the_worst_where_they_exist(make_record, tmp_path):
+    truth, results, ids = spoilt("miss")
+    worst = worst_matches(diagnose(truth, results, ids), results)
+    write_image(tmp_path / "1.png", np.zeros((60, 80, 3), np.uint8))
+    records = [make_record(width=80, height=60, path=tmp_path / f"{image}.png", identity=image) for image in (1, 2)]
+    panels = draw_worst(worst, results, records).axes
+    assert [axes.get_title()[:8] for axes in panels] == ["image 1:", "image 2:"]
+    assert [len(axes.images) for axes in panels] == [1, 0]
+    left, right = panels[1].get_xlim()
+    bottom, top = panels[1].get_ylim()
+    assert left < 0 and right > 320 and bottom > 3000 and top < 0  # labels and misses, y downwards
+
+
 def test_without_some_people():
     truth = ground_truth(*(annotation(labels(), image) for image in (1, 2, 3)))
     assert without(truth, {1: 0, 3: 2}).getAnnIds() == [2] and truth.getAnnIds() == [1, 2, 3]
@@ -163,7 +224,8 @@ def read(path):
 def test_files_agree(tmp_path, capsys):
     truth, results, ids = spoilt("inversion")
     report = write_error_report(tmp_path, truth, results, ids, {"split": "val"})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["errors.csv", "errors.json", "errors.png", "gains.csv"]
+    files = ["errors.csv", "errors.json", "errors.png", "gains.csv", "worst.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == files
     assert json.loads((tmp_path / "errors.json").read_text()) == report and report["settings"] == {"split": "val"}
     lines = read(tmp_path / "errors.csv")
     counts = {table: {name: {} for name in rows} for table, rows in report["counts"].items()}
@@ -182,8 +244,10 @@ def test_files_agree(tmp_path, capsys):
     out = capsys.readouterr().out
     gain = report["gains"]["inversion"]["gain"]
     assert f"| inversion | 1.000 | 1.000 | 1.000 | - | 1.000 | +{gain:.3f} |".replace("+0", "+") in out
-    picture = read_image(tmp_path / "errors.png")
-    assert picture.shape[1] > 1200 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    assert [(worst["image_id"], worst["errors"]["inversion"]) for worst in report["worst"]] == [(1, 12), (2, 12)]
+    for name, width in (("errors.png", 1200), ("worst.png", 800)):
+        picture = read_image(tmp_path / name)
+        assert picture.shape[1] > width and len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
 
 
 def test_picture_shows_the_gains_and_the_shares():
@@ -215,19 +279,17 @@ def run_script(*arguments):
     return stopped.value.code
 
 
-def evaluated(synthetic_coco, folder, grouping):
+def evaluated(synthetic_coco, folder, grouping, *more):
     save_config(ModelConfig(), folder / "model")
     sources = ["--keypoints", "ground-truth", "--boxes", "ground-truth", "--grouping", grouping]
     shared = ["--coco", synthetic_coco, "--model", folder / "model", "--output", folder]
-    written = ["--metrics", folder / "metrics.json", "--curves", folder / "c", "--errors", folder / "e" / "new"]
-    assert run_script(*shared, *sources, *written) == 0
-    files = [json.loads((folder / name).read_text()) for name in ("metrics.json", "e/new/errors.json")]
-    assert (folder / "c" / "recall_precision.csv").is_file()
-    return files
+    written = ["--metrics", folder / "metrics.json", "--errors", folder / "e" / "new"]
+    assert run_script(*shared, *sources, *written, *more) == 0
+    return [json.loads((folder / name).read_text()) for name in ("metrics.json", "e/new/errors.json")]
 
 
 def test_the_command(synthetic_coco, tmp_path):
-    metrics, report = evaluated(synthetic_coco, tmp_path, "max")
+    metrics, report = evaluated(synthetic_coco, tmp_path, "max", "--curves", tmp_path / "c")
     assert report["gains"]["as it is"]["AP"] == metrics["keypoints"]["AP"] < 0.95
     assert report["settings"] == metrics["settings"]
     assert report["gains"]["swap"]["gain"] > 0  # Max takes other people's
@@ -252,7 +314,6 @@ def test_mistakes_are_one_sentence(synthetic_coco, tmp_path, capsys, flag):
         return error
 
     assert "test-dev has no ground truth" in sentence(tmp_path / "a", "--split", "test-dev")
-    assert "--prn-clusters" in sentence(tmp_path / "a", "--prn-clusters", tmp_path / "clusters.png")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
     output = ["--output", tmp_path / "results"]

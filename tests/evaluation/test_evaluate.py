@@ -1,6 +1,5 @@
 """Metrics, result files and the sources of an evaluation, against pycocotools and the ground truth itself."""
 
-import argparse
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from mpn.cli.script import run
 from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, hold_out, load_annotations
 from mpn.errors import UserError
+from mpn.evaluation import Evaluation, evaluate
 from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
 from mpn.evaluation.results import (
     box_results,
@@ -213,8 +213,7 @@ def test_held_out_images_are_those_that_training_leaves_out(
 
 
 def test_training_and_evaluation_hold_out_the_same_images(synthetic_coco, tmp_path):
-    wanted = {"coco": synthetic_coco, "limit": None, "validation": "held-out", "hold_out": 0.25, "seed": 5}
-    _, held_out = training_and_validation(argparse.Namespace(**wanted), keep=lambda record: record.labelled.any())
+    _, held_out = training_and_validation(synthetic_coco, 0.25, 5, keep=lambda record: record.labelled.any())
     _, ids = held_out_evaluation(synthetic_coco, tmp_path, "--held-out", 0.25, "--seed", 5)
     assert ids == {record.id for record in held_out}
 
@@ -252,7 +251,9 @@ def test_heatmap_codec_loses_next_to_nothing(synthetic_coco, tmp_path):
         (["--grouping", "oracle"], "oracle"),
         (["--held-out", "0.1"], "--split train"),
         (["--held-out", "0", "--split", "test-dev"], "--split train"),
-        (["--held-out", "0.1", "--split", "train", "--prn-clusters", "clusters.png"], "--prn-clusters"),
+        (["--voc", "VOC2012", "--limit", "3"], "python -m mpn.evaluation.voc"),
+        (["--runtime"], "python -m mpn.evaluation.runtime"),
+        (["--prn-clusters=clusters.png"], "python -m mpn.studies.prn_clusters"),
         (["--annotations", "labels.json"], "--annotations"),
         (["--annotations", "labels.json", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "labels.json"),
     ],
@@ -273,6 +274,38 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, wor
 def test_wrong_flag_values_are_refused(capsys, flag, value):
     assert run_script(flag, value) == 2
     assert value in capsys.readouterr().err
+
+
+def test_an_evaluation_from_python(synthetic_coco, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPN_COCO", str(synthetic_coco))
+    save_config(ModelConfig(), tmp_path / "model")
+    sources = {"keypoints": "ground-truth", "boxes": "ground-truth", "grouping": "oracle"}
+    evaluation = Evaluation(model=tmp_path / "model", output=tmp_path / "out", **sources)
+    assert evaluation.coco == str(synthetic_coco) and evaluation.model == (str(tmp_path / "model"),)
+    metrics = evaluate(evaluation)
+    assert metrics["keypoints"]["AP"] == pytest.approx(1, abs=1e-6)
+    assert metrics["settings"].items() >= sources.items()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"person_{kind}_val2017_mpn_results.json" for kind in ("boxes", "keypoints")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"split": "test"}, "split must be one of val, test-dev, train, not 'test'"),
+        ({"grouping": "magic"}, "grouping must be one of"),
+        ({"nms_threshold": 1.5}, "nms_threshold: 1.5 is not a number from 0 to 1"),
+        ({"limit": 0}, "limit: 0 is not a whole number of 1 or more"),
+        ({"seed": None}, "seed"),
+        ({"scales": (0.5, 9)}, "scales"),
+        ({"held_out": 0.1}, "--split train"),
+        ({"model": ("a", "b"), "boxes": "ground-truth"}, "several --model"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused(fields, words):
+    with pytest.raises(UserError, match=words):
+        Evaluation(**fields)
 
 
 def with_truth(labels, folder, *more):
@@ -308,6 +341,19 @@ def test_result_files_have_the_ids_of_the_annotations(labels, tmp_path):
         results = json.loads((tmp_path / "out" / f"person_{name}_val2017_mpn_results.json").read_text())
         assert {result["category_id"] for result in results} == {5}
         assert {result["image_id"] for result in results} <= {item["id"] for item in content["images"]}
+
+
+def test_boxes_of_a_file_have_the_category_of_the_annotations(labels, tmp_path):
+    content, write = labels
+    content["categories"][0]["id"] = 5
+    boxes = []
+    for item in content["annotations"]:
+        item["category_id"] = 5
+        boxes.append({"image_id": item["image_id"], "category_id": 5, "bbox": item["bbox"], "score": 1})
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    more = ("--boxes", tmp_path / "boxes.json", "--grouping", "max", "--metrics", tmp_path / "metrics.json")
+    assert run_script(*with_truth(write(), tmp_path, *more)) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["boxes"]["AP"] > 0.5
 
 
 def test_nobody_labelled_is_an_error(labels, tmp_path, capsys):

@@ -102,7 +102,7 @@ def test_metrics_worked_out_by_hand():
 
 
 def test_masks_of_other_images_are_refused(picture):
-    with pytest.raises(ValueError, match="image 1 "):
+    with pytest.raises(ValueError, match=r"the mask is \(6, 4\) and the image \(4, 6\)"):
         count_pixels(picture(BLOCK), ROW.T)
 
 

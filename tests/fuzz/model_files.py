@@ -89,7 +89,7 @@ def _load_changed_config(networks, target, folder, what):
 
 def _load_into(networks, part, folder, what):
     """Loads a changed part into networks that have been built; what is wrong with that, or None."""
-    model = networks._weights_of(part)
+    model = networks.weights_of(part)
     before = [*model.get_weights(), networks.position_prior]
     try:
         load_part(networks, part, folder, any_backbone=True)

@@ -11,12 +11,12 @@ import tensorflow as tf
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
 from mpn.errors import UserError
+from mpn.evaluation.runtime import view_times
 from mpn.heatmaps import STRIDE, encode_keypoints, find_peaks
 from mpn.inference.augmentation import merge_views, on_grid
 from mpn.inference.views import Augmentation
 from mpn.models.networks import Networks
 from mpn.skeleton import KEYPOINTS, MIRROR, NUM_KEYPOINTS
-from mpn.studies.augmentation_runtime import view_times
 
 CONFIG = ModelConfig(image_size=(192, 320))
 LEFT, RIGHT = KEYPOINTS.index("left_wrist"), KEYPOINTS.index("right_wrist")
@@ -179,8 +179,7 @@ class Blobs(MultiPoseNet):
 
     def __init__(self, *augmentation):
         networks = types.SimpleNamespace(config=CONFIG, position_prior=None, prn=None, forward=None)
-        options = dict(zip(("scales", "mirror", "crops"), augmentation, strict=False))
-        super().__init__(networks, precision="float32", grouping="max", **options)
+        super().__init__(networks, precision="float32", grouping="max", augmentation=Augmentation(*augmentation))
         self.passes = []
 
     def prepare(self, *view):
@@ -285,12 +284,13 @@ def test_other_arrays_are_refused(image):
             getattr(blobs_model((1,), True), method)(image)
 
 
-def test_runtime_has_every_view():
+def test_runtime_has_every_view(small_backbone):
     narrow = {"keypoint_channels": 8, "keypoint_head_channels": 8, "person_channels": 8, "person_head_channels": 8}
     networks = Networks(ModelConfig(backbone="mobilenet_v2", width=0.35, prn_nodes=8, **narrow))
-    times = view_times(networks, blobs(), 1, (64, 96), "float32", scales=(0.5, 1), mirror=True, crops=2)
+    augmentation = Augmentation((0.5, 1), True, 2)
+    times = view_times(MultiPoseNet(networks, (64, 96), "float32", augmentation=augmentation), blobs(), 1)
     names = ["32 x 64", "32 x 64, mirrored", *("64 x 96", "64 x 96, mirrored") * 5]
-    assert list(times) == [*(f"{number + 1}: {name}" for number, name in enumerate(names)), "together"]
+    assert list(times) == [*(f"{number + 1}: {name}" for number, name in enumerate(names)), "sum", "together"]
     assert all(seconds > 0 for seconds in times.values())
 
 

@@ -11,6 +11,7 @@ from mpn.cli.script import run
 from mpn.config import ModelConfig
 from mpn.errors import UserError
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble, average_silhouettes
+from mpn.inference.views import Augmentation
 from mpn.model_directory import save_config
 from mpn.people import Person, SilhouetteMap
 
@@ -138,7 +139,7 @@ def test_several_models_are_an_ensemble(synthetic_coco, tmp_path, loaded):
     assert metrics["settings"]["image_size"] == [[120, 200], [64, 96]]
     assert metrics["settings"]["precision"] == "float32"
     for _, asked in loaded:
-        assert (asked["scales"], asked["mirror"], asked["crops"]) == ((0.5, 1), True, 2)
+        assert asked["augmentation"] == Augmentation((0.5, 1), True, 2)
     _, poses = evaluation(synthetic_coco, tmp_path, *options, "--oks-threshold", 1)
     assert poses == 4
 
@@ -151,9 +152,9 @@ def test_several_models_are_an_ensemble(synthetic_coco, tmp_path, loaded):
         (["--oks-threshold", "0.5", "--keypoints", "peaks.json"], "--oks-threshold"),
         (["--mirror", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "--mirror"),
         (["--scales", "0.5,1", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "--scales"),
+        (["--grouping", "prn-crop", "--keypoints", "ground-truth"], "--keypoints network"),
         (["--scales", "1,15"], "15"),
         (["--scales", "1,1"], "differ"),
-        (["--model", "a", "--model", "b", "--prn-clusters", "clusters.png"], "one --model"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, words):

@@ -308,8 +308,6 @@ def test_check_grouping_names_the_value():
         check_grouping("best", None)
     with pytest.raises(UserError, match="train_prn"):
         check_grouping("ucr", None)
-    with pytest.raises(UserError, match="'random'"):
-        check_grouping("prn", None, "random")
     check_grouping("ucr", np.zeros((56, 36, 17)))
     check_grouping("prn", None)
 

@@ -1,15 +1,17 @@
 """From an image to people, with networks that were never trained but are made to see people everywhere."""
 
+import dataclasses
 import json
-import subprocess
-import sys
 import zipfile
 
+import cv2
 import keras
 import numpy as np
 import pytest
+from keras_retinanet.layers import FilterDetections
 from pycocotools.coco import COCO
 
+import demo
 import evaluate
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
@@ -18,6 +20,7 @@ from mpn.geometry import fit_image
 from mpn.heatmaps import find_peaks
 from mpn.images import write_image
 from mpn.models.networks import Networks
+from mpn.models.person import decode_boxes
 
 CONFIG = ModelConfig(
     backbone="mobilenet_v2",
@@ -32,7 +35,7 @@ CONFIG = ModelConfig(
 
 
 @pytest.fixture(scope="module")
-def networks():
+def networks(small_backbone):
     """Untrained networks whose heads find something in every image."""
     made = Networks(CONFIG)
     made.position_prior = np.full((56, 36, 17), 1 / (56 * 36), np.float32)
@@ -111,11 +114,26 @@ def test_predict_is_detect_then_group(model):
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=2e-2)
 
 
+def test_crops_of_heatmaps_group_in_one_graph_as_in_two_halves(networks):
+    image = noise(96, 130, seed=1)
+    model = MultiPoseNet(networks, precision="float32", grouping="prn-crop")
+    detections = model.detect(image)
+    whole, halves = model.predict(image), model.group_all([detections, detections])
+    assert len(whole) == len(halves[0]) == len(halves[1]) > 0
+    for a, b, c in zip(whole, *halves, strict=True):
+        np.testing.assert_allclose(a.keypoints, b.keypoints, atol=2e-2)
+        np.testing.assert_allclose(b.keypoints, c.keypoints, atol=2e-2)
+    with pytest.raises(UserError, match="keypoints must come from the network"):
+        model.group(dataclasses.replace(detections, heatmaps=None))
+
+
 def test_detections_are_those_of_the_separate_networks(model, networks):
-    """The single graph against the person detector's own `detect` on the same input."""
+    """The single graph against the person detector and keras-retinanet's NMS on the same input."""
     image = noise(96, 128, seed=2)
     found = model.detect(image)
-    boxes, scores = networks.person_detector.detect(image[None].astype(np.float32))
+    outputs = networks.person_detector(image[None].astype(np.float32))
+    boxes = decode_boxes(outputs["regression"], 96, 128)
+    boxes, scores, _ = FilterDetections(nms_threshold=0.3, max_detections=100)([boxes, outputs["classification"]])
     count = int((np.asarray(scores[0]) > 0).sum())
     assert count == len(found.boxes)
     np.testing.assert_allclose(found.boxes, np.asarray(boxes[0])[:count], atol=1e-2)
@@ -123,7 +141,7 @@ def test_detections_are_those_of_the_separate_networks(model, networks):
 
 
 def test_peaks_are_those_of_the_heatmaps_without_empty_places(model):
-    image = noise(96, 128, seed=2)
+    image = cv2.resize(noise(3, 4, seed=2), (128, 96))  # smooth: few peaks
     found = model.detect(image)
     positions, scores = (np.asarray(value)[0] for value in find_peaks(model.heatmaps(image)[None, ..., :17]))
     most = (scores > 0).sum(axis=1).max()
@@ -154,7 +172,7 @@ def test_odd_sizes_work(model, shape):
         assert np.isfinite(person.keypoints).all()
 
 
-@pytest.mark.parametrize("grouping", ["prn", "prn-argmax", "ucr", "max"])
+@pytest.mark.parametrize("grouping", ["prn", "prn-crop", "prn-argmax", "ucr", "max"])
 def test_nobody_is_an_empty_list(networks, grouping):
     class Nobody(MultiPoseNet):
         def _detected(self, images, size):
@@ -189,9 +207,8 @@ def test_save_and_load_predict_the_same(model, tmp_path):
     for a, b in zip(model.predict(image), loaded.predict(image), strict=True):
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-4)
     write_image(tmp_path / "noise.png", image)
-    command = [sys.executable, "demo.py", str(tmp_path / "noise.png"), "--model", str(tmp_path / "model")]
-    result = subprocess.run([*command, "--output", str(tmp_path / "out")], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    places = [tmp_path / "noise.png", "--model", tmp_path / "model", "--output", tmp_path / "out"]
+    assert demo.main([str(place) for place in places]) == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
@@ -228,5 +245,7 @@ def test_unknown_choices_are_named(networks):
         MultiPoseNet(networks, precision="int4")
     with pytest.raises(UserError, match="'magic'"):
         MultiPoseNet(networks, grouping="magic")
+    with pytest.raises(UserError, match="prn_assignment='random'"):
+        MultiPoseNet(networks, assignment="random")
     with pytest.raises(UserError, match="image_size"):
         MultiPoseNet(networks, image_size=(8, 8))

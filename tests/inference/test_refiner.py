@@ -11,13 +11,16 @@ import demo
 import evaluate
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
-from mpn.data.patches import PatchAugmentation, patch_map
+from mpn.data.augmentation import PatchAugmentation
+from mpn.data.patches import patch_map
 from mpn.demo.run import run_demo
+from mpn.demo.settings import PredictionSettings
 from mpn.demo.video import VideoWriter
 from mpn.errors import UserError
 from mpn.images import write_image
 from mpn.inference import refiner as refiner_module
 from mpn.inference.refiner import Refined, Refiner
+from mpn.inference.views import Augmentation
 from mpn.people import Person
 from mpn.skeleton import KEYPOINTS
 
@@ -137,7 +140,7 @@ def test_nobody_is_looked_at_again_whose_pose_scores_too_little():
 @pytest.mark.parametrize("box", [(40, 30, 100, 130), (40, 30, 52, 44)])  # the second is enlarged no more than training
 def test_crops_are_those_of_training(make_record, box):
     record = make_record({"box": box, "keypoints": {i: (45, 35, 2) for i in range(5)}})
-    augmentation = PatchAugmentation(person_share=SHARE).without_jitter()
+    augmentation = PatchAugmentation(refiner_share=SHARE).without_jitter()
     trained = patch_map(record, SIDE, augmentation, 0, np.random.default_rng(0))
     np.testing.assert_allclose(Refiner(BrightSpots())._crop(record.boxes[0]), trained, atol=1e-5)
 
@@ -211,27 +214,16 @@ def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
         "model_dir": "mine",
         "image_size": (64, 96),
         "precision": "float32",
-        "scales": (0.5, 1.0),
-        "mirror": True,
-        "crops": 2,
+        "augmentation": Augmentation((0.5, 1.0), True, 2),
     }
     (people,) = (json.loads(path.read_text())["people"] for path in tmp_path.glob("*.json"))
     assert [(p["x"], p["y"]) for p in people[0]["keypoints"]] == [(20, 30)] * 17
 
 
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        (("--boxes", "ground-truth"), "--boxes must be network"),
-        (("--runtime",), "leave out --refine"),
-        (("--prn-clusters", "x.png"), "leave out --curves, --errors and --refine"),
-        (("--voc", "x"), "leave out --refine"),
-    ],
-)
-def test_what_is_not_refined(refiner, tiny_coco, tmp_path, capsys, more, words):
-    arguments = ["--coco", tiny_coco, "--model", refiner, "--refine", refiner, "--output", tmp_path / "out", *more]
+def test_true_boxes_are_not_refined(tiny_coco, capsys):
+    arguments = ["--coco", tiny_coco, "--refine", "small-refiner", "--boxes", "ground-truth"]
     code, error = exit_of(evaluate, arguments, capsys)
-    assert code == 1 and words in error
+    assert code == 1 and "--boxes must be network" in error
     assert_one_sentence(error)
 
 
@@ -251,8 +243,8 @@ def test_videos_are_refined_where_they_should_be(whole_model, refiner, tmp_path,
     write_image(tmp_path / "photo.png", image)
     with VideoWriter(tmp_path / "film.mp4", image.shape[:2], 25) as film:
         film.write(image, 0)
-    more = {"refine": str(refiner), "refine_videos": refine_videos, "precision": "float32"}
-    assert run_demo([tmp_path], tmp_path / "out", "mine", **more) == 0
+    settings = PredictionSettings(refine=str(refiner), precision="float32")
+    assert run_demo([tmp_path], tmp_path / "out", "mine", settings, refine_videos=refine_videos) == 0
     photograph = json.loads((tmp_path / "out" / "photo_poses.json").read_text())
     frame = json.loads((tmp_path / "out" / "film_poses.jsonl").read_text())
     assert [of["people"][0]["keypoints"][0]["x"] for of in (photograph, frame)] == [20, 20 if refine_videos else 35]

@@ -11,7 +11,7 @@ from mpn.models.networks import Networks
 from mpn.models.person import BACKBONE_LEVELS
 from mpn.models.prn import build_prn
 from mpn.studies import cost
-from mpn.studies.multiply_adds import multiply_adds
+from mpn.studies.cost import multiply_adds
 
 NARROW = ModelConfig(
     backbone="mobilenet_v2",
@@ -139,9 +139,12 @@ def test_twice_the_area_costs_twice_as_much_but_for_the_prn(table):
     assert larger["pose residual network"] == table["pose residual network"]
 
 
-def test_the_script_prints_a_model_directory(table, tmp_path, capsys):
+def test_the_script_prints_a_model_directory(table, tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cost, "cost_table", lambda *arguments: asked.append(arguments) or table)
     save_config(NARROW, tmp_path / "model")
     cost.main(["--model", str(tmp_path / "model"), "--image-size", "60", "90"])
+    assert asked == [(NARROW, 64, 96)]
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["64", "x", "96", "pixels,", "one", "person", "parameters", "multiply-adds"]
     assert [tuple(row.rsplit(None, 2)) for row in rows] == [

@@ -5,7 +5,6 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-import evaluate as script
 from mpn.cli.script import run
 from mpn.config import ModelConfig
 from mpn.data.prn import collect_people
@@ -15,7 +14,8 @@ from mpn.model_directory import load_networks, save_networks
 from mpn.models.networks import Networks
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import KEYPOINTS, MIRROR
-from mpn.studies.prn_clusters import (
+from mpn.studies import prn_clusters as script
+from mpn.studies.pose_clusters import (
     ROI_AREA,
     cluster_poses,
     draw_clusters,
@@ -34,6 +34,7 @@ STANDING = np.float32(
 SITTING = STANDING * (1, 0.6) + (0, 20)
 FROM_BEHIND = STANDING * (-1, 1) + (ROI_WIDTH, 0)
 KINDS = np.float32([STANDING, SITTING, FROM_BEHIND])
+GRID = ROI_HEIGHT / ROI_WIDTH  # the proportion that the grid leaves as it is
 
 
 def people(counts=(30, 20, 10), noise=0.5, seed=0):
@@ -86,7 +87,7 @@ def test_similarity_is_that_of_pycocotools():
 
 
 def test_similarity_by_hand():
-    assert pose_similarity(STANDING[None], STANDING[None]) == pytest.approx(1)
+    assert pose_similarity(STANDING[None], STANDING[None], np.ones((1, 17))) == pytest.approx(1)
     moved = STANDING.copy()
     moved[KEYPOINTS.index("left_hip"), 0] += 2 * 0.107 * 20  # 2 sigma, times the side of a square of 400 cells
     hip = np.arange(17) == KEYPOINTS.index("left_hip")
@@ -156,14 +157,13 @@ def spans(marked):
 def test_every_cluster_has_a_drawing(clusters):
     means = np.concatenate([KINDS, KINDS])[:clusters]
     means = np.concatenate([means, np.ones((clusters, 17, 1))], axis=2)
-    image = draw_clusters(means, np.arange(clusters, 0, -1))
+    image = draw_clusters(means, np.arange(clusters, 0, -1), [GRID] * clusters)
     assert image.dtype == np.uint8 and len(skeletons(image)) == clusters
 
 
 def test_proportions_undo_the_grids_stretching():
     means = np.concatenate([[STANDING, STANDING], np.ones((2, 17, 1))], axis=2)
-    grid = ROI_HEIGHT / ROI_WIDTH
-    image = draw_clusters(means, [1, 1], [grid, 2 * grid])
+    image = draw_clusters(means, [1, 1], [GRID, 2 * GRID])
     (width, height), (tall_width, tall_height) = skeletons(image)
     assert tall_height / tall_width == pytest.approx(2 * height / width, rel=0.1)
 
@@ -171,17 +171,16 @@ def test_proportions_undo_the_grids_stretching():
 def test_keypoints_of_few_members_are_not_drawn():
     legs = np.array([name.endswith(("knee", "ankle")) for name in KEYPOINTS])
     mean = np.concatenate([STANDING, np.where(legs, 0.4, 1)[:, None]], axis=1)
-    (whole,), (half,) = (
-        skeletons(draw_clusters(one[None], [1])) for one in (np.concatenate([STANDING, np.ones((17, 1))], axis=1), mean)
-    )
+    complete = np.concatenate([STANDING, np.ones((17, 1))], axis=1)
+    (whole,), (half,) = (skeletons(draw_clusters(one[None], [1], [GRID])) for one in (complete, mean))
     assert half[1] / half[0] < 0.7 * whole[1] / whole[0]
-    assert not skeletons(draw_clusters(mean[None] * (1, 1, 0.1), [1]))
+    assert not skeletons(draw_clusters(mean[None] * (1, 1, 0.1), [1], [GRID]))
 
 
 def test_left_and_right_differ():
     mean = np.concatenate([STANDING, np.ones((17, 1))], axis=1)
     other = mean[MIRROR]
-    assert (draw_clusters(mean[None], [1]) != draw_clusters(other[None], [1])).any()
+    assert (draw_clusters(mean[None], [1], [GRID]) != draw_clusters(other[None], [1], [GRID])).any()
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +200,7 @@ def run_script(*arguments):
 def test_the_command_needs_labels_alone(synthetic_coco, model, tmp_path, capsys):
     labels = synthetic_coco / "annotations" / "person_keypoints_val2017.json"
     file = tmp_path / "new" / "clusters.png"
-    shared = ["--model", model, "--clusters", 3, "--prn-clusters", file]
+    shared = [file, "--model", model, "--clusters", 3]
     assert run_script("--annotations", labels, *shared) == 0
     assert "3 clusters" in capsys.readouterr().out
     assert [path.name for path in file.parent.iterdir()] == ["clusters.png"]
@@ -211,7 +210,7 @@ def test_the_command_needs_labels_alone(synthetic_coco, model, tmp_path, capsys)
     assert (read_image(file) == image).all()
 
 
-def test_an_untrained_prn_repeats_the_keypoints(make_record, model, tmp_path):
+def test_an_untrained_prn_repeats_the_keypoints(make_record, model):
     box = np.float32([10, 20, 46, 76])  # as large as the grid, which a margin of 0 leaves it
     networks = load_networks(model, ("prn",))
     networks.config = networks.config.replace(prn_margin=0)
@@ -221,11 +220,11 @@ def test_an_untrained_prn_repeats_the_keypoints(make_record, model, tmp_path):
         make_record({"box": box, "keypoints": keypoints}),
         make_record({"box": box, "keypoints": few}),  # too few to count
     ]
-    means, counts = prn_clusters(networks, records, 1, path=tmp_path / "one.png")
-    assert counts.tolist() == [1]
+    means, counts, proportions = prn_clusters(networks, records, 1)
+    assert counts.tolist() == [1] and proportions == pytest.approx(GRID)
     np.testing.assert_allclose(means[0, :, :2], STANDING + 0.5, atol=1e-4)
     with pytest.raises(UserError, match="fewer --clusters"):
-        prn_clusters(networks, records, 2, path=tmp_path / "two.png")
+        prn_clusters(networks, records, 2)
 
 
 def test_only_keypoints_that_the_prn_is_sure_of_have_weight(make_record, model):
@@ -244,11 +243,10 @@ def test_only_keypoints_that_the_prn_is_sure_of_have_weight(make_record, model):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--prn-clusters", "clusters.jpg"], ".png"),
-        (["--prn-clusters", "clusters.png", "--split", "test-dev"], "test-dev"),
-        (["--prn-clusters", "clusters.png", "--annotations", "nowhere.json"], "nowhere.json"),
-        (["--prn-clusters", "clusters.png", "--clusters", "1000"], "1000 clusters"),
-        (["--prn-clusters", "clusters.png", "--model", "none"], "none"),
+        (["clusters.jpg"], ".png"),
+        (["clusters.png", "--annotations", "nowhere.json"], "nowhere.json"),
+        (["clusters.png", "--clusters", "1000"], "1000 clusters"),
+        (["clusters.png", "--model", "none"], "none"),
     ],
 )
 def test_mistakes_are_one_sentence(synthetic_coco, model, tmp_path, capsys, monkeypatch, arguments, words):

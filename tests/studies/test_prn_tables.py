@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mpn.cli.settings import command_line
 from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.data.imperfect import Imperfections
@@ -14,9 +15,10 @@ from mpn.evaluation.tables import markdown
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.model_directory import load_config, save_networks
 from mpn.models.networks import Networks
+from mpn.people import Person
 from mpn.studies import grouping_tables, prn_tables
-from mpn.training.options import parse
-from mpn.training.prn import prn_parser
+from mpn.training import PrnTraining, train_prn
+from mpn.training.splits import training_and_validation_labels
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,14 @@ def test_another_pose_score_changes_the_order_alone(labels, model_dir):
     assert other["AR"] == pytest.approx(own["AR"], abs=0.02) and other["AP"] != own["AP"]
 
 
+def test_pose_scores():
+    keypoints = np.zeros((17, 3))
+    keypoints[:, 2] = np.linspace(0.2, 1, 17)
+    person = Person(np.zeros(4), 0.9, keypoints, 0.7)
+    names = (None, "mean confidence", "box score", "least confidence")
+    assert [prn_tables.pose_score(person, name) for name in names] == pytest.approx([0.7, 0.6, 0.9, 0.2])
+
+
 def test_the_table_of_groupings(labels, model_dir, capsys):
     grouping_tables.main(["--model", str(model_dir), "--annotations", str(labels), "--limit", "4"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
@@ -88,17 +98,28 @@ def run_table(*arguments):
     prn_tables.main([str(argument) for argument in arguments])
 
 
-def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys):
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Trains rows here: a process of its own takes seconds to import TensorFlow."""
+
+    def train(_, arguments):
+        with command_line(PrnTraining, argv=arguments) as settings:
+            train_prn(settings)
+
+    monkeypatch.setattr(prn_tables, "_train", train)
+
+
+def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys, in_this_process):
     shared = ["improvements", "--annotations", labels, "--output", tmp_path / "out", "--steps", 2]
     shared += ["--batch-size", 4, "--nodes", 8, "--hold-out", 0.25]
-    names = ["best", "context 21 %", "greedy assignment"]  # in the table's own order
+    names = ["best", "margin 21 %", "greedy assignment"]  # in the table's own order
     run_table(*shared, "--only", *names)
     rows = [cells(line) for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][-3:]
     assert [row[0] for row in rows] == names
-    best, context = tmp_path / "out" / "best", tmp_path / "out" / "context-21--"
-    assert load_config(best).prn_margin == 0.5 and load_config(context).prn_margin == 0.21
-    # Rows of the table are changed by the options that follow, too.
-    assert load_config(best).prn_nodes == load_config(context).prn_nodes == 8
+    best, margin = tmp_path / "out" / "best", tmp_path / "out" / "margin-21--"
+    assert load_config(best).prn_margin == 0.5 and load_config(margin).prn_margin == 0.21
+    # The options at the end hold for every row.
+    assert load_config(best).prn_nodes == load_config(margin).prn_nodes == 8
     assert not (tmp_path / "out" / "greedy-assignment" / "prn.weights.h5").exists()
     before = (best / "prn.weights.h5").stat().st_mtime_ns
     (best / "held-out-metrics.json").unlink()
@@ -114,12 +135,10 @@ def test_held_out_images_are_those_that_training_left_out(labels, tmp_path):
     )
     metrics = json.loads((tmp_path / "1-layer--1024-nodes--dropout--residual" / "held-out-metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1
-    options = parse(prn_parser(None, []), ["--annotations", str(labels), "--hold-out", "0.25"])
-    from mpn.training.splits import training_and_validation_labels
-
-    training, validation = training_and_validation_labels(options, keep=lambda record: bool(record.labelled.any()))
-    namespace = type("Options", (), {"annotations": labels, "test": None})
-    records, _ = prn_tables._test_set(namespace, options)
+    training, validation = training_and_validation_labels(
+        None, labels, None, 0.25, 0, keep=lambda record: bool(record.labelled.any())
+    )
+    records, _ = prn_tables.held_out_labels(labels, None, 0.25, 0)
     assert [record.id for record in records] == [record.id for record in validation]
     assert not {record.id for record in records} & {record.id for record in training}
 
@@ -130,13 +149,16 @@ def test_what_cannot_be_done_is_named(labels, tmp_path):
         run_table(*shared, "--only", "best", "magic")
     with pytest.raises(UserError, match="train that row first"):
         run_table(*shared, "--only", "greedy assignment")
-    for words in (["--validation", "train"], ["--epochs", 3], ["--steps-per-epoch=4"], ["--resume"]):
+    for words in (["--hold-out", 0], ["--epochs", 3], ["--steps-per-epoch=4"], ["--resume"]):
         with pytest.raises(UserError, match=str(words[0]).partition("=")[0]):
             run_table(*shared, *words)
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_made_with_other_options_are_not_mixed_in(labels, tmp_path):
+def test_rows_made_with_other_options_are_not_mixed_in(labels, tmp_path, monkeypatch):
+    figures = dict.fromkeys((*prn_tables._METRICS, "spoilt AP", "parameters"), 0.5)
+    monkeypatch.setattr(prn_tables, "_train", lambda *_: None)
+    monkeypatch.setattr(prn_tables, "measure", lambda *_: figures)
     shared = ["improvements", "--annotations", labels, "--output", tmp_path, "--batch-size", 4, "--nodes", 8]
     shared += ["--hold-out", 0.25, "--only", "best"]
     run_table(*shared, "--steps", 1)

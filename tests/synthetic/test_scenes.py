@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 
 from mpn.errors import UserError
 from mpn.skeleton import KEYPOINTS, LIMBS
+from mpn.synthetic import scenes
 from mpn.synthetic.drawing import PART_ID, Canvas, draw_figure, visibility
 from mpn.synthetic.poses import sample_figure
 from mpn.synthetic.scenes import draw_people, main, mask_to_polygons, mask_to_rle, write_synthetic_coco
@@ -213,16 +214,19 @@ def test_the_seed_decides_the_set(folder, tmp_path):
     assert (tmp_path / "a" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_interrupted_run_leaves_no_json(tmp_path):
+def test_interrupted_run_leaves_no_json(tmp_path, monkeypatch):
     write_synthetic_coco(tmp_path, train=2, val=1, test=1)
+    drawn = []
 
-    def interrupt(done, total):
-        assert total == 4
-        if done == 3:
+    def interrupt(*arguments):
+        drawn.append(draw_people(np.random.default_rng(0), (64, 64), 0))
+        if len(drawn) == 3:
             raise KeyboardInterrupt
+        return drawn[-1]
 
+    monkeypatch.setattr(scenes, "_draw_scene", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_synthetic_coco(tmp_path, train=2, val=1, test=1, progress=interrupt)
+        write_synthetic_coco(tmp_path, train=2, val=1, test=1)
     assert list((tmp_path / "train2017").glob("*.jpg"))
     assert not list((tmp_path / "annotations").iterdir())
 
@@ -245,7 +249,7 @@ def test_impossible_sizes_are_refused(tmp_path, arguments):
 def test_command(tmp_path, capsys):
     arguments = [str(tmp_path), "--train", "1", "--val", "1", "--test", "0", "--image-size", "96", "64"]
     assert not main(arguments)
-    assert "2/2 images" in capsys.readouterr().err
+    assert "2/2" in capsys.readouterr().err
     assert cv2.imread(str(tmp_path / "val2017" / "000001000001.jpg")).shape == (64, 96, 3)
 
 

@@ -59,7 +59,7 @@ def trained(tiny_coco, tmp_path_factory):
     """Folder of the model directories STAGE_DEVICES after two steps of each stage."""
     folder = tmp_path_factory.mktemp("devices")
     # The last of seven images leaves one of two devices without work in validation.
-    shared = ("--epochs", 1, "--validation", "train", "--seed", 5)
+    shared = ("--epochs", 1, "--hold-out", 0, "--seed", 5)
     runs = {
         "keypoints": keypoint_arguments(tiny_coco, "keypoints_{}", *shared),
         "person": person_arguments(tiny_coco, "person_{}", *shared),
@@ -95,5 +95,5 @@ def test_two_devices_train_as_one_does(trained, stage):
 
 def test_a_batch_must_divide_among_the_devices(monkeypatch):
     monkeypatch.setattr(distribution, "training_devices", lambda: ["GPU:0", "GPU:1", "GPU:2"])
-    with pytest.raises(UserError, match="--batch-size 4 does not divide among 3 GPUs"):
+    with pytest.raises(UserError, match="batch_size 4 does not divide among 3 GPUs"):
         distribution.strategy_scope(4)

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-import types
 
 import h5py
 import keras
@@ -14,12 +13,12 @@ import numpy as np
 import pytest
 from runs import call, datasets_of, prn_arguments
 
-from mpn.data.coco import hold_out, load_coco
+from mpn.data.coco import annotation_file, hold_out, load_coco
 from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint, load_networks, weights_file
 from mpn.models.backbone import LEVELS, build_backbone, freeze_up_to
 from mpn.models.networks import Networks
-from mpn.training.splits import training_and_validation
+from mpn.training.splits import training_and_validation, training_and_validation_labels
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -31,7 +30,7 @@ def train(coco, model, *more):
     keras.utils.set_random_seed(time.time_ns() % 2**31)
     arguments = [
         *("--coco", coco, "--model", model, "--backbone", "mobilenet_v2", "--width", 0.35),
-        *("--backbone-weights", "none", "--keypoint-channels", 8, "--keypoint-head-channels", 8),
+        *("--backbone-weights", "none", "--keypoint-channels", 8, 8),
         *("--image-size", 64, "--batch-size", 8, "--learning-rate", 1e-3, "--steps-per-epoch", 3, *more),
     ]
     train_keypoints.main([str(argument) for argument in arguments])
@@ -40,10 +39,14 @@ def train(coco, model, *more):
 # --- frozen layers
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+@pytest.fixture(scope="module", params=["mobilenet_v2", "resnet50"])
+def backbone(request):
+    return build_backbone(request.param, width=0.35 if request.param == "mobilenet_v2" else 1.0)
+
+
 @pytest.mark.parametrize("level", LEVELS)
-def test_layers_up_to_a_level_are_frozen(name, level):
-    backbone = build_backbone(name, width=0.35 if name == "mobilenet_v2" else 1.0)
+def test_layers_up_to_a_level_are_frozen(backbone, level):
+    backbone.trainable = True
     freeze_up_to(backbone, level)
     trained = {id(variable) for variable in backbone.trainable_variables}
     # Gradients know: a level depends on no trained variable up to the frozen one, and on some above it.
@@ -149,15 +152,10 @@ def test_averages_are_exact_in_bfloat16():
 # --- held-out images
 
 
-def options(coco, **changes):
-    given = {"coco": coco, "limit": None, "hold_out": 0.25, "seed": 3, "validation": "held-out"}
-    return types.SimpleNamespace(**given | changes)
-
-
 def test_held_out_images_come_from_train_where_there_is_a_val_split_too(synthetic_coco):
     records = load_coco(synthetic_coco, "train")
     expected = [[record.id for record in part] for part in hold_out(records, 0.25, 3)]
-    found = training_and_validation(options(synthetic_coco), keep=lambda record: True)
+    found = training_and_validation(synthetic_coco, 0.25, 3, keep=lambda record: True)
     assert [[record.id for record in part] for part in found] == expected
     assert len(expected[1]) == 8 and not set(expected[0]) & set(expected[1])
 
@@ -165,22 +163,30 @@ def test_held_out_images_come_from_train_where_there_is_a_val_split_too(syntheti
 def test_stages_hold_out_the_same_images_whatever_they_can_use(synthetic_coco):
     held = {record.id for record in hold_out(load_coco(synthetic_coco, "train"), 0.25, 3)[1]}
     for keep in (lambda record: record.id % 2, lambda record: record.id % 2 == 0):
-        training, validation = training_and_validation(options(synthetic_coco), keep)
+        training, validation = training_and_validation(synthetic_coco, 0.25, 3, keep)
         assert {record.id for record in validation} <= held and not {record.id for record in training} & held
         assert all(keep(record) for record in training + validation)
 
 
 def test_where_nothing_is_left_the_message_says_so(synthetic_coco):
+    path = annotation_file(synthetic_coco, "train")
     with pytest.raises(UserError, match="--hold-out"):
-        training_and_validation(options(synthetic_coco, limit=1), keep=lambda record: True)
+        training_and_validation_labels(None, path, 1, 0.25, 3, keep=lambda record: True)
 
 
-def test_a_set_without_val_split_holds_out_as_before(synthetic_coco, tmp_path):
+def test_val_is_the_default_and_0_validates_on_the_training_images(synthetic_coco):
+    training, validation = training_and_validation(synthetic_coco, None, 3, keep=lambda record: True)
+    assert (len(training), len(validation)) == (32, 16)
+    training, validation = training_and_validation(synthetic_coco, 0.0, 3, keep=lambda record: True)
+    assert len(training) == 32 and [r.id for r in validation] == [r.id for r in training]
+
+
+def test_a_set_without_val_split_holds_out_a_small_share(synthetic_coco, tmp_path):
     shutil.copytree(synthetic_coco, tmp_path / "coco")
     (tmp_path / "coco" / "annotations" / "person_keypoints_val2017.json").unlink()
     found = [
-        [[record.id for record in part] for part in training_and_validation(given, keep=lambda record: True)]
-        for given in (options(tmp_path / "coco", validation="val"), options(synthetic_coco))
+        [[record.id for record in part] for part in training_and_validation(coco, share, 3, keep=lambda record: True)]
+        for coco, share in ((tmp_path / "coco", None), (synthetic_coco, 0.02))
     ]
     assert found[0] == found[1]
 
@@ -188,7 +194,7 @@ def test_a_set_without_val_split_holds_out_as_before(synthetic_coco, tmp_path):
 def test_the_notes_say_what_was_held_out(averaged):
     with h5py.File(last_checkpoint(averaged, "prn")) as file:
         settings = json.loads(file.attrs["mpn"])["options"]
-    assert settings["validation"] == "val" and settings["average"] == 0.5
+    assert settings["hold_out"] is None and settings["average"] == 0.5
 
 
 # --- folded normalisation

@@ -9,7 +9,8 @@ import train_person
 import train_prn
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
-from mpn.data.patches import PatchAugmentation, patch_map, people_alone
+from mpn.data.augmentation import PatchAugmentation
+from mpn.data.patches import patch_map, people_alone
 from mpn.errors import UserError
 from mpn.inference.refiner import Refiner
 from mpn.model_directory import load_config
@@ -28,7 +29,7 @@ def test_shift_moves_people_from_the_middle(make_record):
     moves = np.array(moves)
     assert np.abs(moves).max() <= 0.1 * SIDE and (np.abs(moves).max(axis=0) > 0.09 * SIDE).all()
     assert (moves.min(axis=0) < -0.09 * SIDE).all()
-    with pytest.raises(UserError, match="shift must be in"):
+    with pytest.raises(UserError, match="shift must be a number from 0 to 1, not 1.5"):
         PatchAugmentation(shift=1.5)
 
 
@@ -58,10 +59,11 @@ def test_training_leaves_a_refinement_network(refiner):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--refiner", "--framing", "image"), "--framing image"),
-        (("--refiner", "--inference-size", 64), "--inference-size"),
-        (("--refiner", "--paste", 0.5), "--paste"),
-        (("--refiner", "--person-share", 1.5), "--person-share"),
+        (("--refiner", 0.6, "--framing", "image"), "--refiner sees one person at a time: leave out --framing image"),
+        (
+            ("--refiner", 0.6, "--inference-size", 64),
+            "--refiner works on crops of --image-size: leave out --inference-size",
+        ),
         (("--initial-model", "nowhere"), "nowhere"),
     ],
 )
@@ -82,7 +84,7 @@ def test_a_refinement_network_is_no_model_of_whole_images(refiner, tiny_coco, tm
     whole = tmp_path / "model"
     whole.mkdir()
     (whole / "prn.weights.h5").touch()
-    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, whole, "--refiner"), capsys)
+    code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, whole, "--refiner", 0.6), capsys)
     assert code == 1 and str(whole / "prn.weights.h5") in error
     assert_one_sentence(error)
 
@@ -94,9 +96,9 @@ def test_crops_are_squares_that_the_network_can_take():
 
 
 def test_runs_of_another_kind_are_not_resumed(refiner, stage_1, tiny_coco, capsys):
-    more = ("--resume", "--epochs", 9, "--refiner")
+    more = ("--resume", "--epochs", 9, "--refiner", 0.5)
     code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, stage_1, *more), capsys)
-    assert code == 1 and "with no --refiner, not --refiner" in error
+    assert code == 1 and "with no --refiner, not --refiner 0.5" in error
     assert_one_sentence(error)
     more = ("--resume", "--epochs", 9, "--inference-size", 96)
     code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, refiner, *more), capsys)
@@ -107,12 +109,11 @@ def test_runs_of_another_kind_are_not_resumed(refiner, stage_1, tiny_coco, capsy
     ("changed", "words"),
     [
         (("--image-size", 96), "--image-size 64"),
-        (("--person-share", 0.5), "--person-share 0.7"),
-        (("--enlargement", 2), "--enlargement 4.0"),
+        (("--refiner", 0.5), "--refiner 0.7"),
     ],
 )
 def test_crops_stay_what_they_were(refiner, tiny_coco, capsys, changed, words):
-    same = ("--refiner", "--person-share", 0.7, "--resume", "--epochs", 9)
+    same = ("--refiner", 0.7, "--resume", "--epochs", 9)
     code, error = exit_of(train_keypoints, keypoint_arguments(tiny_coco, refiner, *same, *changed), capsys)
     assert code == 1 and words in error and str(refiner) in error
     assert_one_sentence(error)

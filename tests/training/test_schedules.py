@@ -206,7 +206,7 @@ def planned(synthetic_coco, tmp_path, monkeypatch):
     def plan(*flags):
         stages = []
         with monkeypatch.context() as patch:
-            patch.setattr("mpn.training.prn.train", lambda stage, options: stages.append((stage, options)))
+            patch.setattr("mpn.training.prn.train", lambda *planned: stages.append(planned))
             model = tmp_path / f"model_{len(list(tmp_path.iterdir()))}"
             call(train_prn, ["--coco", synthetic_coco, "--model", model, "--batch-size", 4, *flags])
         ((stage, options),) = stages
@@ -268,12 +268,11 @@ def test_the_paper_is_the_default_design(planned):
 
 def test_flags_override_the_design_wherever_they_stand(planned):
     flags = (
-        *("--nodes", 8, "--pool", 2, "--no-residual-gain", "--window", 7, "--assignment", "greedy", "--margin", 0.25),
+        *("--nodes", 8, "--pool", 2, "--no-residual-gain", "--margin", 0.25),
         *("--loss", "bce", "--schedule", "plateau", "--learning-rate", 0.02, "--curriculum", "--mirror", 0),
     )
     expected = BEST | {
-        **{"prn_nodes": 8, "prn_pool": 2, "prn_residual_gain": False, "prn_window": 7},
-        **{"prn_assignment": "greedy", "prn_margin": 0.25},
+        **{"prn_nodes": 8, "prn_pool": 2, "prn_residual_gain": False, "prn_margin": 0.25},
     }
     for arguments in ((*flags, "--design", "best"), ("--design=best", *flags)):
         stage, options, config = planned(*arguments)
@@ -291,13 +290,14 @@ def test_unknown_designs_exit_with_2(capsys):
 def test_imperfections_are_for_training_alone(planned):
     def batches(*flags):
         stage = planned("--nodes", 4, *flags)[0]
-        return [next(iter(data.as_numpy_iterator())) for data in (stage.training_data(0), stage.validation_data)]
+        data = stage.data(stage.training), stage.data(stage.validation, training=False)
+        return [next(iter(batches.as_numpy_iterator())) for batches in data]
 
-    (plain, validation), (other, same) = batches(), batches("--displacement", 0.5, "--false-peaks", 0.5)
+    (plain, validation), (other, same) = batches(), batches("--imperfections", 0.5, 0, 0.5, 1)
     for one, two in zip(validation, same, strict=True):
         np.testing.assert_array_equal(one, two)
     assert other[0].sum() > 1.2 * plain[0].sum()  # false peaks
     assert np.abs(other[1] - plain[1]).max() > 0.02  # moved labels
-    dropped = batches("--dropped", 0.5, "--least-height", 0.5)[0]
+    dropped = batches("--imperfections", 0, 0.5, 0, 0.5)[0]
     np.testing.assert_array_equal(dropped[1], plain[1])
     assert dropped[0].sum() < 0.6 * plain[0].sum()

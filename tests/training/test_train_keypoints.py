@@ -134,15 +134,16 @@ def test_image_size_must_be_a_multiple_of_32(tiny_coco, tmp_path, capsys):
 
 def test_a_run_can_start_from_another_model(tiny_coco, stage_1, tmp_path, monkeypatch):
     """Its weights and its architecture, whatever the options say; the image size is the run's own."""
-    stages = []
-    monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: stages.append(stage))
+    calls = []
+    monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: calls.append((stage, options)))
     model = tmp_path / "model"
-    more = ("--initial-model", stage_1, "--image-size", 96, "--refiner", "--keypoint-channels", 99)
+    more = ("--initial-model", stage_1, "--image-size", 96, "--refiner", 0.6, "--keypoint-channels", 99, 9)
     call(train_keypoints, keypoint_arguments(tiny_coco, model, *more))
-    (stage,) = stages
+    ((stage, options),) = calls
     stage.save_best()
     config = load_config(model)
     assert (config.width, config.keypoint_channels) == (0.35, 16)
+    assert (options.width, options.keypoint_channels) == (0.35, 16)  # to which a resumed run is compared
     assert (config.image_size, config.refiner_share) == ((96, 96), 0.6)
     before, after = (datasets_of(weights_file(folder, "keypoints")) for folder in (stage_1, model))
     assert before.keys() == after.keys()

@@ -1,49 +1,56 @@
-"""The picture of `evaluate.py --errors`: what each kind of error costs, and where keypoints are wrong."""
+"""Pictures for `evaluate.py --errors`: what errors cost, where keypoints are wrong, and the worst poses."""
 
 import numpy as np
 
+from mpn.data.coco import read_record
 from mpn.evaluation.charts import INK, new_figure, plain
+from mpn.evaluation.errors.pose_errors import ERRORS, GOOD, INVERSION, NOT_LABELLED
 from mpn.evaluation.tables import as_share
+from mpn.skeleton import LIMBS
 
-# Colours that people who confuse red and green tell apart (Okabe and Ito), one a kind wherever it is drawn.
+# After Okabe and Ito: people who confuse red and green can tell these colours apart.
 _COLOURS = {
+    "good": "#44aa55",
     "jitter": "#56b4e9",
     "inversion": "#e69f00",
     "swap": "#cc79a7",
     "miss": "#d55e00",
     "all keypoints": "#777777",
+    "outside the box": "#885533",
     "scores": "#0072b2",
     "duplicates": "#009e73",
     "background": "#b8a800",
     "not found": "#333333",
 }
-_WRONG = ("jitter", "inversion", "swap", "miss")
-_UNITS = dict.fromkeys(_WRONG, "keypoints") | {"duplicates": "detections", "background": "detections"}
-_UNITS["not found"] = "people"
+_WRONG = ERRORS[1:]
+_UNITS = dict.fromkeys((*_WRONG, "outside the box"), "keypoints") | {"not found": "people"}
+_UNITS |= {"duplicates": "detections", "background": "detections"}
 
 
 def draw_errors(counts, gained):
-    """Three panels: AP gained by each correction, and errors by overlapping people and by keypoint.
+    """A Figure of the AP that each correction gains, and of wrong keypoints by overlapping people and by joint.
 
-    Args:
-        counts: what `mpn.evaluation.errors.report.summarise` gives.
-        gained: what `mpn.evaluation.errors.gains.gains` gives.
-
-    Returns:
-        matplotlib Figure.
+    `counts` come from `summarise`, `gained` from `gains`.
     """
     figure = new_figure(14, 9.5)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     panels = figure.subplot_mosaic([["gains", "overlap"], ["keypoints", "keypoints"]], width_ratios=[1.35, 1])
     _draw_gains(panels["gains"], counts, gained)
-    _draw_overlap(panels["overlap"], counts["overlap"])
-    _draw_keypoints(panels["keypoints"], counts["keypoints"])
+    found = {name: (row["found"], row["found"] + row["not found"]) for name, row in counts["overlap"].items()}
+    labels = [f"{name}\n{some:,}\nof {whole:,}\nfound" for name, (some, whole) in found.items()]
+    _draw_shares(panels["overlap"], counts["overlap"], labels, "wrong keypoints by overlapping people")
+    panels["overlap"].set_xlabel("other people who overlap the person")
+    labels = [name.replace("_", "\n") for name in counts["keypoints"]]
+    _draw_shares(panels["keypoints"], counts["keypoints"], labels, "wrong keypoints by joint")
+    legend = {"ncols": len(_WRONG), "frameon": False, "labelcolor": INK}
+    panels["keypoints"].legend(loc="lower right", bbox_to_anchor=(1, 1), **legend)
     return figure
 
 
 def _draw_gains(axes, counts, gained):
-    """Bars, one a correction, with its gain and how much there is to correct."""
+    """Draws a bar for each correction: its gain, and how many things it corrects."""
     numbers = counts["overlap"]["all"] | counts["detections"]["all"]
+    numbers["outside the box"] = sum(counts["box"]["outside"][kind] for kind in _WRONG)
     rows = [(name, row["gain"]) for name, row in gained.items() if "gain" in row]
     plain(axes, "x")
     for place, (name, gain) in enumerate(rows):
@@ -58,29 +65,12 @@ def _draw_gains(axes, counts, gained):
     axes.set_title("AP gained if corrected alone" + ("" if before is None else f"; AP as it is {as_share(before)}"))
 
 
-def _draw_overlap(axes, rows):
-    """Stacked bars, one a bin of people."""
-    _stack(axes, rows)
-    labels = [f"{name}\n{row['found']:,}\nof {row['found'] + row['not found']:,}\nfound" for name, row in rows.items()]
-    axes.set_xticks(_places(rows), labels)
-    axes.set_xlabel("other people who overlap the person")
-    axes.set_title("wrong keypoints by overlapping people")
-
-
-def _draw_keypoints(axes, rows):
-    """Stacked bars, one a keypoint."""
-    _stack(axes, rows)
-    labels = [name.replace("_", "\n") for name in rows]
-    axes.set_xticks(_places(rows), labels)
-    axes.set_title("wrong keypoints by joint")
-    axes.legend(ncols=len(_WRONG), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), labelcolor=INK)
-
-
-def _stack(axes, rows):
-    """Bars of the shares of wrong keypoints, in percent; none where there are no keypoints."""
+def _draw_shares(axes, rows, labels, title):
+    """Draws a stacked bar for each row: the percentage of each error among its labelled keypoints."""
     plain(axes, "y")
-    wholes = np.array([sum(row[kind] for kind in ("good", *_WRONG)) for row in rows.values()])
-    places, heights = _places(rows), np.zeros(len(rows))
+    wholes = np.array([sum(row[kind] for kind in ERRORS) for row in rows.values()])
+    places = [*range(len(rows) - 1), len(rows) - 0.6]  # the last row, "all", stands apart
+    heights = np.zeros(len(rows))
     for kind in _WRONG:
         shares = 100 * np.array([row[kind] for row in rows.values()]) / np.maximum(wholes, 1)
         axes.bar(places, shares, bottom=heights, color=_COLOURS[kind], width=0.7, label=kind)
@@ -88,10 +78,48 @@ def _stack(axes, rows):
     for place, height, whole in zip(places, heights, wholes, strict=True):
         text = f"{height:.0f}" if whole else "none"
         axes.annotate(text, (place, height), (0, 3), textcoords="offset points", ha="center", color=INK)
-    axes.margins(x=0.01, y=0.1)
+    axes.set_xticks(places, labels)
+    axes.margins(x=0.01)
+    axes.set_ylim(0, 1.1 * heights.max() or 1)  # axes.margins leaves no room above bars without height
     axes.set_ylabel("% of labelled keypoints")
+    axes.set_title(title)
 
 
-def _places(rows):
-    """Where the bars stand: the last, of everything, is set off."""
-    return [*range(len(rows) - 1), len(rows) - 0.6]
+def draw_worst(matches, results, records=()):
+    """A Figure with a panel for each Match: labels in grey, the pose with dots in the colours of its errors.
+
+    A dotted line leads from each wrong keypoint to its true place. `results` are those that were diagnosed. Images of
+    `records` are drawn behind the poses if they exist.
+    """
+    columns = min(5, len(matches))
+    rows = -(-len(matches) // columns)
+    figure = new_figure(3.4 * columns, 3.7 * rows + 0.4)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    paths = {record.id: record for record in records if record.path is not None and record.path.is_file()}
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, match in zip(panels, matches, strict=False):
+        result = results[match.result]
+        pose, labelled = np.reshape(result["keypoints"], match.truth.shape), match.errors != NOT_LABELLED
+        if result["image_id"] in paths:
+            axes.imshow(read_record(paths[result["image_id"]]), alpha=0.5)
+        for points, colour, width in ((match.truth, "#999999", 3), (pose, INK, 1.5)):
+            for limb in map(list, LIMBS):
+                if labelled[limb].all():
+                    axes.plot(*points[limb, :2].T, color=colour, linewidth=width)
+        for joint in np.flatnonzero(match.errors >= INVERSION):
+            axes.plot(*np.stack([pose[joint, :2], match.truth[joint, :2]]).T, ":", color=INK, linewidth=1)
+        for kind in range(GOOD, len(ERRORS)):
+            axes.scatter(*pose[match.errors == kind, :2].T, s=28, color=_COLOURS[ERRORS[kind]], zorder=3)
+        _show_around(axes, np.concatenate([pose[labelled, :2], match.truth[labelled, :2]]))
+        axes.set_title(f"image {result['image_id']}: OKS {match.oks:.2f}", color=INK, fontsize="medium")
+    handles = [panels[0].scatter([], [], color=_COLOURS[kind], label=kind) for kind in ERRORS]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(ERRORS), frameon=False, labelcolor=INK)
+    return figure
+
+
+def _show_around(axes, points):
+    """Limits the axes to a square around all points, y downwards."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    (x, y), reach = (low + high) / 2, 0.56 * max(*(high - low), 8)
+    axes.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach), aspect="equal")

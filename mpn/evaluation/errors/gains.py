@@ -1,10 +1,8 @@
-"""What each kind of error costs: the AP that results would have without it, after Ronchi and Perona (ICCV 2017), §3-4.
+"""The cost of each kind of error: the AP gained without it, after Ronchi and Perona (ICCV 2017), §3-4.
 
-Every correction is made alone, on the results as they are, and COCO's own evaluation measures it. So gains do not add
-up to what is missing: a person with a swap and a miss gains little from either correction, and much from both.
-
-Corrected keypoints go to the true place. (Theirs go only as near as the error's kind allows, jitter for one to a ks of
-.85, and they correct one kind after another.)
+Each correction is made alone, on the original results, and measured by COCO's evaluation. So gains do not add up: a
+person with a swap and a miss gains little from either correction, and much from both. Corrected keypoints move to the
+true place. (In the paper they move only as near as the error allows, and one correction follows another.)
 """
 
 import numpy as np
@@ -13,36 +11,30 @@ from tqdm import tqdm
 from mpn.evaluation.coco import as_coco, evaluate_keypoints
 from mpn.evaluation.errors.pose_errors import INVERSION, JITTER, MISS, SWAP
 
-# What can be corrected, and what that means.
 CORRECTIONS = {
     "jitter": "keypoints near their place go there",
     "inversion": "keypoints on the other side of the same person go to their own",
     "swap": "keypoints at another person's go to their own person's",
     "miss": "keypoints near nothing go to their place",
     "all keypoints": "the four above at once",
+    "outside the box": "those of the four whose place the PRN cannot see, outside the enlarged box",
     "scores": "each detection's score is its largest OKS: the best pose of everybody ranks first",
-    "duplicates": "detections of people who have a better scored one go",
-    "background": "detections of nobody go",
+    "duplicates": "detections of people who have one with a better score are removed",
+    "background": "detections of nobody are removed",
     "not found": "people without any detection do not count",
 }
 _OF_KEYPOINTS = {"jitter": [JITTER], "inversion": [INVERSION], "swap": [SWAP], "miss": [MISS]}
-_OF_KEYPOINTS["all keypoints"] = [JITTER, INVERSION, SWAP, MISS]
+_OF_KEYPOINTS["all keypoints"] = _OF_KEYPOINTS["outside the box"] = [JITTER, INVERSION, SWAP, MISS]
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 
 
 def gains(ground_truth, results, image_ids, diagnosis):
-    """COCO's metrics before and after each correction.
+    """COCO's metrics as they are and after each correction: "as it is" and CORRECTIONS -> {metric: value}.
 
-    Args:
-        ground_truth, results, image_ids: as for `diagnose`.
-        diagnosis: the Diagnosis of these.
-
-    Returns:
-        dict of "as it is" and CORRECTIONS to dicts of METRICS in 0-1 and, of corrections, "gain", by how much AP
-        rises. None takes the place of a number where nobody is left to measure: none of that size, say. A gain may be
-        below 0: where the worse one of two detections of a person has the better score, the better one goes as a
-        duplicate. Correcting the scores then gains.
+    Metrics are METRICS in 0-1, and for corrections "gain", the rise of AP; None where there is nobody to measure. A
+    gain may be negative: of two detections of a person, "duplicates" removes the one of lower score, even if it fits
+    better.
     """
     rows = {"as it is": _measure(ground_truth, results, image_ids)}
     for name in tqdm(CORRECTIONS, desc="what errors cost", unit="evaluation"):
@@ -54,20 +46,13 @@ def gains(ground_truth, results, image_ids, diagnosis):
 
 
 def correct(results, diagnosis, name):
-    """Results without one kind of error.
-
-    Args:
-        results: list of dicts, as for `diagnose`; they stay as they are.
-        diagnosis: their Diagnosis.
-        name: of CORRECTIONS; "not found" concerns people and leaves results alone.
-
-    Returns:
-        list of dicts {image_id, category_id, keypoints, score}.
-    """
+    """New results with one of CORRECTIONS made; "not found" concerns people and leaves results as they are."""
     corrected = [{key: r[key] for key in ("image_id", "category_id", "keypoints", "score")} for r in results]
     if name in _OF_KEYPOINTS:
         for match in diagnosis.matches:
             wrong = np.isin(match.errors, _OF_KEYPOINTS[name])
+            if name == "outside the box":
+                wrong &= match.outside
             keypoints = np.reshape(corrected[match.result]["keypoints"], match.truth.shape).astype(np.float64)
             keypoints[wrong, :2] = match.truth[wrong, :2]
             corrected[match.result]["keypoints"] = keypoints.ravel().tolist()
@@ -81,14 +66,9 @@ def correct(results, diagnosis, name):
 
 
 def without(ground_truth, annotations):
-    """A COCO object of the same images without some people.
+    """A COCO object of the same images without the people of these annotation ids.
 
-    People whom no detection reaches at `MATCHING_OKS` have none at COCO's thresholds either, so that nothing but their
-    absence changes.
-
-    Args:
-        ground_truth: COCO object.
-        annotations: ids of annotations to leave out, or a dict of them.
+    For people without a detection at `MATCHING_OKS`, this changes nothing else: they have none at COCO's thresholds.
     """
     kept = [item for item in ground_truth.dataset["annotations"] if item["id"] not in annotations]
     return as_coco(ground_truth.dataset | {"annotations": kept})

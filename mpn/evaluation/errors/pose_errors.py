@@ -1,24 +1,21 @@
-"""What is wrong with the poses of a result file: errors of keypoints, people not found, detections of nobody.
+"""The errors of poses, after Ronchi and Perona (ICCV 2017), §3.1: of keypoints, people not found, detections of nobody.
 
-Kinds and thresholds are those of Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose
-Estimation" (ICCV 2017), §3.1. Their ks is the similarity of a detected keypoint with a labelled one, in the scale of
-the labelled one's person, see `keypoint_similarities`. A labelled keypoint is
+Their paper is "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation". Their ks is the similarity of a
+detected keypoint with a labelled one, see `keypoint_similarities`. A labelled keypoint is
 
-* good: ks with it is .85 or more, where people who annotate differ as well;
+* good: ks with it is .85 or more, where annotators differ as well;
 * jitter: ks with it is from .5 to .85;
-* inversion: ks with it is below .5, and from .5 on with its mirror image (left, right) of the same person;
-* swap: ks with it is below .5, and from .5 on with the same keypoint or its mirror image of another person;
+* inversion: ks with it is below .5, but .5 or more with its left-right counterpart of the same person;
+* swap: ks with it is below .5, but .5 or more with the same keypoint or its counterpart of another person;
 * miss: ks with all of these is below .5.
 
-Where inversion and swap both hold, the larger ks decides. (Their program, coco-analyze, lets the largest ks of all
-decide even where ks with the keypoint itself is .5 or more: with somebody else nearer, what is jitter or good here is
-a swap there.)
+If both inversion and swap hold, the larger ks decides. (In their program, coco-analyze, the largest ks of all decides:
+good or jittered keypoints become swaps there if another person is nearer.)
 
-Detections are matched to people by pycocotools, in the order of their scores, each to the person with the largest OKS,
-from an OKS of .1 up as in their program. From .5 up, where COCO begins, the worst errors would be left out: a person
-whose left and right are exchanged would count as not found.
+pycocotools matches detections to people from an OKS of .1 up, as in coco-analyze. From COCO's .5 up, the worst errors
+would be lost: a person whose left and right are exchanged would count as not found.
 
-Symbols: K = 17, N people of an image. Coordinates are COCO's pixel indices, in labels and results alike.
+K = 17, N people of an image, D results. Coordinates are COCO's pixel indices, in labels and results alike.
 """
 
 import dataclasses
@@ -37,58 +34,39 @@ NOT_LABELLED = -1
 GOOD_SIMILARITY, NEAR_SIMILARITY = 0.85, 0.5
 MATCHING_OKS = 0.1
 
-# From this IoU up, another person's box overlaps.
+# Boxes overlap from this IoU up.
 OVERLAP_IOU = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """A labelled person and the detection that is theirs.
+    """A labelled person and the matching detection."""
 
-    Attributes:
-        result: int, index of the detection in the results.
-        truth: (K, 3) float64, the person's x, y and v.
-        errors: (K,) int, indices into ERRORS, or NOT_LABELLED.
-        overlapping: int, how many other people's boxes overlap this person's.
-    """
-
-    result: int
-    truth: np.ndarray
-    errors: np.ndarray
-    overlapping: int
+    result: int  # index of the detection in the results
+    oks: float
+    truth: np.ndarray  # (K, 3) float64: the person's x, y and v
+    errors: np.ndarray  # (K,) int: indices into ERRORS, or NOT_LABELLED
+    outside: np.ndarray  # (K,) bool: labelled keypoints outside the enlarged box, where the PRN cannot see them
+    overlapping: int  # how many other people's boxes overlap this person's
 
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What became of the labelled people and of the detections of some images.
+    """The matched and unmatched people and detections of some images. Detections are indices of results."""
 
-    Attributes:
-        matches: list of Match.
-        missed: dict of the annotation ids of people without a detection to how many other people overlap them.
-        duplicates: list of int, detections (indices into the results) of people who have a better scored one.
-        background: list of int, detections whose OKS with everybody is below MATCHING_OKS.
-        ignored: list of int, detections of crowds and of people without labelled keypoints, which do not count.
-        oks: (D,) float64, the largest OKS of each detection with a labelled person, 0 where the image has none.
-    """
-
-    matches: list
-    missed: dict
-    duplicates: list
-    background: list
-    ignored: list
-    oks: np.ndarray
+    matches: list  # of Match
+    missed: dict  # annotation ids of people without a detection -> how many others overlap them
+    duplicates: list  # of people who have a result with a better score
+    background: list  # the OKS with everybody is below MATCHING_OKS
+    ignored: list  # of crowds and of people without labelled keypoints: they do not count
+    oks: np.ndarray  # (D,) float64: each result's largest OKS with a labelled person, 0 if the image has none
 
 
-def diagnose(ground_truth, results, image_ids):
-    """Matches detections to people, and finds the errors of those that match.
+def diagnose(ground_truth, results, image_ids, margin=np.inf):
+    """Matches detections to people and classifies the keypoints of each match: a Diagnosis.
 
-    Args:
-        ground_truth: COCO object.
-        results: list of D dicts {image_id, category_id, keypoints (51 numbers), score}, at most 20 an image.
-        image_ids: images that count.
-
-    Returns:
-        Diagnosis.
+    Arguments are as for `evaluate_keypoints`, with at most 20 results an image; `margin` is the share of their size by
+    which the PRN's boxes grow on each side.
     """
     evaluation = accumulate(ground_truth, results, image_ids, thresholds=[MATCHING_OKS])
     whole = evaluation.params.areaRng[evaluation.params.areaRngLbl.index("all")]
@@ -97,20 +75,12 @@ def diagnose(ground_truth, results, image_ids):
         if image is not None and image["aRng"] == whole:
             similarity = evaluation.ious[image["image_id"], image["category_id"]]
             people = evaluation._gts[image["image_id"], image["category_id"]]
-            _diagnose_image(diagnosis, results, image, people, similarity)
+            _diagnose_image(diagnosis, results, image, people, similarity, margin)
     return diagnosis
 
 
-def _diagnose_image(diagnosis, results, image, people, similarity):
-    """Adds one image.
-
-    Args:
-        diagnosis: Diagnosis, changed in place.
-        results: as for `diagnose`.
-        image: what COCOeval has in `evalImgs` for it.
-        people: list of N annotations.
-        similarity: (detections by score, N) float, their OKS; empty where there are none of either.
-    """
+def _diagnose_image(diagnosis, results, image, people, similarity, margin):
+    """Adds one of COCOeval's `evalImgs` to a Diagnosis; `similarity` is (detections by score, N), or empty."""
     place = {person["id"]: index for index, person in enumerate(people)}
     counted = np.array([not person["ignore"] for person in people], bool)
     truth = np.array([person["keypoints"] for person in people], np.float64).reshape(-1, NUM_KEYPOINTS, 3)
@@ -120,7 +90,7 @@ def _diagnose_image(diagnosis, results, image, people, similarity):
         zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True)
     ):
         index = identity - 1
-        if index == len(results):  # what stands in for no results at all
+        if index == len(results):  # `accumulate` adds this one where there are no results
             continue
         oks = similarity[row][counted].max(initial=0) if len(similarity) else 0.0
         diagnosis.oks[index] = oks
@@ -130,7 +100,9 @@ def _diagnose_image(diagnosis, results, image, people, similarity):
             person = place[match]
             found = np.reshape(results[index]["keypoints"], (NUM_KEYPOINTS, 3))[:, :2]
             errors = keypoint_errors(found, truth, areas, person)
-            diagnosis.matches.append(Match(index, truth[person], errors, int(overlapping[person])))
+            outside = outside_box(truth[person], people[person]["bbox"], margin)
+            oks = float(similarity[row][person])
+            diagnosis.matches.append(Match(index, oks, truth[person], errors, outside, int(overlapping[person])))
         else:
             (diagnosis.duplicates if oks >= MATCHING_OKS else diagnosis.background).append(index)
     for identity, match, ignored in zip(image["gtIds"], image["gtMatches"][0], image["gtIgnore"], strict=True):
@@ -139,16 +111,10 @@ def _diagnose_image(diagnosis, results, image, people, similarity):
 
 
 def keypoint_errors(found, truth, areas, person):
-    """What became of each labelled keypoint of a person.
+    """The error of each keypoint of a person: (K,) int, indices into ERRORS, or NOT_LABELLED.
 
-    Args:
-        found: (K, 2) float, x and y of the person's detection.
-        truth: (N, K, 3) float, x, y and v of everybody in the image, crowds too where they have keypoints.
-        areas: (N,) float, square pixels.
-        person: index of the person.
-
-    Returns:
-        (K,) int, indices into ERRORS, or NOT_LABELLED.
+    `found`, (K, 2), is the detection of `person`, an index into `truth`, (N, K, 3), and `areas`, (N,) square pixels, of
+    everybody in the image, crowds with keypoints included.
     """
     labelled = truth[..., 2] > 0
     same = np.where(labelled, keypoint_similarities(found, truth[..., :2], areas), 0)
@@ -169,15 +135,15 @@ def keypoint_errors(found, truth, areas, person):
     )
 
 
+def outside_box(keypoints, box, margin):
+    """(K,) bool: which labelled keypoints (K, 3) lie outside a box [x, y, w, h] that has grown by `margin`."""
+    corner, size = np.reshape(box, (2, 2))
+    shares = (keypoints[:, :2] + 0.5 - corner) / size  # the box has continuous coordinates
+    return ((shares < -margin) | (shares > 1 + margin)).any(axis=1) & (keypoints[:, 2] > 0)
+
+
 def count_overlapping(people):
-    """How many other people's boxes overlap each person's with an IoU of OVERLAP_IOU or more.
-
-    Args:
-        people: list of N annotations of one image; crowds overlap nobody.
-
-    Returns:
-        (N,) int.
-    """
+    """For each of an image's annotations, (N,) int: how many others overlap its box; crowds overlap nobody."""
     if not people:
         return np.zeros(0, int)
     boxes = np.array([person["bbox"] for person in people], np.float64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
-from mpn.inference.resampling import interpolation, resample
+from mpn.inference.augmentation import interpolation, resample
 
 
 def values(function, positions, size):

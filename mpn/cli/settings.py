@@ -1,0 +1,63 @@
+"""Command lines made from settings classes, see `mpn.settings`."""
+
+import argparse
+import contextlib
+import re
+
+from mpn.cli.script import import_tensorflow
+from mpn.errors import UserError
+from mpn.settings import SettingsError, options_of
+
+
+@contextlib.contextmanager
+def command_line(settings_class, description=None, argv=None):
+    """The settings that a command line gives; a SettingsError inside names options, not fields.
+
+    Args:
+        settings_class: subclass of `mpn.training.settings.Training`.
+        description: shown by --help.
+        argv: list of str, or None for the program's own.
+
+    Raises:
+        UserError: see `Training` and `Training.resumed`.
+    """
+    given = vars(settings_parser(settings_class, description).parse_args(argv))
+    import_tensorflow()
+    try:
+        yield settings_class.resumed(**given) if given.pop("resume", False) else settings_class(**given)
+    except SettingsError as error:
+        raise UserError(re.sub(r"{(\w+)}", lambda field: _flag(settings_class, field[1]), error.sentence)) from error
+
+
+def settings_parser(settings_class, description=None):
+    """An argparse.ArgumentParser whose namespace has the options that are given and no others."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for name, field in options_of(settings_class).items():
+        parser.add_argument(
+            _flag(settings_class, name),
+            dest=name,
+            help=f"{field.metadata['help']}{_default(settings_class, field)}".replace("%", "%%"),
+            **field.metadata["kind"].arguments | field.metadata["arguments"],
+        )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint in --model with that run's options, which need not be repeated",
+    )
+    return parser
+
+
+def _flag(settings_class, name):
+    field = options_of(settings_class).get(name)
+    return (field and field.metadata["flag"]) or f"--{name.replace('_', '-')}"
+
+
+def _default(settings_class, field):
+    """The default of an option for --help."""
+    if isinstance(field.default, bool):
+        flag = _flag(settings_class, field.name)
+        return f" (default: {flag if field.default else flag.replace('--', '--no-')})"
+    if not isinstance(field.default, (int, float, str, tuple)):
+        return ""
+    words = field.default if isinstance(field.default, tuple) else (field.default,)
+    return f" (default: {' '.join(map(str, words))})"
