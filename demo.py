@@ -68,7 +68,7 @@ def _parser():
         help="image or video file, a folder of them, or a quoted pattern such as 'holiday/*.jpg' "
         "(default: a photograph that scikit-image ships)",
     )
-    names = "model directory, or the name of a model of the package (default: %(default)s)"
+    names = "model directory, export, or the name of a model of the package (default: %(default)s)"
     parser.add_argument("--model", metavar="DIR", default=_MODEL, help=names)
     parser.add_argument("--output", metavar="DIR", default="results", help="folder for results (default: %(default)s)")
     parser.add_argument(

@@ -12,11 +12,7 @@ VERSION = 1
 NOTE_FILE = "export.json"
 
 # Format -> (suffix of a graph's file or folder, extra of the package that runs it).
-FORMATS = {
-    "saved_model": ("", None),
-    "onnx": (".onnx", "onnx"),
-    "openvino": (".xml", "openvino"),
-}
+FORMATS = {"saved_model": ("", None), "onnx": (".onnx", "onnx"), "openvino": (".xml", "openvino")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +42,7 @@ class ExportNote:
         Raises:
             UserError: it is damaged, or of another version.
         """
-        fields = read_json(pathlib.Path(folder) / NOTE_FILE, "note of an export")
+        fields = read_json(pathlib.Path(folder) / NOTE_FILE, "the note of an export")
         version = fields.get("version") if isinstance(fields, dict) else None
         again = "make the export anew with python -m mpn.export"
         if version != VERSION:

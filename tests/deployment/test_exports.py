@@ -121,7 +121,7 @@ def assert_same_people(found, expected, most=0.5):
 
 @pytest.mark.parametrize("format", NEEDS)
 def test_finds_the_same_people(export, source, format):
-    model, exported = MultiPoseNet.load(source, precision="float32"), MultiPoseNet.load(export(format))
+    model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in (source, export(format)))
     for height, width in [(90, 130), (130, 90)]:
         image = picture(height, width)
         expected, silhouettes = model.predict(image, with_silhouettes=True)
@@ -135,8 +135,9 @@ def test_finds_the_same_people(export, source, format):
 @pytest.mark.parametrize("views", [{"scales": (1.0, 1.5)}, {"crops": 2}, {"mirror": True}])
 def test_sees_the_same_views(export, source, format, views):
     image, augmentation = picture(), Augmentation(**views)
-    model = MultiPoseNet.load(source, precision="float32", augmentation=augmentation)
-    exported = MultiPoseNet.load(export(format), augmentation=augmentation)
+    model, exported = (
+        MultiPoseNet.load(folder, precision="float32", augmentation=augmentation) for folder in (source, export(format))
+    )
     np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=1e-3)
     assert_same_people(exported.predict(image), model.predict(image))
 
@@ -146,7 +147,7 @@ def test_refines_the_same(export, refiner_source, format):
     image, mirror = picture(), True
     boxes = np.float32([[10, 5, 60, 80], [60, 20, 120, 70]])
     expected = Refiner.load(refiner_source, "float32", mirror).find(image, boxes)
-    found = Refiner.load(export(format, refiner=True), mirror=mirror).find(image, boxes)
+    found = Refiner.load(export(format, refiner=True), "float32", mirror).find(image, boxes)
     sure = expected[..., 2] > 0.3
     assert sure.any()
     np.testing.assert_allclose(found[sure], expected[sure], atol=0.5)
@@ -282,7 +283,7 @@ def test_small_on_photographs(format, tmp_path):
     from mpn.images import read_image
 
     mpn.export.main(["small", str(tmp_path / "small"), "--format", format])
-    model, exported = MultiPoseNet.load("small", precision="float32"), MultiPoseNet.load(tmp_path / "small")
+    model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in ("small", tmp_path / "small"))
     for path in sorted((pathlib.Path(MPN_COCO) / "val2017").glob("*.jpg"))[:20]:
         image = read_image(path)
         found, expected = exported.predict(image), model.predict(image)
