@@ -61,6 +61,12 @@ def is_export(folder):
     return (pathlib.Path(folder) / NOTE_FILE).is_file()
 
 
+def refuse_export(folder):
+    """Raises UserError for an export, which has no networks for a command to take apart."""
+    if is_export(folder):
+        raise UserError(f"{folder} is an export: take the model that it was made of")
+
+
 def import_extra(module, extra):
     """Imports a module of an optional package.
 

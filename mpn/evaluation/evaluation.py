@@ -61,7 +61,7 @@ class Evaluation:
     seed: int = _option(0, "seed of the training whose held-out images are taken", type=natural)
     model: tuple = _option(
         ("models/multiposenet",),
-        "model directory, or the name of a shipped model; given several times, an ensemble",
+        "model directory, export, or the name of a shipped model; given several times, an ensemble",
         action="append",
         metavar="DIR",
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from mpn.cli.arguments import ImageSize, add_view_options, positive_int
 from mpn.cli.script import import_tensorflow, run
+from mpn.deployment.folder import refuse_export
 from mpn.errors import UserError
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
@@ -290,6 +291,8 @@ def main(argv=None):
     images = {path: read_bytes(path, "image") for path in options.images} or {"example": _example()}
     if options.output:
         make_writable(options.output)
+    if options.model:
+        refuse_export(options.model)
     random = None if options.model else Networks(ModelConfig(backbone=options.backbone))
     times = {}
     for precision in dict.fromkeys(options.precision):

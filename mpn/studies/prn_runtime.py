@@ -7,6 +7,7 @@ import argparse
 
 from mpn.cli.arguments import positive_int
 from mpn.cli.script import import_tensorflow, run
+from mpn.deployment.folder import refuse_export
 from mpn.evaluation.coco import check_labelled, load_labels
 from mpn.evaluation.runtime import PRECISIONS, crowd, medians
 from mpn.evaluation.tables import markdown
@@ -26,6 +27,8 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
     from mpn.inference.multiposenet import MultiPoseNet
     from mpn.weights import STORAGES, stored_bytes
 
+    for model_dir in model_dirs:
+        refuse_export(model_dir)
     truth = None
     if annotations:
         truth = load_labels(annotations)

@@ -19,12 +19,14 @@ from mpn.config import ModelConfig
 from mpn.deployment import folder as export_folder
 from mpn.deployment.folder import NOTE_FILE, import_extra
 from mpn.errors import UserError
+from mpn.evaluation import runtime
 from mpn.images import write_image
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.refiner import Refiner
 from mpn.inference.views import Augmentation
 from mpn.model_directory import save_networks
 from mpn.models.networks import Networks
+from mpn.studies import prn_runtime
 
 TINY = ModelConfig(
     backbone="mobilenet_v2",
@@ -259,6 +261,14 @@ def test_damaged_graph(export, tmp_path):
 def test_options_that_an_export_lacks(export, options):
     with pytest.raises(UserError, match="export"):
         MultiPoseNet.load(export("onnx"), **options)
+
+
+def test_commands_that_need_networks_refuse_exports(export, capsys):
+    model = export("saved_model")
+    for command in (runtime, prn_runtime):
+        status, error = exit_of(command, ["--model", model], capsys)
+        assert status == 1 and "model that it was made of" in error
+        assert_one_sentence(error)
 
 
 def test_kinds_are_told_apart(export):
