@@ -17,14 +17,16 @@ class Engine:
         precision: "auto", "float32" or "bfloat16"; the fastest of the machine, or that one.
 
     Raises:
-        UserError: the engine is not installed, cannot compute in the precision, or the folder lacks a graph.
+        UserError: the engine is not installed or cannot compute in the precision.
     """
 
-    format = None
+    format = None  # one of FORMATS
 
     def __init__(self, folder, precision="auto"):
         self.folder = pathlib.Path(folder)
         self.precision = precision
+        self._suffix, module = FORMATS[self.format]
+        self._library = import_extra(module, self.format) if module else None
         if precision == "bfloat16" and self.format != "openvino":
             raise UserError(f"an export as {self.format} computes in float32: leave out the precision bfloat16")
         self._load = functools.lru_cache(self._load)
@@ -33,15 +35,11 @@ class Engine:
         """Runs a graph on arrays, by the names of its inputs; gives a dict of arrays."""
         return self._call(self._load(graph), inputs)
 
-    def _path(self, graph):
-        path = self.folder / (graph + FORMATS[self.format][0])
-        if not path.exists():
-            raise UserError(f"{path} does not exist: make the export anew with python -m mpn.export")
-        return path
-
     def _read(self, load, graph):
         """What `load` gives for the path of a graph; whatever it raises means that the file is damaged."""
-        path = self._path(graph)
+        path = self.folder / (graph + self._suffix)
+        if not path.exists():
+            raise UserError(f"{path} does not exist: make the export anew with python -m mpn.export")
         try:
             return load(path)
         except Exception as error:  # each library has its own kinds
@@ -54,14 +52,9 @@ class OnnxEngine(Engine):
 
     format = "onnx"
 
-    def __init__(self, folder, precision="auto"):
-        super().__init__(folder, precision)
-        self._runtime = import_extra("onnxruntime", "onnx")
-
     def _load(self, graph):
-        session = self._read(
-            lambda path: self._runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]), graph
-        )
+        providers = ["CPUExecutionProvider"]
+        session = self._read(lambda path: self._library.InferenceSession(str(path), providers=providers), graph)
         return session, [output.name for output in session.get_outputs()]
 
     def _call(self, loaded, inputs):
@@ -76,7 +69,7 @@ class OpenVINOEngine(Engine):
 
     def __init__(self, folder, precision="auto"):
         super().__init__(folder, precision)
-        self._core = import_extra("openvino", "openvino").Core()
+        self._core = self._library.Core()
 
     def _load(self, graph):
         settings = {"PERFORMANCE_HINT": "LATENCY"}

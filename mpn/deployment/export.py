@@ -1,17 +1,19 @@
 """Exports of models for places without TensorFlow; `python -m mpn.export MODEL TARGET --format ...` calls it."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
 
-from mpn.deployment.folder import FORMATS, ExportNote, import_extra
-from mpn.deployment.readme import write_readme
+from mpn.deployment.folder import NOTE_FILE, ExportNote, import_extra
 from mpn.errors import UserError
-from mpn.files import make_writable, temporary_path
+from mpn.files import make_writable, temporary_path, write_json
 from mpn.model_directory import PARTS, load_config, load_networks, model_folder, save_config
 
 # What writes a format, each with an extra of the format's name.
 _PACKAGES = {"onnx": ("onnx", "tf2onnx"), "openvino": ("openvino",)}
+
+_TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
 
 def export_graphs(source, target, format):
@@ -23,11 +25,9 @@ def export_graphs(source, target, format):
         format: of FORMATS.
 
     Raises:
-        UserError: something of that cannot be, or a package is missing; nothing is written.
+        UserError: the source cannot be loaded, the target exists, or a package is missing; nothing is written.
         OSError: the target cannot be written.
     """
-    if format not in FORMATS:
-        raise UserError(f"format must be one of keras, {', '.join(FORMATS)}, not {format!r}")
     target = pathlib.Path(target).resolve()
     if target.exists() or target.is_symlink():
         raise UserError(f"{target} exists already: choose another folder")
@@ -54,6 +54,21 @@ def _write(networks, folder, format, refiner):
 
     WRITERS[format]((refiner_graphs if refiner else model_graphs)(networks), folder)
     save_config(networks.config, folder)
-    note = ExportNote(format, refiner)
-    note.write(folder)
-    write_readme(folder, networks.config, note)
+    write_json(folder / NOTE_FILE, dataclasses.asdict(ExportNote(format, refiner)), indent=1)
+    (folder / "README.md").write_text(_readme(networks.config, format, refiner), encoding="utf-8")
+
+
+def _readme(config, format, refiner):
+    """What goes in, what comes out, and code that runs it, which a test executes."""
+    words = {
+        "RUN": (_TEMPLATES / f"run_{format}.py").read_text(),
+        "SHORTER": config.image_size[0],
+        "LONGEST": config.image_size[1],
+        "CELLS": config.image_size[0] // 4,
+        "SHARE": config.refiner_share,
+        "FORMAT": format,
+    }
+    page = (_TEMPLATES / ("refiner.md" if refiner else "model.md")).read_text()
+    for word, text in words.items():
+        page = page.replace(word, str(text))
+    return page

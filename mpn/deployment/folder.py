@@ -5,14 +5,14 @@ import importlib
 import pathlib
 
 from mpn.errors import UserError
-from mpn.files import read_json, write_json
+from mpn.files import read_json
 
 # Raised when graphs get other inputs, outputs or units: an engine of another version must not run them.
 VERSION = 1
 NOTE_FILE = "export.json"
 
-# Format -> (suffix of a graph's file or folder, extra of the package that runs it).
-FORMATS = {"saved_model": ("", None), "onnx": (".onnx", "onnx"), "openvino": (".xml", "openvino")}
+# Format -> (suffix of a graph's file or folder, module of an extra of the format's name that runs it).
+FORMATS = {"saved_model": ("", None), "onnx": (".onnx", "onnxruntime"), "openvino": (".xml", "openvino")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +30,6 @@ class ExportNote:
     refiner: bool = False
     nms_threshold: float = 0.3
     version: int = VERSION
-
-    def write(self, folder):
-        """Writes export.json into a folder."""
-        write_json(pathlib.Path(folder) / NOTE_FILE, dataclasses.asdict(self), indent=1)
 
     @classmethod
     def read(cls, folder):

@@ -38,9 +38,7 @@ def _load(folder, precision, refiner):
 class ExportedModel:
     """An exported MultiPoseNet, with its methods; arguments as there.
 
-    Args:
-        folder: of the export.
-        parts: is not looked at: an export has all of them.
+    It has all `parts`.
 
     Raises:
         UserError: the export is damaged or of another version, its engine is not installed, or an option needs graphs
@@ -69,13 +67,13 @@ class ExportedModel:
         self.grouping = grouping
         self.precision = precision
         self.assignment = assignment_of(grouping, self.config.prn_assignment)
-        for option, holds in {
-            f"grouping {grouping}": grouping == "prn",
-            f"an NMS threshold of {nms_threshold}": self.nms_threshold == self.note.nms_threshold,
-            f"a window of {window}": window in (None, config.prn_window),
-        }.items():
-            if not holds:
-                raise UserError(f"{folder} is an export, made without {option}: take the model that it was made of")
+        for option, value, own in (
+            ("grouping", grouping, "prn"),
+            ("NMS threshold", self.nms_threshold, self.note.nms_threshold),
+            ("window", window or config.prn_window, config.prn_window),
+        ):
+            if value != own:
+                raise UserError(f"{folder} is an export with the {option} {own}: for {value} take the model itself")
 
     def predict(self, image, with_silhouettes=False):
         """Finds the people in one image; see `MultiPoseNet.predict`."""
@@ -145,15 +143,7 @@ class ExportedModel:
 
 
 class ExportedRefiner(Refiner):
-    """An exported Refiner.
-
-    Args:
-        folder: of the export.
-        precision, mirror: see Refiner.
-
-    Raises:
-        UserError: see ExportedModel.
-    """
+    """An exported Refiner; for errors see ExportedModel."""
 
     def __init__(self, folder, precision="auto", mirror=False):
         _, self.config, self._engine = _load(folder, precision, refiner=True)

@@ -229,7 +229,7 @@ def test_nothing_half_written(source, tmp_path, monkeypatch):
     """A failure after some graphs were written leaves nothing behind."""
     from mpn.deployment import export as exporter
 
-    monkeypatch.setattr(exporter, "write_readme", lambda *_: 1 / 0)
+    monkeypatch.setattr(exporter, "_readme", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         exporter.export_graphs(source, tmp_path / "target", "saved_model")
     assert not list(tmp_path.iterdir())
