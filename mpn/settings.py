@@ -125,10 +125,27 @@ def _text(value):
     return os.fspath(value)
 
 
+def _texts(value):
+    values = (value,) if isinstance(value, (str, os.PathLike)) else value
+    _require(values and isinstance(values, (list, tuple)))
+    return tuple(map(_text, values))
+
+
+def _floats(text):
+    return tuple(map(float, text.split(",")))
+
+
+def _positive_floats(value):
+    _require(value and isinstance(value, (list, tuple)))
+    return tuple(map(positive_float.check, value))
+
+
 SIDES = several(positive_int, positive_int, rising=True, action=ImageSize, metavar=("SHORTER", "LONGEST"))
 SWITCH = Kind("True or False", _switch, action=argparse.BooleanOptionalAction)
 TEXT = Kind("a text or a path", _text)
 PATH = Kind("a path", _text)  # is stored as an absolute one
+TEXTS = Kind("a text or a path, or several", _texts, action="append")
+LIST = Kind("a list of numbers above 0, such as 0.5,1,2", _positive_floats, parse=_floats)
 
 
 def option(default, kind, help, may_change=False, flag=None, **arguments):
@@ -150,6 +167,12 @@ def option(default, kind, help, may_change=False, flag=None, **arguments):
 def with_default(settings_class, name, default):
     """The option of another settings class with another default."""
     return dataclasses.field(default=default, metadata=options_of(settings_class)[name].metadata)
+
+
+def same_option(settings_class, name):
+    """The option of another settings class."""
+    field = options_of(settings_class)[name]
+    return dataclasses.field(default=field.default, default_factory=field.default_factory, metadata=field.metadata)
 
 
 class Settings:
@@ -181,3 +204,17 @@ def checked(field, value):
         return field.metadata["kind"].check(value)
     except ValueError:
         raise SettingsError(f"{{{field.name}}} must be {field.metadata['kind'].wanted}, not {value!r}") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Views(Settings):
+    """Test-time augmentation, see `mpn.inference.views.Augmentation`."""
+
+    scales: tuple = option(
+        (1.0,),
+        LIST,
+        "see each image at these scales of the image size, such as 0.5,1,1.5,2, and average",
+        metavar="S,S,...",
+    )
+    mirror: bool = option(False, SWITCH, "see each image mirrored too, and average; each person, too, with --refine")
+    crops: int = option(1, positive_int, "see N x N crops of each image too, from 2 up", metavar="N")

@@ -11,6 +11,7 @@ import pytest
 
 from mpn.cli.settings import command_line, settings_parser
 from mpn.errors import UserError
+from mpn.evaluation import Evaluation
 from mpn.models.backbone import LEVELS
 from mpn.precision import TRAINING_PRECISIONS
 from mpn.quickstart import commands
@@ -87,11 +88,12 @@ def test_what_is_not_given_has_its_default(monkeypatch):
     assert (KeypointTraining().epochs, PersonTraining().learning_rate, PrnTraining().batch_size) == (100, 1e-5, 256)
 
 
-@pytest.mark.parametrize("settings_class", CLASSES.values())
+@pytest.mark.parametrize("settings_class", [*CLASSES.values(), Evaluation])
 def test_help_names_every_option_once(settings_class):
     text = settings_parser(settings_class).format_help()
     options = re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE)
-    assert len(options) == len(set(options)) == len(options_of(settings_class)) + 1  # with --resume
+    assert len(options) == len(set(options)) == len(options_of(settings_class)) + ("--resume" in options)
+    assert ("--resume" in options) == (settings_class is not Evaluation)
     assert len(options) < 35
 
 

@@ -14,12 +14,13 @@ import time
 
 import numpy as np
 
-from mpn.cli.arguments import ImageSize, add_view_options, positive_int
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import add_options
 from mpn.errors import UserError
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
+from mpn.settings import ImageSize, Views, positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 
 # In order; the last two depend on the number of people.
@@ -275,7 +276,7 @@ def main(argv=None):
     parser.add_argument("--people", type=positive_int, nargs="+", default=PEOPLE, help="numbers of people")
     parser.add_argument("--repeats", type=positive_int, default=20, help="runs of each stage; the median counts")
     parser.add_argument("--output", metavar="DIR", help="write runtime.csv and runtime.png there")
-    add_view_options(parser)
+    add_options(parser, Views)
     options = parser.parse_args(argv)
     import_tensorflow()
     from mpn.images import decode_image

@@ -11,12 +11,13 @@ import tarfile
 import numpy as np
 from tqdm import tqdm
 
-from mpn.cli.arguments import ImageSize, add_view_options, positive_int, share
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import add_options
 from mpn.data.voc import PERSON, SPLITS, VOID, load_voc, read_classes, write_person_mask
 from mpn.evaluation.segmentation import pixel_counts
 from mpn.files import atomic_path, make_replaceable, make_writable, write_json
 from mpn.images import read_image
+from mpn.settings import ImageSize, Views, positive_int, share
 
 # VOC's segmentation competition for methods trained on other data than VOC's own: here on COCO's.
 COMPETITION = "comp6"
@@ -85,7 +86,7 @@ def main(argv=None):
         "--image-size", action=ImageSize, metavar="SIDE", help="SHORTER [LONGEST] side of images; default: the model's"
     )
     parser.add_argument("--precision", choices=INFERENCE_PRECISIONS, default="auto", help="bfloat16 where it is fast")
-    add_view_options(parser)
+    add_options(parser, Views)
     parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
     parser.add_argument(
         "--silhouette-threshold", type=share, default=0.5, help="above which the silhouette channel says person"

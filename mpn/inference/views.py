@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
+from mpn.settings import SettingsError
 
 # A box nearer to a crop's edge than this share of the crop's side may be part of a person whom the edge cuts. Another
 # view shows all of that person.
@@ -36,11 +36,11 @@ class Augmentation:
     def __post_init__(self):
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
-            raise UserError(f"scales must be one or more numbers above 0 and up to 8, not {self.scales}")
+            raise SettingsError(f"{{scales}} must be one or more numbers above 0 and up to 8, not {self.scales}")
         if len(set(self.scales)) < len(self.scales):
-            raise UserError(f"scales must differ from each other, not {self.scales}")
+            raise SettingsError(f"{{scales}} must differ from each other, not {self.scales}")
         if not isinstance(self.crops, int) or self.crops < 1:
-            raise UserError(f"crops must be a whole number of 1 or more, not {self.crops!r}")
+            raise SettingsError(f"{{crops}} must be a whole number of 1 or more, not {self.crops!r}")
 
     @property
     def is_single(self):

@@ -11,7 +11,6 @@ import dataclasses
 import multiprocessing
 import pathlib
 
-from mpn.cli.arguments import positive_int
 from mpn.cli.script import run
 from mpn.cli.settings import command_line
 from mpn.data.coco import hold_out
@@ -19,6 +18,7 @@ from mpn.errors import UserError
 from mpn.evaluation.coco import check_labelled, load_labels
 from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
+from mpn.settings import positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 from mpn.studies.grouping_tables import SPOILT, grouping_metrics
 from mpn.training import PrnTraining
