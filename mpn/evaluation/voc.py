@@ -70,6 +70,7 @@ def pack(output, folder, images):
 def main(argv=None):
     import_tensorflow()
     from mpn.inference.multiposenet import MultiPoseNet
+    from mpn.inference.views import Augmentation
     from mpn.precision import INFERENCE_PRECISIONS
 
     parser = argparse.ArgumentParser(
@@ -99,14 +100,16 @@ def main(argv=None):
     make_writable(folder)  # before hours of predictions, not after
     if options.metrics:
         make_replaceable(options.metrics)
-    settings = {
-        name: getattr(options, name) for name in ("image_size", "precision", "square", "scales", "mirror", "crops")
-    }
+    settings = {name: getattr(options, name) for name in ("image_size", "precision", "square")}
+    views = {name: getattr(options, name) for name in ("scales", "mirror", "crops")}
     # Only silhouettes count: the boxes of an untrained person subnet do no harm, and "max" needs no PRN.
-    model = MultiPoseNet.load(options.model, parts=("keypoints",), grouping="max", **settings)
+    augmentation = Augmentation(**views)
+    model = MultiPoseNet.load(
+        options.model, parts=("keypoints",), grouping="max", augmentation=augmentation, **settings
+    )
     metrics = evaluate_voc(model, images, folder, options.silhouette_threshold)
     if options.metrics:
-        settings |= {"image_size": list(model.config.image_size), "precision": model.precision}
+        settings |= {"image_size": list(model.config.image_size), "precision": model.precision, **views}
         settings |= {name: getattr(options, name) for name in ("voc", "split", "model", "silhouette_threshold")}
         write_json(options.metrics, {"voc": metrics, "settings": settings}, indent=2)
     print(f"{len(images)} masks in {folder}")
