@@ -15,8 +15,8 @@ _FALSE_PEAK_REACH = 0.25
 class Imperfections:
     """How peaks differ from the true keypoints."""
 
-    # Standard deviation of the error along x and y, in units of COCO's 2 sigma_k sqrt(area). At 0.5 the mean error costs
-    # a keypoint an OKS of about 0.2.
+    # Standard deviation of the error along x and y, in units of COCO's 2 sigma_k sqrt(area). At 0.5 the mean error
+    # costs a keypoint an OKS of about 0.2.
     displacement: float = 0.0
     dropped: float = 0.0  # share of keypoints without a peak
     false_peaks: float = 0.0  # as a share of the true peaks of the same keypoint

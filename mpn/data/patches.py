@@ -17,7 +17,7 @@ ENLARGEMENT = 4.0
 
 
 def people_alone(records):
-    """Returns an ImageRecord for each person with five labelled keypoints or more, to train a refinement network (§4.2).
+    """Returns an ImageRecord for each person with five labelled keypoints or more: input of a refinement network (§4.2).
 
     Everybody else counts as background: the network must tell them from the person in the middle.
     """
@@ -46,8 +46,7 @@ def choose_person(record, turn):
 def patch_map(record, size, augmentation, turn, rng):
     """Returns the random affine map of a sample, from image to patch: (2, 3) float64.
 
-    `size` is the side of the patch in pixels, `augmentation` a PatchAugmentation, `turn` the epoch, and `rng` a numpy
-    Generator.
+    `size` is the side of the patch in pixels, `turn` the epoch, `rng` a numpy Generator.
     """
     extent = np.array([record.width, record.height])
     centre, middle = extent / 2, np.array([size, size]) / 2

@@ -112,14 +112,15 @@ def prn_dataset(
 
 
 def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections=PERFECT):
-    """Returns the boxes of the PrnPeople at `index` (B,), their keypoints, and the peaks of everyone in the same image.
+    """Gathers the boxes of the PrnPeople at `index` (B,), their keypoints, and the peaks of everyone in the same image.
 
     `rng` is a numpy Generator, or None to change nothing at random; for the other arguments see `prn_dataset`.
 
     Returns five float32 arrays:
         positions: (B, 17, M, 2), peaks of everyone in the image.
         scores: (B, 17, M), height of each peak; 1 for a perfect one, 0 if there is none.
-        own, labelled: (B, 17, 2) and (B, 17), the owner's peaks, including dropped ones.
+        own: (B, 17, 2), the displaced keypoints of the owner.
+        labelled: (B, 17), 1 for the owner's labelled keypoints, even if their peaks were dropped.
         boxes: (B, 4), not yet enlarged.
     """
     count = people.count[index]

@@ -88,7 +88,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._check(logs, "loss", f"loss became {{}} at step {batch + 1} of epoch {self.epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        # The last step can break the weights; no checkpoint must keep them.
+        # The last step may have broken the weights, which no checkpoint may keep.
         self._check(logs, "val_loss", f"validation loss became {{}} in epoch {epoch + 1}")
 
     def _check(self, logs, name, what):
@@ -103,9 +103,9 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Writes the last state after each epoch, and calls `save_best` if the validation loss is the best so far.
 
-    `path` gets weights, optimizer, epoch, schedule and `notes` (a dict for JSON), written atomically. `state` has the
-    "samples" drawn so far and the "best" validation loss. With `averages` (keras.callbacks.SwapEMAWeights) the best
-    weights are moving averages; the last state then has the weights, and their averages in the optimizer.
+    The file `path` gets weights, optimizer, epoch, schedule and `notes` (a dict for JSON), written atomically. `state`
+    has the number of "samples" drawn so far and the "best" validation loss. If `averages` is a
+    keras.callbacks.SwapEMAWeights, the best weights are moving averages; in the last state the optimizer has them.
     """
 
     def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state, averages=None):

@@ -34,7 +34,7 @@ class Stage:
 
 
 def check_fresh(settings):
-    """Raises UserError if a new run would overwrite an old one. To be called before anything slow."""
+    """Raises UserError if a new run would overwrite an old one. Called before anything slow."""
     checkpoint = last_checkpoint(settings.model, settings.stage)
     if not settings.resume and checkpoint.exists():
         raise UserError(f"{checkpoint} exists: pass --resume to go on with that run, or choose another --model")

@@ -16,15 +16,15 @@ _FIXED = {
 
 
 def resumed(settings_class, model, changes):
-    """Returns the settings to resume the run in directory `model` with: the stored ones, updated by the dict `changes`.
+    """Returns the settings to resume the run in directory `model`: the stored ones, updated by the dict `changes`.
 
     Raises UserError if there is no checkpoint or this version cannot use it, and SettingsError with both values if a
-    setting differs that must not change.
+    change is not allowed.
     """
     checkpoint = last_checkpoint(model, settings_class.stage)
     if not checkpoint.exists():
         raise UserError(f"nothing to resume: {checkpoint} does not exist; start without --resume")
-    check_numbers(checkpoint)  # its notes may be damaged too
+    check_numbers(checkpoint)  # first, since its notes may be damaged too
     before = _stored(settings_class, model, checkpoint)
     fields = options_of(settings_class)
     after = {name: checked(fields[name], value) for name, value in changes.items()}
