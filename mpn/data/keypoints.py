@@ -27,15 +27,13 @@ def keypoint_dataset(
     training=True,
     cached=False,
 ):
-    """Returns batches to fit the keypoint model: a tf.data.Dataset of (images, {output: y} for each of `outputs`).
+    """Returns batches to fit the keypoint model: a tf.data.Dataset of (images, {output: y for each of `outputs`}).
 
     Images are (B, size, size, 3) uint8 RGB; y is (B, h, w, 36) float32, 18 channels of targets and then 18 of mask.
 
     Args:
         records: list of ImageRecord with paths.
         size: side of the square patches in pixels, a multiple of 32.
-        batch_size: over all devices.
-        outputs: names of the model's outputs, which all get the same y.
         augmentation: PatchAugmentation; None is the paper's.
         foreground: see `cut_patch`.
         seed: sample number n is the same in every run with this seed.

@@ -17,7 +17,7 @@ ENLARGEMENT = 4.0
 
 
 def people_alone(records):
-    """Returns an ImageRecord for each person with five labelled keypoints or more: input of a refinement network (§4.2).
+    """Returns an ImageRecord for each person with five labelled keypoints or more, for a refinement network (§4.2).
 
     Everybody else counts as background: the network must tell them from the person in the middle.
     """
@@ -90,14 +90,13 @@ def cut_patch(image, record, matrix, size, foreground=0.0):
 def region_masks(record, matrix, size):
     """Returns where people are, and where the annotations do not tell: three (height, width) bool masks of a patch.
 
-    `matrix` maps the image to the patch, whose `size` is (height, width).
+    `matrix` maps the image to the patch; `size` is (height, width). A person without a segmentation is a box here.
 
     Returns:
-        silhouette: people, with or without keypoints.
-        unknown_keypoints: people without keypoints, crowd regions and padding. Those without a segmentation count with
-            their boxes, except for the labelled people inside.
-        unknown_silhouette: padding, and crowd regions and the boxes of people without a segmentation, except for the
-            silhouettes of others.
+        silhouette: people with a segmentation, with or without keypoints.
+        unknown_keypoints: people without keypoints, crowd regions and padding; boxes leave out the labelled people
+            inside.
+        unknown_silhouette: boxes and crowd regions, without the silhouettes of others; and padding.
     """
     silhouette, labelled, no_keypoints, no_silhouette, coarse, inside = np.zeros((6, *size), np.uint8)
     fill_box(inside, matrix, (0, 0, record.width, record.height))

@@ -33,14 +33,9 @@ def person_dataset(
     Images are (B, H, W, 3) uint8 RGB, padded with black at the right and below; H and W are multiples of 32. The
     targets are as in `anchor_targets`.
 
-    Args:
-        records: list of ImageRecord with paths.
-        image_size: shorter and longest side in pixels (paper: 800 and 1333).
-        batch_size: over all devices.
-        mirror: probability of mirroring left to right.
-        scale: smallest and largest factor on `image_size`, drawn for each image.
-        colour: strength of random colours, see `mpn.data.photometry`.
-        seed, first, training, cached: see `keypoint_dataset`.
+    `image_size` is the shorter and longest side in pixels (paper: 800 and 1333), and `scale` the smallest and largest
+    factor on it. `mirror` is a probability, and `colour` the strength of `jitter_colours`. The other arguments are as
+    for `keypoint_dataset`.
     """
     if not 0 < scale[0] <= scale[1]:
         raise UserError(f"scale must be two positive factors, the smaller first, not {scale}")

@@ -76,8 +76,6 @@ def prn_dataset(
     X has the keypoints of everyone in the box, Y those of its owner.
 
     Args:
-        people: PrnPeople.
-        batch_size: over all devices.
         margin: by which boxes grow, see `ModelConfig.prn_margin`.
         jitter: each side of a box moves by up to this share of the box's size.
         mirror: probability of mirroring left to right.

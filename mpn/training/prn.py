@@ -69,9 +69,9 @@ def train_prn(settings):
 
 
 def position_prior(people, margin, batch_size=1024):
-    """Returns UCR's P_k (Eq. 2), (56, 36, 17) float32: the mean label of each keypoint over PrnPeople, scaled to a sum of 1.
+    """Returns UCR's P_k (Eq. 2), (56, 36, 17) float32: the mean label of each keypoint over PrnPeople.
 
-    `margin` is the share of its size by which a box grows. A keypoint that nobody has is 0 everywhere.
+    Each keypoint sums to 1, or to 0 if nobody has it. `margin` is the share of its size by which a box grows.
     """
     total = np.zeros((roi.ROI_HEIGHT, roi.ROI_WIDTH, people.keypoints.shape[1]), np.float64)
     for start in range(0, len(people.targets), batch_size):
