@@ -47,7 +47,7 @@ def _strategy(*devices):
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam that clips the gradient of the whole batch. Keras clips each device's part before it adds them."""
+    """Adam that clips the gradient of the whole batch. Keras would clip each device's part before adding."""
 
     def apply(self, grads, trainable_variables=None):
         context = tf.distribute.get_replica_context()
