@@ -18,10 +18,9 @@ _RATE_OVER = 20  # images over which the title's rate is averaged
 def run_camera(number, model, settings=PredictionSettings(), open_capture=cv2.VideoCapture):  # noqa: B008  frozen
     """Shows a camera's images with people drawn in, until the user presses q or Esc or closes the window.
 
-    The window's title shows the rate; a summary goes to stderr. `number` is 0 for the first camera. `model` is a model
-    directory, or anything with a `predict` like MultiPoseNet's. `open_capture` makes an object like cv2.VideoCapture
-    from the number. Returns the exit status 0. Raises UserError if there is no display, if the camera cannot be opened
-    or stops giving images, or if the model cannot be loaded.
+    The window's title shows the rate; a summary goes to stderr. `model` is a model directory, or anything with a
+    `predict` like MultiPoseNet's. Returns the exit status 0. Raises UserError if there is no display, or if the camera
+    cannot be opened or stops giving images.
     """
     window = open_window(_TITLE)
     if window is None:

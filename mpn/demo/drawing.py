@@ -24,8 +24,8 @@ _PERSON_COLOURS = (
 _SILHOUETTE_OPACITY = 0.25
 
 # Measured on 229 people that small and small-refiner found in held-out photographs: of labelled keypoints with a
-# confidence of .2 to .3, fewer than half are right (similarity .5 or more); of those with .3 to .4, 64 % are. From .3 up,
-# 90 % are right, and 98 % of all right ones are drawn.
+# confidence of .2 to .3, fewer than half are right (similarity .5 or more); of those with .3 to .4, 64 % are. From .3
+# up, 90 % are right, and 98 % of all right ones are drawn.
 LEAST_DRAWN_CONFIDENCE = 0.3
 _RIM_COLOUR = (25, 25, 25)
 _INK = (20, 20, 20)
@@ -39,16 +39,15 @@ _REFERENCE_SIDE = 640  # the longer side of a COCO photograph, for which the siz
 
 
 def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None):
-    """Draws people over a copy of their (H, W, 3) uint8 RGB image.
+    """Draws people, in image pixels and best first, over a copy of their (H, W, 3) uint8 RGB image.
 
     Each person has a colour for box, score and silhouette. Limbs have the colours of `mpn.skeleton`: warm on the
-    person's left, cool on the right. Limbs and keypoints with less confidence are fainter. Lines and letters grow with
-    the image.
+    person's left, cool on the right. Less confident limbs and keypoints are fainter. Lines and letters grow with the
+    image.
 
-    `people` are in pixels of the image, best first. Keypoints with a confidence below `threshold` are not drawn, nor
-    the limbs that end in them. `colours` has a number from 0 for each person's colour; None numbers people in their
-    order. Twelve colours repeat. Raises ValueError for an image of another shape or dtype, or silhouettes of another
-    image size.
+    Keypoints with a confidence below `threshold` are not drawn, nor the limbs that end in them. `colours` has a number
+    from 0 for each person, see SteadyColours; None takes their order. Twelve colours repeat. Raises ValueError for an
+    image of another shape or dtype, or silhouettes of another size.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image to draw on is (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -65,7 +64,6 @@ def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None):
 
 
 def _with_silhouettes(image, people, colours):
-    """A copy of the image with every silhouette tinted in its person's colour."""
     owner = np.full(image.shape[:2], -1, np.int32)
     # All silhouettes are parts of one map, so in overlapping boxes the owner of a pixel is unknown. The smallest box
     # gets it: most often that person is in front.
@@ -113,7 +111,6 @@ def _draw_box(canvas, person, colour):
 
 
 def _draw_score(canvas, person, colour):
-    """Writes the pose score on a label at the box's upper left corner."""
     box = _visible_box(canvas, person.box)
     height, width = canvas.shape[:2]
     scale = max(0.3, 0.42 * _unit(canvas))

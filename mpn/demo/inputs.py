@@ -65,7 +65,7 @@ def _files_of(item):
 
 
 def _images_and_videos(paths):
-    """Sorts the paths, without other, hidden and drawn files."""
+    """Sorts the paths of images and videos; leaves out hidden files and drawings."""
     return sorted(
         path
         for path in paths

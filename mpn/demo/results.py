@@ -16,17 +16,12 @@ from mpn.images import write_image
 def annotate_image(image, file_name, base, find_people, find_heatmaps=None, rle=False):
     """Writes the drawing of an (H, W, 3) uint8 RGB image, its people and, if wanted, its heatmaps.
 
-    `BASE_poses.json` has "image" (`file_name`), "width" and "height" of the upright image in pixels, and "people", a
-    list of `Person.to_json`, best first.
+    `BASE_poses.json` has "image" (`file_name`, without its folder), "width" and "height" of the upright image in
+    pixels, and "people", a list of `Person.to_json`, best first.
 
-    Args:
-        file_name: of the image, without its folder.
-        base: Path of the results without their suffixes.
-        find_people: function from an image to a list of Person.
-        find_heatmaps: function from an image to (h, w, 18) float for `BASE_heatmaps.jpg`, or None.
-        rle: whether to write silhouettes, see `Person.to_json`.
-
-    Returns the drawing, (H, W, 3) uint8 RGB, and a str that says what was found.
+    `base` is the Path of the results without their suffixes. `find_people` gives a list of Person for an image, and
+    `find_heatmaps` (h, w, 18) float for `BASE_heatmaps.jpg`. Returns the drawing, uint8 RGB, and a str that says what
+    was found.
     """
     start = time.perf_counter()
     people = find_people(image)
@@ -50,10 +45,9 @@ def annotate_video(path, base, find_people, rle=False, window=None, title=None):
     video's start, rounded to 0.0001; and "people" as in `annotate_image`, in pixels of the frame. Both files appear
     when they are complete.
 
-    `base`, `find_people` and `rle` are as for `annotate_image`. `window` shows the drawings, and `title` stands before
-    the progress bar on stderr. Returns a str that says what was done, even if reading failed before the end or frames
-    could not be decoded. Raises UserError if the video cannot be read or is too large to be written, OSError if a file
-    cannot be written.
+    `window` shows the drawings, and `title` stands before the progress bar on stderr. Returns a str that says what was
+    done, even if reading failed before the end or frames could not be decoded. Raises UserError if the video cannot be
+    read or is too large to be written, OSError if a file cannot be written.
     """
     start = time.perf_counter()
     colours = SteadyColours()

@@ -37,14 +37,9 @@ def run_demo(
     `mpn.demo.results` describes the files. An input that cannot be read, or whose results cannot be written, is named
     and skipped. No input is overwritten.
 
-    Args:
-        inputs: images, videos, folders or patterns, see `find_inputs`; if empty, a photograph from scikit-image.
-        output: folder for the results, made if needed.
-        model: model directory, or anything with a `predict` (for `heatmaps` also `heatmaps`) like MultiPoseNet's.
-        show: also show each drawing in a window, if there is a display.
-        heatmaps: draw each image's heatmaps on a sheet; not for videos.
-        rle: also write silhouettes as COCO's compressed RLE.
-        refine_videos: whether refinement includes videos.
+    `inputs` are as in `find_inputs`; none means a photograph from scikit-image. `model` is a model directory, or
+    anything with a `predict` (for `heatmaps` also `heatmaps`) like MultiPoseNet's. `refine_videos` includes videos in
+    refinement. The other arguments are options of demo.py.
 
     Returns the exit status: 0, or 1 if files were skipped. Raises UserError where `find_inputs` does, for videos beside
     `heatmaps`, or if the output is not a folder or the model cannot be loaded; OSError if the output folder cannot be

@@ -57,8 +57,7 @@ class VideoReader:
         breaks_off: whether reading failed before the file's end; known after the last frame.
         lost: how many packets could not be decoded so far.
 
-    Raises UserError if the file is missing, empty or not a video, has frames of more than MOST_PIXELS, or none that can
-    be decoded; OSError if it cannot be read.
+    Raises UserError if the file is missing, no video, damaged or too large (MOST_PIXELS), OSError if it cannot be read.
     """
 
     def __init__(self, path):
@@ -157,10 +156,9 @@ class VideoReader:
 class VideoWriter:
     """A new MP4 file (MPEG-4 Part 2, "mp4v", no sound); a context manager.
 
-    `path` must end with `.mp4`. `size` is (H, W) in pixels; the format has no odd sizes, so an odd width or height
-    loses its last column or row. `rate` is the average number of frames per second that the file states. Raises
-    UserError if no video of that size can be written, and OSError, perhaps only on leaving the context, if the file
-    cannot be written.
+    `size` is (H, W) in pixels; the format has no odd sizes, so an odd width or height loses its last column or row.
+    `rate` is the average frames per second that the file states. Raises UserError if no video of that size can be
+    written, and OSError, perhaps only on leaving the context, if the file cannot be written.
     """
 
     def __init__(self, path, size, rate=_USUAL_RATE):
@@ -232,7 +230,7 @@ def _video_stream(container):
 
 
 def _upright(frame):
-    """The (H, W, 3) uint8 RGB pixels of an av.VideoFrame, turned by its display matrix to the nearest 90 degrees."""
+    """Pixels, uint8 RGB, of an av.VideoFrame; its display matrix mirrors and rotates them to the nearest 90 degrees."""
     pixels = frame.to_ndarray(format="rgb24")
     try:
         matrix = frame.side_data[Type.DISPLAYMATRIX]

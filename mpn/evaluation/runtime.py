@@ -40,10 +40,10 @@ _COLOURS = dict(zip(STAGES, ("#56b4e9", "#0072b2", "#009e73", "#e69f00", "#d55e0
 def stage_times(model, images, people=PEOPLE, repeats=20):
     """Measures each stage, warm: the median of `repeats` runs for each image, and the mean over images.
 
-    `images` maps names, for messages, to bytes of image files; `people` are the numbers of people that PRN and grouping
-    are given. Returns a dict of these numbers to dicts of STAGES and WHOLE to seconds. "decode and resize" is from
-    bytes to the network's input; "PRN" includes RoIs and scores of candidates; "grouping" is the assignment of peaks to
-    people. Each stage is timed alone, so WHOLE is not quite their sum. Raises UserError for bytes that are no image.
+    `images` maps names, for messages, to bytes of image files. Returns a dict of numbers of people to dicts of STAGES
+    and WHOLE to seconds. "decode and resize" is from bytes to the network's input; "PRN" includes RoIs and scores of
+    candidates; "grouping" is the assignment of peaks to people. Each stage is timed alone, so WHOLE is not quite their
+    sum. Raises UserError for bytes that are no image.
     """
     from mpn.evaluation.runtime_graphs import Crowded, PeaksAlone
     from mpn.images import decode_image
@@ -114,11 +114,7 @@ def view_times(model, image, repeats=5):
 
 
 def crowd(people, image_size, slots=0):
-    """Makes Detections of a row of overlapping people, each with all keypoints.
-
-    `image_size` is (H, W) in pixels. Each keypoint has places for at least `slots` peaks, as the network gives them;
-    places without a peak are 0.
-    """
+    """Makes Detections of a row of overlapping people with all keypoints, padded with 0 to `slots` peaks of each."""
     from mpn.inference.multiposenet import Detections
 
     height, width = image_size

@@ -53,10 +53,9 @@ def merge_views(views, look):
 
 
 def on_grid(heatmaps, view, places):
-    """Brings a view's (h, w, 18) heatmaps to the grid and multiplies each cell by the view's weight there.
+    """Brings a view's (h, w, 18) heatmaps to the grid, (H, W, 18), times the view's weight in each cell.
 
-    `places` holds x of the grid's W columns and y of its H rows, in image pixels. Returns an (H, W, 18) float32 tensor.
-    The weights of all views sum to 1.
+    `places` holds x of the grid's columns and y of its rows, in image pixels. The weights of all views sum to 1.
     """
     h, w, _ = heatmaps.shape
     if view.mirrored:

@@ -49,16 +49,16 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
     Args:
         prn: GroupingPRN for the PRN's groupings.
         position_prior: (56, 36, 17) float32 for "ucr" and "geometric".
-        positions: (N, K, M, 2) float32, the peaks of each box's image in pixels.
-        scores: (N, K, M) float32 in [0, 1], 0 where there is no peak.
+        positions, scores: (N, K, M, 2) and (N, K, M) float32, the peaks of each box's image in pixels; 0 without a
+            peak.
         boxes: (N, 4) float32 [x1, y1, x2, y2] in the same pixels.
         margin: share of its size by which a box grows on each side.
         window: odd side, in cells, of the window around a candidate in which the PRN's output is summed.
         crops: (N, K, 56, 36) float32 for "prn-crop", see `mpn.roi.crop_maps`.
 
-    Returns candidates, guesses and guess scores, all float32. Candidates, (N, K, M) in [0, 1], are 0 where the peak
-    cannot belong to the box. Guesses, (N, K, 2) in pixels with (N, K) scores in [0, 1], are the PRN's highest cells,
-    the most likely cells ("ucr" and "geometric") or the middle of the box ("max").
+    Returns (N, K, M) candidates, 0 where the peak cannot belong to the box; (N, K, 2) guesses in pixels; and their (N,
+    K) scores. All are float32, scores in [0, 1]. Guesses are the PRN's highest cells, the most likely cells ("ucr" and
+    "geometric") or the middle of the box ("max").
     """
     boxes = roi.enlarge_boxes(boxes, margin)
     if grouping == "max":
@@ -102,7 +102,6 @@ def assign(candidates, assignment="greedy", least=LEAST_SCORE):
 
 
 def _assign_greedily(candidates, least):
-    """Takes the best remaining pair of box and peak first."""
     n, k, m = candidates.shape
     chosen = np.full((n, k), -1)
     remaining = candidates.transpose(1, 0, 2).copy()
@@ -120,7 +119,6 @@ def _assign_greedily(candidates, least):
 
 
 def _assign_optimally(candidates, least):
-    """Takes the assignment with the largest sum of scores."""
     chosen = np.full(candidates.shape[:2], -1)
     scores = np.where(candidates >= least, candidates, 0.0)
     for joint in np.flatnonzero(scores.any(axis=(0, 2))):

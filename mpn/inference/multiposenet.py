@@ -35,12 +35,10 @@ class MultiPoseNet:
     view of the image, and the rest happens once.
 
     Args:
-        networks: Networks with weights.
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor multiplies it.
         grouping: one of `mpn.inference.grouping.GROUPINGS`.
-        nms_threshold: a box is dropped if its IoU with a better one is larger. The paper's 0.3 also drops people who
-            stand close together.
+        nms_threshold: largest IoU of two boxes that are kept. The paper's 0.3 also drops people who stand close together.
         square: pad images to squares, like the patches of stage 1; slower.
         window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
 
@@ -171,7 +169,6 @@ class MultiPoseNet:
         return Detections(boxes, raw["box_scores"], peaks, raw["peak_scores"], silhouettes, raw.get("heatmaps"))
 
     def _group_inputs(self, images):
-        """The inputs of `_group_graph`: boxes of several Detections, each with the peaks of its image."""
         counts = [len(detections.boxes) for detections in images]
         most = max(detections.peaks.shape[1] for detections in images)
         positions = np.zeros((sum(counts), NUM_KEYPOINTS, most, 2), np.float32)
@@ -189,7 +186,6 @@ class MultiPoseNet:
         return positions, scores, boxes, tf.concat(crops, axis=0)
 
     def _crops(self, heatmaps, boxes, scale):
-        """The PRN's input for "prn-crop"."""
         return roi.crop_maps(heatmaps, roi.enlarge_boxes(boxes, self.config.prn_margin), scale)
 
     @functools.cached_property
@@ -280,7 +276,6 @@ class MultiPoseNet:
         return self._scored(*peaks, boxes, self._crops(detected["heatmaps"], boxes, (1 / STRIDE, 1 / STRIDE)))
 
     def _scored(self, positions, scores, boxes, crops=None):
-        """Scores of candidates for boxes of several images."""
         candidates, guesses, guess_scores = score_candidates(
             self.grouping,
             self._prn,
@@ -295,7 +290,6 @@ class MultiPoseNet:
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
     def _compile(self, function, *signature, as_numpy=True):
-        """Compiles a graph in this model's precision."""
         # Builds the networks, which must not happen inside a graph.
         _ = self._prn
         if signature == _INPUTS:

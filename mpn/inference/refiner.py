@@ -27,9 +27,8 @@ MOST_PEOPLE = 20
 class Refiner:
     """Finds the keypoints of people in known boxes, one crop per person.
 
-    `networks` come from `train_keypoints.py --refiner`; `precision` is as for MultiPoseNet. `mirror` averages the
-    heatmaps of each crop and its mirror image, in twice the time. Raises UserError for networks of whole images, or an
-    unknown precision.
+    `networks` come from `train_keypoints.py --refiner`. `mirror` averages the heatmaps of each crop and its mirror
+    image, in twice the time. Raises UserError for networks of whole images, or an unknown precision.
     """
 
     def __init__(self, networks, precision="auto", mirror=False):
@@ -126,8 +125,8 @@ class Refiner:
 class Refined:
     """A model whose people a Refiner refines.
 
-    `model` is a MultiPoseNet, an Ensemble, or anything with their `predict`. People with a score below `least_score`
-    before refinement are left out: people that both networks find are right more often.
+    `model` is anything with MultiPoseNet's `predict`. People with a score below `least_score` before refinement are
+    left out: people that both networks find are right more often.
     """
 
     def __init__(self, model, refiner, least_score=0.0):

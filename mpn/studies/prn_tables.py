@@ -93,10 +93,10 @@ def pose_score(person, score):
 def run_table(rows, annotations, test, output, steps=None, shared=()):
     """Trains and measures the rows that are not done, and prints the table after each row.
 
-    `annotations` and `test` are COCO keypoints JSON to train on and to measure on; without `test`, held-out images of
-    `annotations` measure. `output` gets a model directory for each row. `steps` are the training steps of a row; None
-    passes once over the data. `shared` lists options of `train_prn.py` for every row. Raises UserError for wrong
-    options or files, and for rows of another run in `output`.
+    `annotations` and `test` are COCO keypoints JSON to train on and to measure on; without `test`, the held-out images
+    of `annotations` are measured. `output` gets a model directory for each row. Without `steps`, a row passes once over
+    the data. `shared` lists options of `train_prn.py`. Raises UserError for wrong options or files, and for rows of
+    another run in `output`.
     """
     shared = [*shared, "--annotations", annotations, "--epochs", "1"]
     shared += ["--steps-per-epoch", str(steps)] if steps else []
