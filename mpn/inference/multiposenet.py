@@ -38,7 +38,7 @@ class MultiPoseNet:
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor multiplies it.
         grouping: one of `mpn.inference.grouping.GROUPINGS`.
-        nms_threshold: largest IoU of two boxes that are kept. The paper's 0.3 also drops people who stand close together.
+        nms_threshold: largest IoU of two kept boxes. The paper's 0.3 also drops people who stand close together.
         square: pad images to squares, like the patches of stage 1; slower.
         window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
 
