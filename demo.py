@@ -17,7 +17,7 @@ _MODEL, _REFINER = "small", "small-refiner"
 
 
 def main(argv=None):
-    """Parses the command line and runs the demo; returns the exit status, 1 where a file was skipped."""
+    """Parses the command line and runs the demo; returns the exit status, 1 if a file was skipped."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.fields:

@@ -8,30 +8,26 @@ from mpn.cli.script import import_tensorflow
 
 @dataclasses.dataclass(frozen=True)
 class PredictionSettings:
-    """Settings of the predictor; all but `threshold` and `refine` are for a model that is loaded from a directory.
+    """Settings of the predictor.
 
-    Attributes:
-        threshold: least score of a person that is drawn and written.
-        image_size, precision: see `MultiPoseNet`.
-        scales, mirror, crops: see `mpn.inference.views.Augmentation`.
-        refine: directory of a refinement network, or None.
+    For a model that is loaded already, only `threshold` and `refine` count, and `precision` and `mirror` for
+    refinement.
     """
 
-    threshold: float = LEAST_POSE_SCORE
-    image_size: tuple | None = None
+    threshold: float = LEAST_POSE_SCORE  # least score of a person that is drawn and written
+    image_size: tuple | None = None  # see MultiPoseNet, also for `precision`
     precision: str = "auto"
-    scales: tuple = (1.0,)
+    scales: tuple = (1.0,)  # see Augmentation, also for `mirror` and `crops`
     mirror: bool = False
     crops: int = 1
-    refine: str | None = None
+    refine: str | None = None  # directory of a refinement network
 
     def load(self, model):
-        """Two models, without and with refinement, which are the same if `refine` is None.
+        """Returns two models, without and with refinement; they are the same if `refine` is None.
 
-        Args:
-            model: model directory, or anything with a `predict` as MultiPoseNet has it.
+        `model` is a model directory, or anything with a `predict` like MultiPoseNet's.
         """
-        # The imports take seconds, which a mistake found before should not cost.
+        # These imports take seconds; mistakes in the inputs are reported before them.
         if not hasattr(model, "predict"):
             import_tensorflow()
             from mpn import MultiPoseNet
