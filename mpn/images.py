@@ -33,7 +33,7 @@ _LONGEST_JPEG_SIDE = 65500
 # Pillow raises these for damaged files: its parsers index, unpack and divide before they check.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError)
 _DAMAGED += (struct.error,)
-# libjpeg's warnings about odd headers, and about scans that some encoders write twice. All pixels are right then.
+# libjpeg's warnings about odd headers, and about scans that some encoders write twice: no pixel is lost.
 _HARMLESS = (
     "Warning: unknown JFIF revision",
     "Unknown Adobe color transform",
@@ -76,7 +76,7 @@ def decode_image(data, name):
 def write_image(path, image):
     """Writes an (H, W, 3) uint8 RGB image atomically, in the format of the path's suffix.
 
-    Raises UserError where the format cannot hold it, ValueError for another shape or dtype, OSError where writing fails.
+    Raises UserError if the format cannot hold it, ValueError for another shape or dtype, OSError if writing fails.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an image to write is (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -118,7 +118,7 @@ def _decode(data, name):
 
 
 def _jpeg_pixels(data, colours):
-    """The pixels of a JPEG, not turned, (H, W, C) uint8 "RGB" or "CMYK"; raises ValueError or OSError for damage."""
+    """Pixels of a JPEG, not turned, (H, W, C) uint8 "RGB" or "CMYK"; raises an error if it is damaged."""
     try:
         return simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:

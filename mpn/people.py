@@ -8,8 +8,8 @@ from pycocotools import mask as coco_mask
 
 from mpn.skeleton import KEYPOINTS
 
-# Largest confidence of a guess: a keypoint without a peak. Peaks below it are not trusted either. A guess cannot lower
-# OKS, which counts every labelled keypoint, found or not.
+# Largest confidence of a guess: a keypoint without a peak. Peaks up to this are not trusted either. A guess cannot
+# lower OKS, which counts every labelled keypoint, found or not.
 GUESS_CONFIDENCE = 0.05
 
 

@@ -8,12 +8,12 @@ def feature_pyramid(features, strides, channels, prefix):
 
     Args:
         features: dict C_i -> (B, H/s_i, W/s_i, c_i), finest first.
-        strides: dict C_i -> s_i; neighbouring levels differ by a factor of 2 or 1 (dilated backbones).
+        strides: dict C_i -> s_i; neighbours differ by a factor of 2, or 1 in dilated backbones.
         channels: depth of every output.
-        prefix: letter of the output levels, "K" or "P"; also names the layers.
+        prefix: letter of the output levels and of the layers' names, "K" or "P".
 
     Returns:
-        dict prefix_i -> (B, H/s_i, W/s_i, channels) linear, from the finest level to the coarsest.
+        dict prefix_i -> (B, H/s_i, W/s_i, channels), linear, finest first.
     """
     names = list(features)
     merged = {}
