@@ -59,12 +59,11 @@ class ModelConfig:
     prn_margin: float = 0.21  # boxes grow by this share of their size on each side, as in the authors' code
     prn_pool: int = 1  # 1, 2 or 4; hidden layers see 1/pool of the rows and columns, see `build_prn`
     prn_residual_gain: bool = False  # the PRN multiplies its input by a learned factor before adding it
-    prn_window: int = 15  # odd side in cells of the window around a peak that is summed (as in the authors' code)
-    prn_assignment: str = "greedy"  # takes the best pair of box and peak first; "optimal": the best sum of scores
+    prn_window: int = 15  # odd side in cells of the window summed around a peak, as in the authors' code
+    prn_assignment: str = "greedy"  # best pair of box and peak first; "optimal": best sum of scores
     image_size: tuple = (480, 800)  # most pixels of the shorter and the longest side; a refiner's crops are square
-    # Only refinement networks (§4.2) have a share: the longer side of a person's box by the side of the crop.
-    refiner_share: float | None = None
-    refiner_enlargement: float = 4.0  # largest factor by which a refiner's crops enlarge the image
+    refiner_share: float | None = None  # refiners only (§4.2): longer side of a person's box by side of the crop
+    refiner_enlargement: float = 4.0  # refiners only: largest factor by which crops enlarge the image
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -25,9 +25,8 @@ from mpn.model_directory import (
 def export_model(source, target, storage="float16", overwrite=False):
     """Writes a model directory for inference, completely or not at all, and returns the parts written.
 
-    `source` is a model directory or the name of a shipped model. See `mpn.weights.save_weights` for `storage`.
-    `overwrite` replaces an earlier export. Raises UserError where the source has no weights or cannot be loaded, a
-    weight is too large for float16, or the target must not be replaced; OSError where the target cannot be written.
+    `source` may name a shipped model; see `mpn.weights.save_weights` for `storage`. Raises UserError where the source
+    cannot be loaded, a weight is too large for float16, or replacing the target would lose something.
     """
     source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
     _check_target(source, target, overwrite)

@@ -76,9 +76,9 @@ def _machine():
 def atomic_path(path):
     """Yields the path of an empty temporary file that replaces `path` at the end: readers see the old file or the new.
 
-    Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`. The folder of `path` must
-    exist. The temporary name has the same end, since Keras requires `.weights.h5`. After an exception the temporary
-    file is gone and `path` is unchanged. An OSError gets `path` as its filename.
+    Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`. The temporary name ends like
+    `path`, since Keras requires `.weights.h5`. After an exception the temporary file is gone and `path` is unchanged.
+    An OSError gets `path` as its filename.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -121,11 +121,7 @@ def make_replaceable(path):
 
 
 def write_json(path, value, indent=None):
-    """Writes `value` as JSON, atomically; compressed if the name ends with `.gz`.
-
-    Raises ValueError where `value` holds NaN or infinity, TypeError where it is not plain Python, OSError where the
-    file cannot be written.
-    """
+    """Writes JSON atomically, compressed if the name ends with `.gz`; ValueError for NaN and infinity."""
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
     data = text.encode(errors="backslashreplace")  # JSON's own escape, for file names that are not UTF-8
     if Path(path).suffix == ".gz":
@@ -135,10 +131,7 @@ def write_json(path, value, indent=None):
 
 
 def read_json(path, what):
-    """Reads a JSON file, compressed with gzip or not. Messages call it `what`, such as "COCO annotations".
-
-    Raises UserError where the file is missing, unreadable, truncated, not JSON, or larger than the limits above.
-    """
+    """Reads JSON, compressed or not; UserError if missing, damaged or too large. Messages call the file `what`."""
     data = read_bytes(path, what, MOST_JSON_BYTES)
     try:
         if data.startswith(b"\x1f\x8b"):
@@ -159,10 +152,7 @@ def read_json(path, what):
 
 
 def read_bytes(path, what, most=None):
-    """Reads a file of at most `most` bytes; None sets no limit. Messages call it `what`, such as "image".
-
-    Raises UserError where the file is missing, a folder, too large or unreadable.
-    """
+    """Reads a file; UserError if missing, unreadable or above `most` bytes. Messages call the file `what`."""
     try:
         if most is None:
             return Path(path).read_bytes()

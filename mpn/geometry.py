@@ -43,7 +43,7 @@ def transform_keypoints(matrix, keypoints):
 def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
     """Cuts a patch of `size` (height, width) from an (H, W[, 3]) image; 0 outside the image.
 
-    `matrix` maps image to patch. `interpolation` is cv2.INTER_LINEAR or INTER_NEAREST. The dtype stays.
+    `matrix` maps image to patch; `interpolation` is cv2.INTER_LINEAR or INTER_NEAREST.
     """
     shifted = matrix.copy()
     if interpolation == cv2.INTER_LINEAR:
@@ -56,10 +56,8 @@ def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
 
 
 def _shrink(image, scale):
-    """Averages an image to a whole fraction of its size before interpolation, if `scale` is at most a half.
-
-    Interpolation reads four pixels for one. At smaller scales it would skip some, and texture would become noise.
-    """
+    """Averages an image to 1/n of its size, for the largest n with 1/n at least `scale`."""
+    # Interpolation reads four pixels for one. Below half size it would skip some, and texture would become noise.
     height, width = image.shape[:2]
     times = min(int(1 / max(scale, 1e-6)), height, width)
     if times < 2:

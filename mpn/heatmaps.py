@@ -50,17 +50,12 @@ def encode_keypoints(keypoints, height, width, sigma=SIGMA):
 
 
 def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette):
-    """Targets H and mask W of one input image (Eq. 4).
+    """Targets H and mask W of one input image (Eq. 4), both (h, w, 18) float32.
 
-    Args:
-        keypoints: (N, 17, 3) float, x and y in input pixels, v.
-        silhouette: (H, W) bool, pixels of people.
-        unknown_keypoints: (H, W) bool, where keypoints may be missing: people without keypoints, crowds, padding.
-        unknown_silhouette: (H, W) bool, where people may be missing from `silhouette`.
-
-    Returns:
-        targets: (h, w, 18) float32 in [0, 1]; the last channel is 1 in cells that are at least half silhouette.
-        mask: (h, w, 18) float32, 0 in cells that touch an unknown pixel and 1 elsewhere.
+    `keypoints` are as in `encode_keypoints`; the other arguments are (H, W) bool. Keypoints may be missing in
+    `unknown_keypoints`: people without annotated keypoints, crowds and padding. People may be missing from `silhouette`
+    in `unknown_silhouette`. The last target channel is 1 in cells that are at least half silhouette. The mask is 0 in
+    cells that touch an unknown pixel, and 1 elsewhere.
     """
     height, width = silhouette.shape
     targets = np.empty((height // STRIDE, width // STRIDE, NUM_KEYPOINTS + 1), np.float32)

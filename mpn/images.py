@@ -74,10 +74,7 @@ def decode_image(data, name):
 
 
 def write_image(path, image):
-    """Writes an (H, W, 3) uint8 RGB image atomically, in the format of the path's suffix.
-
-    Raises UserError if the format cannot hold it, ValueError for another shape or dtype, OSError if writing fails.
-    """
+    """Writes (H, W, 3) uint8 RGB atomically, in the format of the path's suffix; UserError if that cannot hold it."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an image to write is (H, W, 3) uint8, not {image.shape} {image.dtype}")
     try:

@@ -56,12 +56,10 @@ def person_command(model_dir):
 
 
 def model_folder(name_or_path):
-    """The folder of a model directory, from its path or the name of a model in `mpn/pretrained`.
-
-    A folder of that name without a config.json does not hide the shipped model. Raises UserError if there is neither.
-    """
+    """A model directory's path, or the folder of a shipped model of that name; UserError if there is neither."""
     folder = pathlib.Path(name_or_path)
     shipped = {path.parent.name: path.parent for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
+    # A folder without config.json does not hide the shipped model of its name.
     if str(name_or_path) in shipped and not (folder / CONFIG_FILE).exists():
         return shipped[str(name_or_path)]
     if folder.is_dir():
@@ -73,10 +71,7 @@ def model_folder(name_or_path):
 
 
 def load_config(model_dir):
-    """The ModelConfig of a model directory; see `model_folder` for names.
-
-    Raises UserError where config.json is missing, is not JSON, or has unknown or impossible fields.
-    """
+    """The ModelConfig of a model directory or shipped model; UserError if config.json is missing or wrong."""
     path = model_folder(model_dir) / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
@@ -105,20 +100,14 @@ def save_config(config, model_dir):
 
 
 def save_networks(networks, model_dir, parts=PARTS, storage="float32"):
-    """Writes the configuration and the weights of some PARTS to a model directory, each file atomically.
-
-    The directory is created if needed. See `save_weights` for `storage` and errors.
-    """
+    """Writes the configuration and the weights of some PARTS, each file atomically; see `save_weights`."""
     save_config(networks.config, model_dir)
     for part in parts:
         save_part(networks, part, model_dir, storage)
 
 
 def save_part(networks, part, model_dir, storage="float32"):
-    """Writes the weights of one of PARTS; "keypoints" includes the backbone.
-
-    "keypoints" and "person" of a directory belong together and must have the same storage.
-    """
+    """Writes the weights of one of PARTS. "keypoints" includes the backbone; "person" must have the same storage."""
     notes = {"architecture": networks.config.section(part)}
     if part == "person":
         notes["backbone_fingerprint"] = fingerprint(networks.backbone, storage)
@@ -137,7 +126,7 @@ def save_part(networks, part, model_dir, storage="float32"):
 
 
 def load_networks(model_dir, parts=PARTS, refiner=False):
-    """Builds the Networks of a model directory and loads some of their PARTS; see `model_folder` for names.
+    """Builds the Networks of a model directory or shipped model, and loads some of their PARTS.
 
     "person" needs "keypoints", which holds the backbone. `refiner` allows a refinement network (§4.2), which cannot see
     whole images. Raises UserError where something is missing or does not fit; the message says which stage to run.
@@ -153,10 +142,7 @@ def load_networks(model_dir, parts=PARTS, refiner=False):
 
 
 def load_part(networks, part, model_dir, any_backbone=False):
-    """Loads the weights of one part; see `load_networks`.
-
-    `any_backbone` allows a person subnet that was trained on another backbone, to train it further.
-    """
+    """Loads one part; `any_backbone` allows a person subnet of another backbone, to train it further."""
     path = weights_file(model_dir, part)
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")

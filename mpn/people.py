@@ -14,10 +14,7 @@ GUESS_CONFIDENCE = 0.05
 
 
 def pose_scores(box_scores, confidences):
-    """Scores of poses: box score times the mean confidence of the keypoints that are not guesses.
-
-    `box_scores` is (N,) and `confidences` (N, 17), all in [0, 1]. Returns (N,) in [0, 1]; 0 if all are guesses.
-    """
+    """Box scores, (N,), times the mean of the (N, 17) confidences that are no guesses; 0 if all are guesses."""
     counted = confidences > GUESS_CONFIDENCE
     return box_scores * (confidences * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
 
@@ -76,20 +73,13 @@ class Person:
         return None if self.silhouettes is None else self.silhouettes.mask(self.box)
 
     def to_json(self, rle=False):
-        """The person as plain Python values, as `demo.py` writes them.
+        """The person as plain Python values, as `demo.py` writes them: image pixels to 0.01, scores from 0 to 1.
 
-        Coordinates are image pixels, rounded to 0.01. Scores and confidences are in [0, 1].
-
-        Returns:
-            dict with
-                box: [x1, y1, x2, y2].
-                box_score: of the person detector.
-                score: of the whole pose.
-                silhouette_area: pixels of the silhouette inside the box, or None.
-                silhouette: only with `rle`: {"size": [H, W], "counts": str}, the mask of the whole image as COCO's
-                    compressed RLE, see `pycocotools.mask.decode`; or None.
-                keypoints: 17 of {"name", "x", "y", "confidence"} in COCO order. A confidence of at most 0.05 marks a
-                    guess, or a peak that is not trusted.
+        box is [x1, y1, x2, y2]; box_score is of the person detector, score of the whole pose. silhouette_area counts
+        pixels inside the box. Only with `rle`, silhouette is the mask as COCO's compressed RLE for
+        `pycocotools.mask.decode`, {"size": [H, W], "counts": str}. Both are None for a model without silhouettes.
+        keypoints are 17 of {"name", "x", "y", "confidence"} in COCO order; a confidence of at most 0.05 marks a guess,
+        or a peak that is not trusted.
         """
         mask = self.silhouette()
         silhouette = {"silhouette": None if mask is None else _to_rle(mask)} if rle else {}

@@ -29,11 +29,7 @@ def enlarge_boxes(boxes, margin):
 
 
 def to_grid(positions, boxes):
-    """Maps (N, K, M, 2) positions to the grid.
-
-    Returns grid positions, (N, K, M, 2) float32 with x in [0, 36] and y in [0, 56] inside the box, and whether each is
-    inside, (N, K, M) bool.
-    """
+    """Maps positions to the grid: (N, K, M, 2) float32, and whether each is inside the box, (N, K, M) bool."""
     boxes = ops.cast(boxes, "float32")
     corner = boxes[:, None, None, :2]
     size = ops.maximum(boxes[:, None, None, 2:] - corner, _SMALLEST_SIDE)
@@ -43,10 +39,10 @@ def to_grid(positions, boxes):
 
 
 def encode_maps(positions, scores, boxes, sigma=INPUT_SIGMA):
-    """The PRN's input X: grids with a Gaussian on every candidate inside the box.
+    """The PRN's input X, (N, K, 56, 36) float32: sums of Gaussians on candidates inside the box, clipped to [0, 1].
 
-    `positions` is (N, K, M, 2). `scores`, (N, K, M), are the heights; 0 where there is no candidate. `sigma` is in
-    cells. Returns (N, K, 56, 36) float32, the sums of Gaussians, clipped to [0, 1].
+    `positions` is (N, K, M, 2). `scores`, (N, K, M), are the heights, 0 where there is no candidate. `sigma` is in
+    cells.
     """
     grid, inside = to_grid(positions, boxes)
     heights = ops.where(inside, ops.cast(scores, "float32"), 0.0)
@@ -57,10 +53,9 @@ def encode_maps(positions, scores, boxes, sigma=INPUT_SIGMA):
 
 
 def crop_maps(heatmaps, boxes, scale):
-    """The PRN's input X as the paper's text reads: bilinear crops of heatmaps, resized to the grid.
+    """The PRN's input X as the paper's text reads: bilinear crops of heatmaps, (N, K, 56, 36) float32 in [0, 1].
 
-    `heatmaps` is (K, h, w) float32; `scale` is heatmap cells per pixel along x and y. Returns (N, K, 56, 36) float32,
-    clipped to [0, 1]; 0 outside the heatmaps.
+    `heatmaps` is (K, h, w) float32; `scale` is heatmap cells per pixel along x and y. Crops are 0 outside the heatmaps.
     """
     boxes, shape = ops.cast(boxes, "float32"), ops.shape(heatmaps)
 
@@ -105,9 +100,9 @@ def window_sums(maps, positions, boxes, window):
 
 
 def highest_cells(maps, boxes):
-    """Centre and value of the most probable cell of each keypoint (§3.5, "only one keypoint selected").
+    """Most probable cell of each keypoint (§3.5, "only one keypoint selected"): centre, (N, K, 2), and value, (N, K).
 
-    `maps`, (N, K, 56, 36) float32, is the PRN's output Y. Returns (N, K, 2) image pixels and (N, K) values, float32.
+    `maps`, (N, K, 56, 36) float32, is the PRN's output Y.
     """
     flat = ops.reshape(maps, (-1, maps.shape[1], ROI_HEIGHT * ROI_WIDTH))
     values, index = (result[..., 0] for result in ops.top_k(flat, 1))  # faster than argmax

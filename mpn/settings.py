@@ -24,8 +24,8 @@ class SettingsError(UserError):
 class Kind:
     """A kind of value. Calling it parses a text, as the `type` of argparse.
 
-    `wanted` describes the values in words. `check` returns a value as it is stored, such as a tuple for a list, and
-    raises ValueError for another kind. `arguments` are keywords for `add_argument`.
+    `wanted` describes the values in words. `check` returns a value as it is stored, or raises ValueError. `arguments`
+    are keywords for `add_argument`.
     """
 
     def __init__(self, wanted, check, parse=None, **arguments):
@@ -93,7 +93,7 @@ def several(*kinds, rising=False, **arguments):
 
 
 class ImageSize(argparse.Action):
-    """Takes SHORTER [LONGEST] in pixels and stores the pair. 800 gives the paper's (800, 1333) (§3.5)."""
+    """Takes SHORTER [LONGEST] in pixels and stores the pair; 800 alone gives the paper's (800, 1333) (§3.5)."""
 
     def __init__(self, option_strings, dest, **options):
         super().__init__(option_strings, dest, nargs="+", type=positive_int, **options)
@@ -129,8 +129,8 @@ PATH = Kind("a path", _text)  # stored as an absolute path
 def option(default, kind, help, may_change=False, flag=None, **arguments):
     """A field of a settings class.
 
-    `default` is a value, or a function that returns it; if it is None or a function, None is allowed too. `may_change`:
-    a resumed run may have another value. `flag` is the option's name if it differs from the field's. `arguments` are
+    `default` is a value, or a function that returns it; if it is None or a function, None is allowed too. A resumed run
+    may have another value if `may_change`. `flag` is the option's name if it differs from the field's. `arguments` are
     more keywords for `add_argument`.
     """
     metadata = {"kind": kind, "help": help, "may_change": may_change, "flag": flag, "arguments": arguments}

@@ -34,14 +34,12 @@ _APPLICATIONS = {
 
 
 def save_weights(model, path, notes, storage="float32"):
-    """Writes a model's weights and, if it has one, its optimizer's state, atomically.
+    """Writes a model's weights, and its optimizer's state if it has one, atomically; makes the folder if needed.
 
-    `path` ends in .weights.h5; its folder is created if needed. `notes` is a JSON-able dict, stored in the file.
-    `storage` "float16" is for inference: it stores kernels in float16 and leaves out the optimizer. Vectors stay
-    float32: they are small, and variances of the first batch normalisation may exceed float16.
-
-    Raises UserError where the storage is unknown or a weight is not finite or too large for it; OSError where the file
-    cannot be written or the disk has too little space.
+    `path` ends in .weights.h5; `notes` is a JSON-able dict. "float16" is for inference: it leaves out the optimizer and
+    halves kernels. Vectors stay float32: they are small, and variances of the first batch normalisation may exceed
+    float16. Raises UserError where a weight is not finite or too large for `storage`; OSError where the disk is too
+    full.
     """
     _check_storage(model, storage)
     # Checked first: on a full disk, the HDF5 library ends the whole program.
@@ -68,19 +66,14 @@ def stored_bytes(variables, storage="float32"):
 
 
 def read_notes(path):
-    """The notes of a weights file.
-
-    Raises UserError where the file is missing, damaged or not of `save_weights`; PermissionError where it may not be
-    read.
-    """
+    """The notes of a weights file; UserError where it is missing, damaged or not of `save_weights`."""
     return _read(path, _notes)
 
 
 def load_weights(model, path, architecture):
     """Loads a file of `save_weights` into a built keras.Model and returns the notes.
 
-    `architecture` is a dict that must equal the notes' "architecture". Raises UserError where the file is missing,
-    damaged or of another architecture; the message names the difference.
+    Raises UserError where the file is missing or damaged, or its notes have another "architecture" (a dict).
     """
     notes = check_architecture(path, architecture)
     check_numbers(path)
@@ -94,7 +87,7 @@ def load_weights(model, path, architecture):
 
 
 def check_architecture(path, architecture):
-    """Checks the architecture of a weights file without a model; arguments and errors as of `load_weights`."""
+    """Returns the notes of a weights file; UserError if they have another architecture. Needs no model."""
     notes = read_notes(path)
     # Older files lack newer fields, which then have their defaults.
     stored = {key: getattr(ModelConfig, key, None) for key in architecture} | notes.get("architecture", {})
@@ -112,20 +105,13 @@ def check_architecture(path, architecture):
 
 
 def check_numbers(path):
-    """Reads a weights file completely and checks it.
-
-    Raises UserError where its numbers are not finite, in another form than ours, or not those that were written;
-    PermissionError where it may not be read.
-    """
+    """Reads a weights file completely; UserError if a number is not finite or not the one that was written."""
     if fault := _read(path, _fault):
         raise UserError(f"{path} {fault}: train or copy it again")
 
 
 def fingerprint(model, storage="float32"):
-    """SHA-256, in hex, of the names, shapes and values of a built keras.Model's weights.
-
-    The values are those that a file of this storage would give back.
-    """
+    """SHA-256 in hex of names, shapes and values of a model's weights, as a file of this storage gives them back."""
     digest = hashlib.sha256()
     for variable in model.weights:
         value = _as_loaded(np.ascontiguousarray(variable.numpy()), storage)

@@ -35,11 +35,9 @@ class CaffeNormalization(layers.Layer):
 def build_backbone(name="resnet50", dilated=False, width=1.0, folded=False):
     """Builds one of mpn.config.BACKBONES without trained weights.
 
-    Args:
-        dilated: ResNet only: conv5 has stride 1 and dilation 2, so C5 has stride 16 (Table 2).
-        width: MobileNet only: channel multiplier.
-        folded: the convolutions hold and train the scale and shift of batch normalisation; 1.5 times as fast to train
-            on a CPU.
+    ResNet only: `dilated` gives conv5 stride 1 and dilation 2, so C5 has stride 16 (Table 2). MobileNet only: `width`
+    multiplies the channels. `folded` convolutions hold and train the scale and shift of batch normalisation, which
+    trains 1.5 times as fast on a CPU.
 
     Returns:
         keras.Model from (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict C2-C5 of

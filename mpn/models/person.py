@@ -44,10 +44,7 @@ class PersonDetector(keras.Model):
 
 
 def build_person_subnet(backbone, channels=256, head_channels=256):
-    """FPN P and keras-retinanet's two heads for one class; see PersonDetector for the arguments.
-
-    The keras.Model maps the dict C3-C5 to the dict of `PersonDetector.call`.
-    """
+    """FPN P and keras-retinanet's heads: keras.Model from the dict C3-C5 to the dict of `PersonDetector.call`."""
     features = {level: keras.Input(backbone.output[level].shape[1:], name=level) for level in BACKBONE_LEVELS}
 
     def pyramid(levels, _):
@@ -85,10 +82,7 @@ def build_person_subnet(backbone, channels=256, head_channels=256):
 
 
 def build_anchors(height, width):
-    """keras-retinanet's anchors, in the order of the heads' outputs: (A, 4) float32 [x1, y1, x2, y2] in input pixels.
-
-    `height` and `width` are the input's size, ints or scalar tensors.
-    """
+    """keras-retinanet's anchors of an input, in the heads' order: (A, 4) float32 [x1, y1, x2, y2] in input pixels."""
     parameters = AnchorParameters.default
     anchors = []
     for level, size, stride in zip(PYRAMID_LEVELS, parameters.sizes, parameters.strides, strict=True):
@@ -103,11 +97,9 @@ def build_anchors(height, width):
 
 
 def decode_boxes(regression, height, width, chosen=None):
-    """Turns regression values into boxes inside the network's input.
+    """Turns regression values, (B, A, 4), into boxes in an input of `height` and `width` pixels.
 
-    `regression` is (B, A, 4) of `PersonDetector.call`, and `height` and `width` are the input's size in pixels.
-    `chosen`, (C,) int, limits the result to these anchors. Returns (B, A or C, 4) float32 [x1, y1, x2, y2] in input
-    pixels.
+    `chosen`, (C,) int, limits the result to these anchors. Returns (B, A or C, 4) float32 [x1, y1, x2, y2].
     """
     anchors = build_anchors(height, width)
     if chosen is not None:

@@ -46,10 +46,9 @@ class ChannelGain(layers.Layer):
 def build_prn(nodes=1024, num_layers=1, dropout=0.5, residual=True, pool=1, residual_gain=False, name="prn"):
     """Builds the PRN: Y = softmax(phi(X) + X), Eq. 1, or, unless `residual`, softmax(phi(X)), Eq. 3.
 
+    phi has `num_layers` hidden layers of `nodes` units, each with dropout.
+
     Args:
-        nodes: units of each hidden layer.
-        num_layers: number of hidden layers.
-        dropout: rate after each hidden layer.
         pool: 1, 2 or 4; phi sees means of pool x pool cells, and its output is interpolated to all cells. This divides
             the number of weights by pool^2. The paper has 1.
         residual_gain: multiplies the added input by a learned factor per keypoint. The input is at most 1, too little
