@@ -37,10 +37,7 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The architecture of one model; the defaults are the paper's ResNet-50 model.
-
-    Raises UserError where a value has another type or is out of range.
-    """
+    """The architecture of one model, by default the paper's with ResNet-50; UserError where a value is wrong."""
 
     backbone: str = "resnet50"  # one of BACKBONES
     dilated: bool = False  # ResNet: conv5 has stride 1 and dilation 2, so C5 has stride 16 (Table 2, "dil")

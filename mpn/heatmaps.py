@@ -12,7 +12,7 @@ from mpn.skeleton import NUM_KEYPOINTS
 
 STRIDE = 4
 
-# Standard deviation of a target Gaussian in cells; 7 px.
+# Standard deviation of a target Gaussian in cells: 7 px.
 SIGMA = 1.75
 
 # Each cell of a 3x3 neighbourhood gets its own offset, so that equal neighbours, common in bfloat16, make one peak.
@@ -52,10 +52,10 @@ def encode_keypoints(keypoints, height, width, sigma=SIGMA):
 def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette):
     """Targets H and mask W of one input image (Eq. 4), both (h, w, 18) float32.
 
-    `keypoints` are as in `encode_keypoints`; the other arguments are (H, W) bool. Keypoints may be missing in
-    `unknown_keypoints`: people without annotated keypoints, crowds and padding. People may be missing from `silhouette`
-    in `unknown_silhouette`. The last target channel is 1 in cells that are at least half silhouette. The mask is 0 in
-    cells that touch an unknown pixel, and 1 elsewhere.
+    `keypoints` are as in `encode_keypoints`; the other arguments are (H, W) bool. `unknown_keypoints` marks pixels where
+    keypoints may be missing: people without annotated keypoints, crowds and padding. `unknown_silhouette` marks pixels
+    where people may be missing from `silhouette`. The last target channel is 1 in cells that are at least half
+    silhouette. The mask is 0 in cells that touch an unknown pixel, and 1 elsewhere.
     """
     height, width = silhouette.shape
     targets = np.empty((height // STRIDE, width // STRIDE, NUM_KEYPOINTS + 1), np.float32)

@@ -36,6 +36,7 @@ _NUMPY_ERRORS = (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryEr
 
 
 def weights_file(model_dir, part):
+    """Path of the weights of one of PARTS."""
     return pathlib.Path(model_dir) / f"{part}.weights.h5"
 
 

@@ -48,7 +48,7 @@ class SilhouetteMap:
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """What the subnets found in one image, before grouping. Coordinates are continuous image pixels."""
+    """Boxes and peaks of one image, before grouping. Coordinates are continuous image pixels."""
 
     boxes: np.ndarray  # (N, 4) float32 [x1, y1, x2, y2], best first
     box_scores: np.ndarray  # (N,) float32 in [0, 1]

@@ -144,10 +144,7 @@ def with_default(settings_class, name, default):
 
 
 class Settings:
-    """Base of settings classes: frozen dataclasses with keyword arguments, whose fields `option` makes.
-
-    Raises SettingsError where a value is of another kind, or values do not go together.
-    """
+    """Base of settings classes, frozen dataclasses of `option` fields; SettingsError where values are wrong."""
 
     def __post_init__(self):
         for name, field in options_of(self).items():

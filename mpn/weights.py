@@ -38,8 +38,7 @@ def save_weights(model, path, notes, storage="float32"):
 
     `path` ends in .weights.h5; `notes` is a JSON-able dict. "float16" is for inference: it leaves out the optimizer and
     halves kernels. Vectors stay float32: they are small, and variances of the first batch normalisation may exceed
-    float16. Raises UserError where a weight is not finite or too large for `storage`; OSError where the disk is too
-    full.
+    float16. Raises UserError where a weight is not finite or too large, OSError where the disk has too little space.
     """
     _check_storage(model, storage)
     # Checked first: on a full disk, the HDF5 library ends the whole program.
@@ -71,10 +70,7 @@ def read_notes(path):
 
 
 def load_weights(model, path, architecture):
-    """Loads a file of `save_weights` into a built keras.Model and returns the notes.
-
-    Raises UserError where the file is missing or damaged, or its notes have another "architecture" (a dict).
-    """
+    """Loads a file into a built keras.Model and returns its notes; UserError if damaged or of another architecture."""
     notes = check_architecture(path, architecture)
     check_numbers(path)
     try:

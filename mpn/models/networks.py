@@ -12,10 +12,7 @@ from mpn.models.prn import build_prn
 
 
 class Networks:
-    """Backbone, keypoint subnet, person detector and PRN of one ModelConfig, each built at its first use.
-
-    The keypoint model and the person detector share the backbone object.
-    """
+    """Shared backbone, keypoint subnet, person detector and PRN of one ModelConfig, each built at its first use."""
 
     def __init__(self, config):
         self.config = config
