@@ -38,7 +38,7 @@ def save_weights(model, path, notes, storage="float32"):
 
     `path` ends in .weights.h5; `notes` is a JSON-able dict. "float16" is for inference: it leaves out the optimizer and
     halves kernels. Vectors stay float32: they are small, and variances of the first batch normalisation may exceed
-    float16. Raises UserError where a weight is not finite or too large, OSError where the disk has too little space.
+    float16. Raises UserError where a weight is not finite or too large for float16, OSError where the disk is too full.
     """
     _check_storage(model, storage)
     # Checked first: on a full disk, the HDF5 library ends the whole program.
