@@ -52,7 +52,7 @@ def encode_keypoints(keypoints, height, width, sigma=SIGMA):
 def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette):
     """Targets H and mask W of one input image (Eq. 4), both (h, w, 18) float32.
 
-    `keypoints` are as in `encode_keypoints`; the other arguments are (H, W) bool. `unknown_keypoints` marks pixels where
+    `keypoints` is as in `encode_keypoints`; the other arguments are (H, W) bool. `unknown_keypoints` marks pixels where
     keypoints may be missing: people without annotated keypoints, crowds and padding. `unknown_silhouette` marks those
     where people may be missing from `silhouette`. The last target channel is 1 in cells that are at least half
     silhouette. The mask is 0 in cells that touch an unknown pixel, and 1 elsewhere.
