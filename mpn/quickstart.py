@@ -17,7 +17,7 @@ from mpn.errors import UserError
 
 SCRIPTS = ("train_keypoints.py", "train_person.py", "train_prn.py", "evaluate.py", "demo.py")
 
-# A title and a command for Python each. Words in capitals are folders and files.
+# Each step is a title and a command for Python. `commands` replaces the words in capitals by paths.
 STEPS = """
 synthetic photographs in COCO layout
 -m mpn.synthetic COCO --train 8 --val 8 --test 4 --image-size 256 192 --seed 1
@@ -45,7 +45,7 @@ demo.py PICTURES --model MODEL --output RESULTS
 
 
 def commands(folder):
-    """The commands of a quick start in a folder (pathlib.Path): list of (title, list of arguments for Python)."""
+    """The quick start's commands in a folder (pathlib.Path): a list of (title, arguments for Python)."""
     places = {
         "COCO": folder / "coco",
         "MODEL": folder / "model",
@@ -58,7 +58,7 @@ def commands(folder):
 
 
 def quickstart(folder):
-    """Runs the commands and shows each; UserError where the folder is not empty, or a command fails."""
+    """Runs the commands and shows each. Raises UserError where the folder is not empty or a command fails."""
     missing = [name for name in SCRIPTS if not pathlib.Path(name).is_file()]
     if missing:
         raise UserError(f"{missing[0]} is not here: run python -m mpn.quickstart in a clone of the repository")
