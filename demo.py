@@ -15,7 +15,7 @@ from mpn.settings import natural, options_of
 
 
 def main(argv=None):
-    """Parses the command line and runs the demo; returns the exit status, 1 where a file was skipped."""
+    """Parses the command line and runs the demo; returns the exit status, 1 if a file was skipped."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.fields:

@@ -14,7 +14,6 @@ from mpn.errors import UserError
 from mpn.evaluation import Evaluation
 from mpn.models.backbone import LEVELS
 from mpn.precision import TRAINING_PRECISIONS
-from mpn.quickstart import commands
 from mpn.settings import options_of
 from mpn.training import KeypointTraining, PersonTraining, PrnTraining
 from mpn.training.losses import PRN_LOSSES
@@ -112,16 +111,13 @@ def test_settings_come_without_tensorflow():
 
 
 def recipes():
-    """(stage, arguments) of each training command in the recipes, the documentation and the quick start."""
+    """(stage, arguments) of each training command in the recipes and the documentation."""
     files = [*(ROOT / "docs").rglob("*.sh"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
     for text in (path.read_text().replace("\\\n", " ") for path in files):
         shared = re.search(r"^shared=\((.*?)\)$", text, re.DOTALL | re.MULTILINE)
         text = text.replace('"${shared[@]}"', shared[1].replace("\n", " ") if shared else "")
         for stage, words in re.findall(r"^python train_(\w+)\.py (.*?)(?:#.*)?$", text, re.MULTILINE):
             yield stage, shlex.split(words)
-    for _, arguments in commands(ROOT):
-        if arguments[0].startswith("train_"):
-            yield arguments[0].removeprefix("train_").removesuffix(".py"), arguments[1:]
 
 
 def test_the_commands_of_the_documentation_are_right():

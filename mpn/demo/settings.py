@@ -14,7 +14,11 @@ LEAST_POSE_SCORE = 0.2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionSettings(Views):
-    """Settings of the predictor; all but `threshold` and `refine` are for a model that is loaded from a directory."""
+    """Settings of the predictor.
+
+    For a model that is loaded already, only `threshold` and `refine` count, and `precision` and `mirror` for
+    refinement.
+    """
 
     threshold: float = option(
         LEAST_POSE_SCORE,
@@ -38,12 +42,11 @@ class PredictionSettings(Views):
     )
 
     def load(self, model):
-        """Two models, without and with refinement, which are the same if `refine` is None.
+        """Returns two models, without and with refinement; they are the same if `refine` is None.
 
-        Args:
-            model: model directory, or anything with a `predict` as MultiPoseNet has it.
+        `model` is a model directory, or anything with a `predict` like MultiPoseNet's.
         """
-        # The imports take seconds, which a mistake found before should not cost.
+        # These imports take seconds; mistakes in the inputs are reported before them.
         if not hasattr(model, "predict"):
             import_tensorflow()
             from mpn import MultiPoseNet
