@@ -7,17 +7,15 @@ Examples:
 """
 
 import argparse
-import dataclasses
 
 import mpn.cli.script
-from mpn.cli.arguments import LEAST_POSE_SCORE, ImageSize, add_view_options, natural, share
-
-# Models of the package.
-_MODEL, _REFINER = "small", "small-refiner"
+from mpn.cli.settings import add_options
+from mpn.demo.settings import DEFAULT_MODEL, DEFAULT_REFINER, PredictionSettings
+from mpn.settings import natural, options_of
 
 
 def main(argv=None):
-    """Parses the command line and runs the demo; returns the exit status, 1 where a file was skipped."""
+    """Parses the command line and runs the demo; returns the exit status, 1 if a file was skipped."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.fields:
@@ -28,10 +26,8 @@ def main(argv=None):
         if arguments.inputs or arguments.show or arguments.heatmaps or arguments.rle:
             parser.error("--camera writes no files: it takes neither inputs nor --show, --heatmaps or --rle")
 
-    # Imported after parsing, so that --help and mistakes in options answer at once.
-    from mpn.demo.settings import PredictionSettings
-
-    settings = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(PredictionSettings)}
+    # What else is imported comes after parsing, so that --help and mistakes in options answer at once.
+    settings = {name: getattr(arguments, name) for name in options_of(PredictionSettings)}
     if arguments.camera is not None:
         from mpn.demo.camera import run_camera
 
@@ -39,9 +35,9 @@ def main(argv=None):
     from mpn.demo.run import run_demo
 
     # Refinement improves photographs; it is too slow for videos.
-    by_default = not arguments.refine and not arguments.no_refine and arguments.model == _MODEL
+    by_default = not arguments.refine and not arguments.no_refine and arguments.model == DEFAULT_MODEL
     if by_default:
-        settings["refine"] = _REFINER
+        settings["refine"] = DEFAULT_REFINER
     return run_demo(
         arguments.inputs,
         arguments.output,
@@ -69,7 +65,7 @@ def _parser():
         "(default: a photograph that scikit-image ships)",
     )
     names = "model directory, export, or the name of a model of the package (default: %(default)s)"
-    parser.add_argument("--model", metavar="DIR", default=_MODEL, help=names)
+    parser.add_argument("--model", metavar="DIR", default=DEFAULT_MODEL, help=names)
     parser.add_argument("--output", metavar="DIR", default="results", help="folder for results (default: %(default)s)")
     parser.add_argument(
         "--camera",
@@ -85,30 +81,8 @@ def _parser():
     )
     parser.add_argument("--fields", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--rle", action="store_true", help="also write each silhouette into the JSON, as COCO's RLE")
-    parser.add_argument(
-        "--threshold",
-        type=share,
-        default=LEAST_POSE_SCORE,
-        metavar="SCORE",
-        help="least score, 0 to 1, of a person that is refined, drawn and written (default: %(default)s)",
-    )
-    precisions = ("auto", "float32", "bfloat16")
-    parser.add_argument("--precision", choices=precisions, default="auto", help="of the network (default: %(default)s)")
-    add_view_options(parser)
-    parser.add_argument(
-        "--refine",
-        metavar="DIR",
-        help="look at each person again with the refinement network in this directory (default: "
-        f"{_REFINER} for images if --model is {_MODEL}; none for videos and cameras)",
-    )
+    add_options(parser, PredictionSettings)
     parser.add_argument("--no-refine", action="store_true", help="no refinement: faster and less exact")
-    parser.add_argument(
-        "--image-size",
-        action=ImageSize,
-        metavar="SIDE",
-        help="SHORTER [LONGEST]: scale images to this shorter side, but not beyond this longest one (default: the "
-        "model's own; put inputs before options)",
-    )
     return parser
 
 

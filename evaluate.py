@@ -1,10 +1,9 @@
 """Evaluates a model on COCO: official keypoint and box metrics for val and train, a zip to upload for test-dev."""
 
-import argparse
-import dataclasses
 import sys
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import command_line
 from mpn.errors import UserError
 
 MOVED = {
@@ -20,20 +19,10 @@ def main(argv=None):
         if flag in MOVED:
             raise UserError(f"{flag} is a command of its own now: {MOVED[flag]}")
     import_tensorflow()
-    from mpn.cli.arguments import add_coco_option, add_view_options
     from mpn.evaluation import Evaluation, evaluate
 
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    add_coco_option(parser)
-    for field in dataclasses.fields(Evaluation):
-        if field.metadata:
-            more = dict(field.metadata)
-            if field.default is not None and field.default is not False:
-                default = " ".join(field.default) if isinstance(field.default, tuple) else field.default
-                more["help"] += f" (default: {default})"
-            parser.add_argument(f"--{field.name.replace('_', '-')}", **more)
-    add_view_options(parser)
-    evaluate(Evaluation(**vars(parser.parse_args(argv))))
+    with command_line(Evaluation, __doc__, argv) as evaluation:
+        evaluate(evaluation)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ pin_environment()
 
 
 def __getattr__(name):
-    # TensorFlow takes seconds to import, which `--help` and a wrong option should not cost.
+    # Not imported at the start: TensorFlow takes seconds, and `--help` should be quick.
     if name == "MultiPoseNet":
         from mpn.inference.multiposenet import MultiPoseNet
 

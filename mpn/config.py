@@ -10,7 +10,7 @@ from mpn.errors import UserError
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
 
-# Limits of each number. The upper ones keep a damaged file from taking all memory; the paper's values are far below.
+# Least and greatest value. The upper limits keep a damaged file from taking all memory.
 RANGES = {
     "width": (0.01, 4),
     "keypoint_channels": (1, 1024),
@@ -37,61 +37,30 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The architecture of one model; the defaults are the paper's ResNet-50 model.
+    """The architecture of one model, by default the paper's with ResNet-50; UserError where a value is wrong."""
 
-    Attributes:
-        backbone: one of BACKBONES.
-        dilated: ResNet's conv5 has stride 1 and dilation 2, so C5 has stride 16 (Table 2, "dil").
-        width: channel multiplier of a MobileNet backbone; 1.0 for ResNet.
-        folded: the convolutions of the backbone hold the scale and shift of batch normalisation.
-        keypoint_channels: depth of K2-K5 (§3.2: 256).
-        keypoint_head_channels: depth of each of D2-D5 (§3.2: 128).
-        concat: concatenate D2-D5 before the last layers; False predicts from D2 alone (Table 2, "no concat").
-        intermediate_supervision: a loss on each of K2-K5 (Table 2; False is "no int").
-        person_channels: depth of P3-P7 (§3.3).
-        person_head_channels: depth of the four convolutions of each RetinaNet head.
-        prn_nodes: nodes of a hidden PRN layer (Table 3: 512 or 1024).
-        prn_layers: hidden PRN layers (Table 3: 1 or 2).
-        prn_dropout: dropout rate after each hidden PRN layer (§4.2: 0.5).
-        prn_residual: True for Eq. 1, False for Eq. 3.
-        prn_margin: the RoI is the person box, enlarged on each side by this share of its size; 0.21 as in the authors'
-            released code.
-        prn_pool: 1, 2 or 4; the PRN's layers see a RoI with 1/pool of the rows and columns, see `build_prn`.
-        prn_residual_gain: the PRN's input is multiplied by a learned factor before it is added.
-        prn_window: odd side in cells of the window in which a peak collects the PRN's output (authors' code: 15).
-        prn_assignment: "greedy" takes the best pair of box and peak first, "optimal" the best sum of scores.
-        image_size: shorter and longest side in pixels; an image is scaled as large as both allow. The crops of a
-            refinement network are square.
-        refiner_share: person share of a refinement network (§4.2): the longer side of a person's box divided by the
-            side of the crop. None for a model of whole images.
-        refiner_enlargement: largest factor by which a refinement network's crops enlarge the image.
-
-    Raises:
-        UserError: a value has another type or is out of range; the message quotes it.
-    """
-
-    backbone: str = "resnet50"
-    dilated: bool = False
-    width: float = 1.0
-    folded: bool = False
-    keypoint_channels: int = 256
-    keypoint_head_channels: int = 128
-    concat: bool = True
-    intermediate_supervision: bool = True
-    person_channels: int = 256
-    person_head_channels: int = 256
-    prn_nodes: int = 1024
-    prn_layers: int = 1
-    prn_dropout: float = 0.5
-    prn_residual: bool = True
-    prn_margin: float = 0.21
-    prn_pool: int = 1
-    prn_residual_gain: bool = False
-    prn_window: int = 15
-    prn_assignment: str = "greedy"
-    image_size: tuple = (480, 800)
-    refiner_share: float | None = None
-    refiner_enlargement: float = 4.0
+    backbone: str = "resnet50"  # one of BACKBONES
+    dilated: bool = False  # ResNet: conv5 has stride 1 and dilation 2, so C5 has stride 16 (Table 2, "dil")
+    width: float = 1.0  # MobileNet: channel multiplier; 1.0 for ResNet
+    folded: bool = False  # the backbone's convolutions hold the scale and shift of batch normalisation
+    keypoint_channels: int = 256  # depth of K2-K5 (§3.2)
+    keypoint_head_channels: int = 128  # depth of each of D2-D5 (§3.2)
+    concat: bool = True  # join D2-D5 before the last layers; False uses D2 alone (Table 2, "no concat")
+    intermediate_supervision: bool = True  # a loss on each of K2-K5 (Table 2; False is "no int")
+    person_channels: int = 256  # depth of P3-P7 (§3.3)
+    person_head_channels: int = 256  # depth of the four convolutions of each RetinaNet head
+    prn_nodes: int = 1024  # nodes of a hidden layer (Table 3: 512 or 1024)
+    prn_layers: int = 1  # hidden layers (Table 3: 1 or 2)
+    prn_dropout: float = 0.5  # rate after each hidden layer (§4.2)
+    prn_residual: bool = True  # True for Eq. 1, False for Eq. 3
+    prn_margin: float = 0.21  # boxes grow by this share of their size on each side, as in the authors' code
+    prn_pool: int = 1  # 1, 2 or 4; hidden layers see 1/pool of the rows and columns, see `build_prn`
+    prn_residual_gain: bool = False  # the PRN multiplies its input by a learned factor before adding it
+    prn_window: int = 15  # odd side in cells of the window summed around a peak, as in the authors' code
+    prn_assignment: str = "greedy"  # best pair of box and peak first; "optimal": best sum of scores
+    image_size: tuple = (480, 800)  # most pixels of the shorter and the longest side; a refiner's crops are square
+    refiner_share: float | None = None  # refiners only (§4.2): longer side of a person's box by side of the crop
+    refiner_enlargement: float = 4.0  # refiners only: largest factor by which crops enlarge the image
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -126,11 +95,11 @@ class ModelConfig:
         raise UserError(f"{sentence}, not {', '.join(f'{name}={reprlib.repr(getattr(self, name))}' for name in names)}")
 
     def replace(self, **changes):
-        """A checked copy with some fields changed."""
+        """Copies the configuration with some fields changed, and checks it."""
         return dataclasses.replace(self, **changes)
 
     def section(self, part):
-        """The fields on which the weights of "keypoints", "person" or "prn" depend: a dict."""
+        """The fields on which the weights of a part depend: "keypoints", "person" or "prn"."""
         prefixes = {
             "keypoints": ("backbone", "dilated", "width", "folded", "keypoint", "concat", "intermediate"),
             "person": ("backbone", "dilated", "width", "folded", "person"),
@@ -140,7 +109,7 @@ class ModelConfig:
 
 
 def _is_of(value, kind):
-    """Whether a value has a field's type. A whole number is also a float; a truth value is neither."""
+    """Whether a value has a field's type; whole numbers count as floats, booleans do not count as numbers."""
     if isinstance(kind, types.UnionType):
         return any(_is_of(value, one) for one in kind.__args__)
     if kind is tuple:

@@ -1,4 +1,4 @@
-"""Corrects settings that other projects have left in environment variables and keras.json."""
+"""Corrects environment variables and keras.json where other projects changed them."""
 
 import json
 import os
@@ -7,11 +7,11 @@ import sys
 
 from mpn.errors import UserError
 
-# What Keras must find when it is imported; None means not set.
+# Values that Keras must find at import; None means not set.
 _VARIABLES = {
     "KERAS_BACKEND": "tensorflow",  # keras-retinanet is TensorFlow
     "TF_USE_LEGACY_KERAS": None,  # Keras 2
-    "KERAS_NNX_ENABLED": "false",  # JAX; unset, keras.json would decide
+    "KERAS_NNX_ENABLED": "false",  # JAX; if unset, keras.json decides
     "KERAS_MAX_EPOCHS": None,
     "KERAS_MAX_STEPS_PER_EPOCH": None,
 }
@@ -20,7 +20,7 @@ _SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channel
 
 
 def pin_environment(variables=os.environ):
-    """Sets environment variables as mpn needs them, and names on stderr those that it changes."""
+    """Sets environment variables as mpn needs them, and names on stderr the ones that it changes."""
     for name, needed in _VARIABLES.items():
         found = variables.pop(name, None)
         off = needed in (None, "false") and (found or "").lower() in ("0", "false")
@@ -28,14 +28,13 @@ def pin_environment(variables=os.environ):
             print(f"{name}={found} does not count here: mpn needs {needed or 'it unset'}", file=sys.stderr)
         if needed:
             variables[name] = needed
-    variables.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own errors name bad files
+    variables.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages name bad files
 
 
 def pin_keras():
-    """Imports Keras with mpn's settings, and names on stderr settings of keras.json that do not count.
+    """Imports Keras with mpn's settings, and names on stderr the settings of keras.json that it changes.
 
-    Raises:
-        UserError: Keras cannot read keras.json, or it was imported before mpn with another backend.
+    Raises UserError if Keras cannot read keras.json, or was imported before mpn with another backend.
     """
     _check_keras_json()
     import keras
@@ -55,18 +54,18 @@ def pin_keras():
 
 
 def _keras_json():
-    """Where Keras looks for keras.json: in the home folder, or in /tmp if that is missing or read-only."""
-    home = os.path.expanduser("~")  # stays "~" if the system knows none
+    """The path where Keras looks for keras.json."""
+    home = os.path.expanduser("~")  # "~" if there is none
     folder = os.environ.get("KERAS_HOME", os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras"))
     return pathlib.Path(os.path.expanduser(folder)) / "keras.json"
 
 
 def _check_keras_json():
-    """Refuses what Keras would answer with a traceback. Keras ignores a file that is not JSON."""
+    """Refuses settings on which Keras would fail with a traceback."""
     path = _keras_json()
     try:
         settings = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # Keras ignores a file that is not JSON
         return
     except OSError as error:
         raise UserError(f"Keras cannot read {path} ({error.strerror}): remove it, or set KERAS_HOME") from error

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the user can correct: its message is one sentence that names the file or value and what to do.
+    """A mistake that the user can correct: its message is one sentence that names the file or value and what to do.
 
-    Scripts print the message without a traceback and exit with status 1, see `mpn.cli.script.run`.
+    Commands print the message without a traceback and exit with status 1, see `mpn.cli.script.run`.
     """

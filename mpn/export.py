@@ -1,6 +1,6 @@
-"""Makes a small model directory for inference: `python -m mpn.export models/r50 compact/r50`.
+"""Writes a small model directory for inference: `python -m mpn.export models/r50 compact/r50`.
 
-It leaves out what only training needs, and stores weights in float16 in half the space. With --format it writes a
+It leaves out what only training needs, and stores weights in float16, in half the space. With --format it writes a
 folder for other engines instead, see `mpn.deployment`.
 """
 
@@ -25,28 +25,17 @@ from mpn.model_directory import (
 
 
 def export_model(source, target, storage="float16", overwrite=False):
-    """Writes a model directory for inference, completely or not at all.
+    """Writes a model directory for inference, completely or not at all, and returns the parts written.
 
-    Args:
-        source: model directory, or the name of a shipped model.
-        target: folder to make.
-        storage: see `mpn.weights.save_weights`.
-        overwrite: replace an earlier export.
-
-    Returns:
-        list of the parts written, of PARTS.
-
-    Raises:
-        UserError: the source has no weights or cannot be loaded, a weight is too large for float16, or the target may
-            not be replaced; the target is unchanged.
-        OSError: the target cannot be written.
+    `source` may name a shipped model; see `mpn.weights.save_weights` for `storage`. Raises UserError where the source
+    cannot be loaded, a weight is too large for float16, or replacing the target would lose something.
     """
     source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
     _check_target(source, target, overwrite)
     parts = [part for part in PARTS if weights_file(source, part).exists()]
     if not parts:
         raise UserError(f"{source} holds no weights to export: run train_keypoints.py or train_prn.py --model {source}")
-    # The person weights need the fingerprint of the backbone, which is in "keypoints".
+    # The person weights store the fingerprint of the backbone, which belongs to "keypoints".
     networks = load_networks(source, (*parts, "keypoints") if "person" in parts else parts, refiner=True)
     make_writable(target.parent)
     new = temporary_path(target)

@@ -1,4 +1,4 @@
-"""Files that are either complete or absent, and JSON."""
+"""Reads files and JSON with clear errors, and writes files that are either complete or absent."""
 
 import contextlib
 import errno
@@ -18,27 +18,27 @@ from pathlib import Path
 
 from mpn.errors import UserError
 
-# Limits of JSON files, since a small .gz can hold far more. COCO's largest file has 450 MB, 4 million lists and objects
-# and about 70 million commas. A number in a list takes two bytes of text and up to 40 of memory.
+# Limits of decompressed JSON: a small .gz could fill the memory. COCO's largest file has 450 MB, 4 million lists and
+# objects and about 70 million commas. A number in a list takes two bytes of text, but up to 40 of memory.
 MOST_JSON_BYTES = 2**30
 MOST_JSON_CONTAINERS = 20_000_000
 MOST_JSON_COMMAS = 100_000_000
-# Temporary files of other machines and containers, whose processes cannot be seen, are kept this long.
+# Temporary files of other machines are kept this long, since their processes cannot be seen.
 _SECONDS_OF_OTHERS = 24 * 3600
-# Names of the files of a model directory. No other folder is written as a temporary one.
+# Files of a model directory, the only folder that is written under a temporary name.
 _OF_A_MODEL = re.compile(r"config\.json|.+-config\.json|.+\.weights\.h5|.+\.npy")
 
 
 def temporary_path(path):
-    """A path beside `path` to write first; its name holds process and machine, and has the same end."""
+    """A path beside `path` to write first. The name holds process and machine, and ends like `path`."""
     path = Path(path)
-    # Only the end of the name: it may be as long as the file system allows.
+    # Only the end of the name, which may be as long as the file system allows.
     return path.with_name(f".tmp-{os.getpid()}-{_machine()}-{path.name[-50:]}")
 
 
 @functools.lru_cache(maxsize=1000)  # once per folder, which may hold many files
 def _remove_leftovers(folder):
-    """Removes the temporary files and folders that killed processes have left in a folder."""
+    """Removes temporary files and folders that killed processes have left in a folder."""
     for path in Path(folder).glob(".tmp-*"):
         name = re.match(r"\.tmp-(\d{1,9})-(?:([0-9a-f]{8})-)?.", path.name)
         with contextlib.suppress(OSError):
@@ -46,13 +46,13 @@ def _remove_leftovers(folder):
                 continue
             if not path.is_dir() or path.is_symlink():
                 path.unlink()
-            # Any other folder is the user's.
+            # Other folders may belong to the user.
             elif name[2] and all(inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()):
                 shutil.rmtree(path)
 
 
 def _is_left_over(path, process, machine):
-    if os.name == "nt" or machine not in (None, _machine()):  # Windows cannot be asked without ending the process
+    if os.name == "nt" or machine not in (None, _machine()):  # on Windows, os.kill would end the process
         return time.time() - path.lstat().st_mtime > _SECONDS_OF_OTHERS
     try:
         os.kill(process, 0)
@@ -65,7 +65,7 @@ def _is_left_over(path, process, machine):
 
 @functools.cache
 def _machine():
-    """Eight digits that distinguish this machine or container from others that share its folders."""
+    """Eight digits that tell this machine or container from others that share its folders."""
     name = socket.gethostname()
     with contextlib.suppress(OSError):
         name += os.readlink("/proc/self/ns/pid")  # containers may share their host's name, but not its process numbers
@@ -74,35 +74,26 @@ def _machine():
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Writes a file completely or not at all: readers see the old file or the new one.
+    """Yields the path of an empty temporary file that replaces `path` at the end: readers see the old file or the new.
 
-    Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`.
-
-    Args:
-        path: the file to make or replace; its folder must exist.
-
-    Yields:
-        Path of an empty temporary file in the same folder; its name has the same end, since Keras requires
-        `.weights.h5`.
-
-    Raises:
-        OSError: whatever the writing raised, with `path` as its filename. After any exception the temporary file is
-            gone and `path` is unchanged.
+    Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`. The temporary name ends like
+    `path`, since Keras requires `.weights.h5`. After an exception the temporary file is gone and `path` is unchanged.
+    An OSError gets `path` as its filename.
     """
     path = Path(path)
     temporary = temporary_path(path)
     _remove_leftovers(path.parent)
     try:
         temporary.unlink(missing_ok=True)
-        # O_EXCL: a link in this place is not followed.
+        # O_EXCL does not follow a link.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # else a power cut may leave an empty file under the final name
+            os.fsync(file.fileno())  # or a power cut could leave an empty file
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno is None:  # h5py's errors; a filename alone would hide their words from str(error)
+        if error.errno is None:  # from h5py; with a filename, str(error) would lose its words
             raise OSError(errno.EIO, str(error), str(path)) from error
         if error.filename is None or str(error.filename) == str(temporary):
             error.filename, error.filename2 = str(path), None
@@ -113,7 +104,7 @@ def atomic_path(path):
 
 
 def make_writable(folder, space=0):
-    """Makes a folder if needed; OSError unless files can be written there and the disk has `space` bytes left."""
+    """Makes a folder if needed; OSError if files cannot be written there, or fewer than `space` bytes are free."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     with tempfile.TemporaryFile(dir=folder):
@@ -123,39 +114,24 @@ def make_writable(folder, space=0):
 
 
 def make_replaceable(path):
-    """Makes a file's folder if needed; UserError if `path` is a folder, OSError if files cannot be written there."""
+    """Makes a file's folder if needed; UserError if `path` is a folder, OSError if its folder is not writable."""
     if Path(path).is_dir():
         raise UserError(f"'{path}' is a folder, and a file is to be written there: give the name of a file")
     make_writable(Path(path).parent)
 
 
 def write_json(path, value, indent=None):
-    """Writes `value` as JSON, atomically; compressed if the name ends with `.gz`.
-
-    Raises:
-        ValueError: `value` holds NaN or infinity, which JSON cannot express.
-        TypeError: `value` is not plain Python.
-        OSError: the file cannot be written.
-    """
+    """Writes JSON atomically, compressed if the name ends with `.gz`; ValueError for NaN and infinity."""
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
     data = text.encode(errors="backslashreplace")  # JSON's own escape, for file names that are not UTF-8
     if Path(path).suffix == ".gz":
-        data = gzip.compress(data, mtime=0)  # no time: the same value gives the same bytes
+        data = gzip.compress(data, mtime=0)  # without the time, equal values give equal bytes
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def read_json(path, what):
-    """Reads a JSON file, compressed with gzip or not.
-
-    Args:
-        path: the file.
-        what: what the file should be, for messages: "COCO annotations".
-
-    Raises:
-        UserError: the file is missing, unreadable, truncated, not JSON, or exceeds MOST_JSON_BYTES,
-            MOST_JSON_CONTAINERS or MOST_JSON_COMMAS after decompression.
-    """
+    """Reads JSON, compressed or not; UserError if missing, damaged or too large. Messages call the file `what`."""
     data = read_bytes(path, what, MOST_JSON_BYTES)
     try:
         if data.startswith(b"\x1f\x8b"):
@@ -176,16 +152,7 @@ def read_json(path, what):
 
 
 def read_bytes(path, what, most=None):
-    """All bytes of a file.
-
-    Args:
-        path: the file.
-        what: what the file should be, for messages: "image".
-        most: largest number of bytes allowed; None sets no limit.
-
-    Raises:
-        UserError: the file is missing, a folder, too large, or cannot be read.
-    """
+    """Reads a file; UserError if missing, unreadable or above `most` bytes. Messages call the file `what`."""
     try:
         if most is None:
             return Path(path).read_bytes()
@@ -202,7 +169,6 @@ def read_bytes(path, what, most=None):
 
 
 def _read_up_to(file, most, name):
-    """All bytes of an open file; UserError if there are more than `most`."""
     blocks, size = [], 0
     while block := file.read(1 << 24):
         blocks.append(block)

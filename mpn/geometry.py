@@ -1,6 +1,6 @@
 """Affine maps between an image and the network's input, and overlaps of boxes.
 
-Coordinates are continuous: pixel i spans [i, i + 1). An affine map is a (2, 3) float64 matrix; a box is
+Coordinates are continuous: pixel i spans [i, i + 1). An affine map is a (2, 3) float64 matrix. A box is
 [x1, y1, x2, y2].
 """
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from mpn.skeleton import MIRROR
 
-# Fractional bits that cv2 reads in polygon corners.
+# Fractional bits of the corners that cv2.fillPoly takes.
 _SHIFT = 4
 
 
 def affine(centre, size, scale, degrees=0.0, mirror=False):
-    """The (2, 3) float64 map from an image to a patch: crop, scale, rotation and mirror in one.
+    """The map from an image to a patch: crop, scale, rotation and mirror in one (2, 3) float64 matrix.
 
     `centre`, (x, y) in image pixels, goes to the middle of the patch, whose `size` is (height, width). `scale` is patch
-    pixels per image pixel. `mirror` flips left to right; then the patch turns by `degrees`, clockwise as displayed.
+    pixels per image pixel. `mirror` flips left to right; then the patch turns clockwise by `degrees`.
     """
     angle = np.deg2rad(degrees)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -28,12 +28,12 @@ def affine(centre, size, scale, degrees=0.0, mirror=False):
 
 
 def transform_points(matrix, points):
-    """Applies an affine map to (..., 2) x and y; gives float32."""
+    """Applies an affine map to (..., 2) points; returns float32."""
     return (np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 def transform_keypoints(matrix, keypoints):
-    """Applies an affine map to (N, 17, 3) keypoints; mirroring swaps left and right. Unlabelled ones stay 0."""
+    """Applies an affine map to (N, 17, 3) keypoints. A mirror swaps left and right; unlabelled keypoints stay 0."""
     moved = keypoints.copy()
     moved[..., :2] = transform_points(matrix, keypoints[..., :2])
     moved[keypoints[..., 2] == 0] = 0
@@ -41,25 +41,23 @@ def transform_keypoints(matrix, keypoints):
 
 
 def warp_image(matrix, image, size, interpolation=cv2.INTER_LINEAR):
-    """Cuts a (height, width[, 3]) patch of the same dtype from an (H, W[, 3]) image, with 0 outside the image.
+    """Cuts a patch of `size` (height, width) from an (H, W[, 3]) image; 0 outside the image.
 
-    `matrix` is (2, 3), image to patch; `size` is (height, width). `interpolation` is cv2.INTER_LINEAR or INTER_NEAREST.
+    `matrix` maps image to patch; `interpolation` is cv2.INTER_LINEAR or INTER_NEAREST.
     """
     shifted = matrix.copy()
     if interpolation == cv2.INTER_LINEAR:
         before = image.shape[:2]
         image = _shrink(image, np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
         shifted[:, :2] *= np.divide(before, image.shape[:2])[::-1]
-    # cv2 counts from pixel centres: x_cv = x - 1/2 on both sides.
+    # cv2 counts from pixel centres: x_cv = x - 1/2, in image and patch.
     shifted[:, 2] += shifted[:, :2] @ (0.5, 0.5) - 0.5
     return cv2.warpAffine(image, shifted, (size[1], size[0]), flags=interpolation)
 
 
 def _shrink(image, scale):
-    """The image averaged to a whole fraction of its size, before interpolation scales it by `scale` in all.
-
-    Interpolation reads four pixels for one. Below half size it would skip some, and texture would become noise.
-    """
+    """Averages an image to 1/n of its size, for the largest n with 1/n at least `scale`."""
+    # Interpolation reads four pixels for one. Below half size it would skip some, and texture would become noise.
     height, width = image.shape[:2]
     times = min(int(1 / max(scale, 1e-6)), height, width)
     if times < 2:
@@ -68,9 +66,9 @@ def _shrink(image, scale):
 
 
 def fill_polygon(mask, matrix, points):
-    """Sets the pixels of `mask`, (h, w) uint8, inside a polygon, (P, 2) image pixels, to 1."""
+    """Sets the pixels of `mask`, (h, w) uint8, inside a polygon of (P, 2) image pixels to 1."""
     corners = (transform_points(matrix, points) - 0.5) * (1 << _SHIFT)
-    limit = 2**26  # 4 million pixels: cv2 takes 32-bit corners, and spends time on every row
+    limit = 2**26  # 4 million pixels: cv2 needs 32-bit corners and takes time for every row
     cv2.fillPoly(mask, [np.rint(corners.clip(-limit, limit)).astype(np.int32)], 1, shift=_SHIFT)
 
 
@@ -81,15 +79,14 @@ def fill_box(mask, matrix, box):
 
 
 def fit_image(image, image_size):
-    """Scales an (H, W, 3) uint8 image to the network's input size, keeping its shape.
+    """Scales an (H, W, 3) uint8 image as large as `image_size`, (shorter, longest side) in pixels, allows.
 
-    The scale is the largest within `image_size`, the (shorter, longest) side in pixels. Returns the (h, w, 3) uint8
-    image, and (2,) float32 scaled pixels per image pixel along x and y, which differ by rounding.
+    Returns the scaled image and its scale along x and y, (2,) float32; the two differ by rounding.
     """
     height, width = image.shape[:2]
     factor = min(image_size[0] / min(height, width), image_size[1] / max(height, width))
     new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
-    # Scaled as in `warp_image`, so that whole images look like patches to the network.
+    # As in `warp_image`, so that whole images look like patches to the network.
     scaled = cv2.resize(_shrink(image, factor), (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     return scaled, np.array([new_width / width, new_height / height], np.float32)
 
@@ -100,15 +97,15 @@ def pad_to_multiple(size, multiple=32):
 
 
 def box_intersections(boxes, others):
-    """The area that boxes share: (..., 4) and (..., 4), broadcast, to (...)."""
+    """Shared areas of (..., 4) and (..., 4) boxes, broadcast to (...)."""
     low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
     return (high - low).clip(0).prod(axis=-1)
 
 
 def box_iou(boxes, others):
-    """Intersection over union: (..., 4) and (..., 4), broadcast, to (...); 0 without any area.
+    """Intersection over union of (..., 4) and (..., 4) boxes, broadcast to (...); 0 if both have no area.
 
-    `box_iou(boxes[:, None], others)` compares (N, 4) boxes with (M, 4) others: (N, M).
+    `box_iou(boxes[:, None], others)` compares (N, 4) boxes with (M, 4) others and gives (N, M).
     """
     shared = box_intersections(boxes, others)
     areas = [(some[..., 2:] - some[..., :2]).clip(0).prod(axis=-1) for some in (boxes, others)]

@@ -1,7 +1,7 @@
-"""Heatmap codec (§3.2): people to the target heatmaps H, the silhouette and the mask W; heatmaps back to peaks.
+"""Heatmap codec (§3.2): people to target heatmaps H, silhouette and mask W; heatmaps back to peaks.
 
-Cell j of a heatmap covers pixels [4j, 4j + 4) of the network's input, and its centre is at 4 (j + 1/2). Symbols: B
-batch, H W image size, h w heatmap size, K = 17, N people.
+Cell j of a heatmap covers pixels [4j, 4j + 4) of the network's input; its centre is at 4 (j + 1/2). Symbols: B batch,
+H W image size, h w heatmap size, K = 17, N people.
 """
 
 import cv2
@@ -12,35 +12,28 @@ from mpn.skeleton import NUM_KEYPOINTS
 
 STRIDE = 4
 
-# Standard deviation of a target Gaussian in cells: 7 px at stride 4.
+# Standard deviation of a target Gaussian in cells: 7 px.
 SIGMA = 1.75
 
-# Cells of a 3x3 neighbourhood get different offsets: equal neighbours, common in bfloat16, make one peak.
+# Each cell of a 3x3 neighbourhood gets its own offset, so that equal neighbours, common in bfloat16, make one peak.
 _TIE_BREAK = 1e-6
 
 
 def encode_keypoints(keypoints, height, width, sigma=SIGMA):
-    """Target heatmaps of the keypoint channels (§3.5): a Gaussian of height 1 on every labelled keypoint.
+    """Target heatmaps of the keypoints (§3.5): a Gaussian of height 1 on each, (h, w, 17) float32 in [0, 1].
 
-    Gaussians of one channel combine by maximum: two people side by side have two peaks of height 1. Occluded keypoints
-    (v = 1) count like visible ones.
-
-    Args:
-        keypoints: (N, 17, 3) float, x and y in pixels of the network's input and v; v = 0 is not labelled.
-        height, width: size of the network's input in pixels, multiples of 4.
-        sigma: standard deviation of the Gaussians in cells.
-
-    Returns:
-        (h, w, 17) float32 in [0, 1].
+    `keypoints` is (N, 17, 3) float, x and y in input pixels and v; v = 0 is not labelled, and v = 1, occluded, counts
+    like v = 2. `height` and `width` are the input's size in pixels, multiples of 4. `sigma` is in cells. Gaussians of
+    one channel combine by maximum: two people side by side have two peaks of height 1.
     """
     h, w = height // STRIDE, width // STRIDE
     heatmaps = np.zeros((h, w, NUM_KEYPOINTS), np.float32)
     keypoints = np.asarray(keypoints, np.float32).reshape(-1, NUM_KEYPOINTS, 3)
     x, y = keypoints[..., 0] / STRIDE, keypoints[..., 1] / STRIDE
-    # The tails of points outside the input would teach a peak at the border.
+    # Tails of points outside the input would teach peaks at the border.
     person, channel = np.nonzero((keypoints[..., 2] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h))
     x, y = x[person, channel], y[person, channel]
-    reach = int(np.ceil(3 * sigma)) + 1  # where a Gaussian is below 1 % of its peak
+    reach = int(np.ceil(3 * sigma)) + 1  # a Gaussian is below 1 % of its peak there
     offsets = np.arange(-reach, reach + 1)
     columns = np.floor(x).astype(int)[:, None] + offsets
     rows = np.floor(y).astype(int)[:, None] + offsets
@@ -57,18 +50,12 @@ def encode_keypoints(keypoints, height, width, sigma=SIGMA):
 
 
 def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette):
-    """Targets H and mask W of one input image (Eq. 4).
+    """Targets H and mask W of one input image (Eq. 4), both (h, w, 18) float32.
 
-    Args:
-        keypoints: (N, 17, 3) float, x, y in input pixels, v.
-        silhouette: (H, W) bool, pixels of people.
-        unknown_keypoints: (H, W) bool, pixels where keypoints may be missing: people without keypoint annotations,
-            crowd regions, padding.
-        unknown_silhouette: (H, W) bool, pixels where people may be missing from `silhouette`.
-
-    Returns:
-        targets: (h, w, 18) float32 in [0, 1]; the last channel is 1 in cells that are at least half silhouette.
-        mask: (h, w, 18) float32, 0 in cells that touch an unknown pixel and 1 elsewhere.
+    `keypoints` is as in `encode_keypoints`; the other arguments are (H, W) bool. `unknown_keypoints` marks pixels where
+    keypoints may be missing: people without annotated keypoints, crowds and padding. `unknown_silhouette` marks those
+    where people may be missing from `silhouette`. The last target channel is 1 in cells that are at least half
+    silhouette. The mask is 0 in cells that touch an unknown pixel, and 1 elsewhere.
     """
     height, width = silhouette.shape
     targets = np.empty((height // STRIDE, width // STRIDE, NUM_KEYPOINTS + 1), np.float32)
@@ -81,27 +68,27 @@ def encode_targets(keypoints, silhouette, unknown_keypoints, unknown_silhouette)
 
 
 def _pixels_in_cells(pixels):
-    """How many of a cell's 16 pixels are set: (H, W) bool to (h, w) uint8."""
+    """Counts the set pixels of each cell: (H, W) bool to (h, w) uint8."""
     height, width = pixels.shape
-    # The mean over a cell of 0 and 16 is that number, exactly.
+    # The mean of values 0 and 16 over 16 pixels is exactly that number.
     return cv2.resize(
         pixels.astype(np.uint8) * np.uint8(STRIDE**2), (width // STRIDE, height // STRIDE), interpolation=cv2.INTER_AREA
     )
 
 
 def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
-    """Local maxima of keypoint heatmaps, with sub-cell positions.
+    """Finds the local maxima of heatmaps, at sub-cell precision.
 
-    A peak is a cell that no other cell of its 3x3 neighbourhood exceeds. A parabola through the logarithms of three
-    cells refines its position along each axis, which is exact for a Gaussian.
+    A peak is a cell that no cell of its 3x3 neighbourhood exceeds. Along each axis, a parabola through the logarithms
+    of three cells refines its position; this is exact for a Gaussian.
 
     Args:
-        heatmaps: (B, h, w, K) float32, one channel per keypoint, stride 4; h and w at least 3.
-        threshold: heatmap value that a peak must exceed.
-        max_peaks: most peaks per image and keypoint, best first; at most h w.
+        heatmaps: (B, h, w, K) float32; h and w at least 3.
+        threshold: a peak must exceed this value.
+        max_peaks: most peaks per image and keypoint; at most h w.
 
     Returns:
-        positions: (B, K, max_peaks, 2) float32, x and y in heatmap cells: the centre of cell j is at j + 1/2.
+        positions: (B, K, max_peaks, 2) float32, x and y in cells, best first; the centre of cell j is at j + 1/2.
         scores: (B, K, max_peaks) float32 in (threshold, 1]; 0 where there is no peak.
     """
     shape = ops.shape(heatmaps)
@@ -118,7 +105,7 @@ def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
     first = ops.arange(batch)[:, None, None] * (h * w * channels) + ops.arange(channels)[None, :, None]
 
     def refined(step, coordinate, size):
-        """Place of the maximum along one axis, inside the peak's cell."""
+        """The maximum's coordinate along one axis, inside the peak's cell."""
         # At the border the parabola uses the three outermost cells.
         middle = ops.minimum(ops.maximum(coordinate, 1), size - 2)
         low, centre, high = (

@@ -1,7 +1,7 @@
 """Image files <-> (H, W, 3) uint8 RGB arrays.
 
-A file that is not a whole image raises UserError. Pillow and OpenCV silently fill damaged parts of a JPEG with grey;
-simplejpeg raises libjpeg's warnings as errors.
+A file that is not a whole image raises UserError. Pillow and OpenCV silently fill damaged parts of a JPEG with grey, so
+simplejpeg decodes JPEGs: it raises libjpeg's warnings as errors.
 """
 
 import io
@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from mpn.errors import UserError
 from mpn.files import atomic_path, read_bytes
 
-# Files of a folder that count as images. HEIC, common on phones, cannot be read, but gets a message of its own.
+# Files that count as images in a folder. HEIC, common on phones, cannot be read, but gets a message of its own.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"),
     *(".heic", ".heif"),
@@ -33,14 +33,14 @@ _LONGEST_JPEG_SIDE = 65500
 # Pillow raises these for damaged files: its parsers index, unpack and divide before they check.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError)
 _DAMAGED += (struct.error,)
-# libjpeg's warnings that lose nothing: of odd headers, and of scans that some encoders write twice.
+# libjpeg's warnings about odd headers, and about scans that some encoders write twice: no pixel is lost.
 _HARMLESS = (
     "Warning: unknown JFIF revision",
     "Unknown Adobe color transform",
     "Invalid SOS parameters for sequential",
     "Inconsistent progression sequence",
 )
-# Some cameras pad the end of a JPEG's pixels with a few bytes; more bytes mean wrong pixels.
+# Some cameras add a few bytes after a JPEG's pixels; more bytes mean wrong pixels.
 _MOST_PADDING = 16
 
 # UserErrors replace Pillow's warnings.
@@ -48,16 +48,16 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path):
-    """Reads an image file as (H, W, 3) uint8 RGB; see `decode_image`, also for errors."""
+    """Reads an image file as (H, W, 3) uint8 RGB; see `decode_image`."""
     return decode_image(read_bytes(path, "image"), str(path))
 
 
 def decode_image(data, name):
     """Decodes the bytes of an image file as a viewer shows it: (H, W, 3) uint8 RGB, C-contiguous.
 
-    The image is turned as EXIF or the format says. Grey becomes RGB, 16-bit values keep their high byte, transparency
-    is laid over white, and the first of several images is taken. Messages call the image `name`, usually its path.
-    Raises UserError for data that are empty, damaged, no image, not 8 or 16 bits a channel, or above MOST_PIXELS.
+    EXIF's orientation is applied, grey becomes RGB, 16-bit values keep their high byte, transparency is laid over
+    white, and the first of several images is taken. Messages call the image `name`, usually its path. Raises UserError
+    where the data are empty, damaged, no image, not 8 or 16 bits a channel, or above MOST_PIXELS.
     """
     if not data:
         raise UserError(f"image '{name}' is empty: copy or download it again")
@@ -74,10 +74,7 @@ def decode_image(data, name):
 
 
 def write_image(path, image):
-    """Writes an (H, W, 3) uint8 RGB image atomically, in the format that the path's suffix names.
-
-    Raises UserError if the format cannot hold it, ValueError for another shape or dtype, OSError if writing fails.
-    """
+    """Writes (H, W, 3) uint8 RGB atomically, in the format of the path's suffix; UserError if that cannot hold it."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an image to write is (H, W, 3) uint8, not {image.shape} {image.dtype}")
     try:
@@ -100,32 +97,32 @@ def turned(pixels, swap, flip_rows, flip_columns):
 
 
 def _decode(data, name):
-    """As `decode_image`, but raises what Pillow and simplejpeg raise."""
+    """Decodes as `decode_image`, with the exceptions of Pillow and simplejpeg."""
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > MOST_PIXELS:
             raise _too_large(name)
         if image.format == "PNG":
-            image.verify()  # the checksums, which loading ignores; the image cannot be used afterwards
+            image.verify()  # checksums, which loading ignores; the image cannot be used afterwards
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.format in ("JPEG", "MPO"):
-            # Pillow converts CMYK as viewers do; libjpeg tells whether the file is whole.
+            # For CMYK this only checks the file: Pillow, below, converts it as viewers do.
             pixels = _jpeg_pixels(data, "CMYK" if image.mode == "CMYK" else "RGB")
         if image.mode == "CMYK" or image.format not in ("JPEG", "MPO"):
             image.load()
             pixels = _rgb(image, name)
-        orientation = _exif_orientation(image)  # after loading, which turns some formats itself
+        orientation = _exif_orientation(image)  # after loading, which turns images of some formats
     return turned(pixels, orientation >= 5, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7))
 
 
 def _jpeg_pixels(data, colours):
-    """Pixels as stored in a JPEG, (H, W, C) uint8 "RGB" or "CMYK"; raises where it is damaged."""
+    """Pixels of a JPEG, not turned, (H, W, C) uint8 "RGB" or "CMYK"; raises an error if it is damaged."""
     try:
         return simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
         warning = str(error)
         if warning.startswith(_HARMLESS):
             with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(image.convert(colours))  # raises an error where the file is cut short
+                return np.asarray(image.convert(colours))  # raises an error if the file is cut short
         padding = re.fullmatch(r".*: (\d+) extraneous bytes before marker 0xd9", warning)
         if not padding or int(padding[1]) > _MOST_PADDING:
             raise
@@ -147,7 +144,7 @@ def _rgb(image, name):
 
 
 def _exif_orientation(image):
-    """EXIF orientation of a PIL image, 1 to 8; 1 (upright) where it is missing or broken."""
+    """EXIF orientation, 1 to 8; 1 (upright) where it is missing or broken."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except _DAMAGED:

@@ -1,8 +1,8 @@
-"""The model directory, through which the scripts pass models on.
+"""Model directories, which the scripts use to pass models on.
 
 config.json holds a ModelConfig. keypoints.weights.h5 holds backbone and keypoint subnet, person.weights.h5 the person
-subnet and the fingerprint of the backbone that it was trained on, prn.weights.h5 the PRN. training/PART has the log and
-the last checkpoint of each stage.
+subnet and the fingerprint of the backbone that it was trained on, prn.weights.h5 the PRN. training/PART holds the log
+and the last checkpoint of each stage.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ CONFIG_FILE = "config.json"
 # UCR's mean position maps P_k (Eq. 2), from the labels that train the PRN.
 POSITION_PRIOR_FILE = "position_prior.npy"
 
-# One folder for each model of the package.
+# Holds a folder for each shipped model.
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 
 # What np.load raises for damaged files.
@@ -36,7 +36,7 @@ _NUMPY_ERRORS = (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryEr
 
 
 def weights_file(model_dir, part):
-    """Path of the weights of a part, one of PARTS."""
+    """Path of the weights of one of PARTS."""
     return pathlib.Path(model_dir) / f"{part}.weights.h5"
 
 
@@ -51,21 +51,16 @@ def last_checkpoint(model_dir, part):
 
 
 def person_command(model_dir):
-    """The command that trains the person subnet on the present backbone of a model directory."""
+    """The command that trains the person subnet on a model directory's present backbone."""
     resume = " --resume" if last_checkpoint(model_dir, "person").exists() else ""
     return f"train_person.py --model {shlex.quote(str(model_dir))}{resume}"
 
 
 def model_folder(name_or_path):
-    """The folder of a model directory: a path, or the name of a model in `mpn/pretrained`.
-
-    A folder of that name without a config.json does not hide the model of the package.
-
-    Raises:
-        UserError: there is neither; the message names the models of the package.
-    """
+    """A model directory's path, or the folder of a shipped model of that name; UserError if there is neither."""
     folder = pathlib.Path(name_or_path)
     shipped = {path.parent.name: path.parent for path in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
+    # A folder without config.json does not hide the shipped model of its name.
     if str(name_or_path) in shipped and not (folder / CONFIG_FILE).exists():
         return shipped[str(name_or_path)]
     if folder.is_dir():
@@ -77,11 +72,7 @@ def model_folder(name_or_path):
 
 
 def load_config(model_dir):
-    """The ModelConfig of a model directory; see `model_folder` for names.
-
-    Raises:
-        UserError: config.json is missing, is not JSON, or has unknown or impossible fields.
-    """
+    """The ModelConfig of a model directory or shipped model; UserError if config.json is missing or wrong."""
     path = model_folder(model_dir) / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
@@ -97,7 +88,7 @@ def load_config(model_dir):
 
 
 def save_section(config, model_dir, part):
-    """Writes the fields of "prn" or of "keypoints", which owns all others, and keeps what another stage has written."""
+    """Writes the PRN's fields ("prn") or all others ("keypoints") to config.json, and keeps the rest of the file."""
     stored = load_config(model_dir) if (pathlib.Path(model_dir) / CONFIG_FILE).exists() else config
     mine = {name: v for name, v in dataclasses.asdict(config).items() if name.startswith("prn_") == (part == "prn")}
     save_config(stored.replace(**mine), model_dir)
@@ -110,26 +101,20 @@ def save_config(config, model_dir):
 
 
 def save_networks(networks, model_dir, parts=PARTS, storage="float32"):
-    """Writes the configuration and the weights of some PARTS to a model directory, each file atomically.
-
-    The directory is created if needed. See `save_weights` for storage and errors.
-    """
+    """Writes the configuration and the weights of some PARTS, each file atomically; see `save_weights`."""
     save_config(networks.config, model_dir)
     for part in parts:
         save_part(networks, part, model_dir, storage)
 
 
 def save_part(networks, part, model_dir, storage="float32"):
-    """Writes the weights of one part, one of PARTS; "keypoints" includes the backbone.
-
-    "person" and "keypoints" of a directory belong together and must have the same storage.
-    """
+    """Writes the weights of one of PARTS. "keypoints" includes the backbone; "person" must have the same storage."""
     notes = {"architecture": networks.config.section(part)}
     if part == "person":
         notes["backbone_fingerprint"] = fingerprint(networks.backbone, storage)
     model = networks.weights_of(part)
     if part == "prn" and getattr(model, "optimizer", None):
-        model = networks.new_prn()  # Keras would also store the optimizer, twice as large as the weights
+        model = networks.new_prn()  # without an optimizer, whose state is twice as large
         model.set_weights(networks.prn.get_weights())
     prior = networks.position_prior if part == "prn" else None
     if prior is not None:
@@ -142,15 +127,10 @@ def save_part(networks, part, model_dir, storage="float32"):
 
 
 def load_networks(model_dir, parts=PARTS, refiner=False):
-    """Builds the Networks of a model directory and loads some of their PARTS.
+    """Builds the Networks of a model directory or shipped model, and loads some of their PARTS.
 
-    Args:
-        model_dir: see `model_folder`.
-        parts: "person" needs "keypoints", which has the backbone.
-        refiner: accept a refinement network (§4.2), which cannot see whole images.
-
-    Raises:
-        UserError: something is missing or does not fit; the message says which stage to run.
+    "person" needs "keypoints", which holds the backbone. `refiner` allows a refinement network (§4.2), which cannot see
+    whole images. Raises UserError where something is missing or does not fit; the message says which stage to run.
     """
     model_dir = model_folder(model_dir)
     networks = Networks(load_config(model_dir))
@@ -163,10 +143,7 @@ def load_networks(model_dir, parts=PARTS, refiner=False):
 
 
 def load_part(networks, part, model_dir, any_backbone=False):
-    """Loads the weights of one part; see `load_networks`.
-
-    any_backbone accepts a person subnet that was trained on another backbone, to train it further.
-    """
+    """Loads one part; `any_backbone` allows a person subnet of another backbone, to train it further."""
     path = weights_file(model_dir, part)
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
@@ -185,18 +162,16 @@ def load_part(networks, part, model_dir, any_backbone=False):
 
 
 def _stored_prior(prior, storage):
-    """The position maps as a file has them; in float16 relative to each keypoint's most likely cell.
-
-    Many probabilities are too small for the full precision of float16, and UCR only uses the relation.
-    """
+    """The position maps as the file stores them."""
     if storage == "float32":
         return prior
+    # Divided by the maximum: many probabilities are too small for float16, and UCR needs only their ratios.
     return (prior / np.maximum(prior.max(axis=(0, 1)), 1e-12)).astype(np.float16)
 
 
 def _load_prior(path, checksum):
     try:
-        # Memory-mapped: a header cannot ask for more memory than the file has bytes.
+        # Memory-mapped, since the header of a damaged file may ask for any amount of memory.
         prior = np.load(path, mmap_mode="r", allow_pickle=False)
     except _NUMPY_ERRORS as error:
         raise UserError(f"{path} is damaged: run train_prn.py again") from error

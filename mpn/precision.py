@@ -1,4 +1,4 @@
-"""Number formats of a run, and how each machine computes in them."""
+"""Number formats of training and inference, and how each machine computes in them."""
 
 import contextlib
 import functools
@@ -17,13 +17,13 @@ INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16")
 
 _ONEDNN_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 
-# Linux's names of the instructions that multiply bfloat16: Intel's AMX, and AVX-512's on Intel and AMD.
+# Linux's names of the instructions that multiply bfloat16.
 _BFLOAT16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 
 
 @functools.cache
 def multiplies_bfloat16():
-    """Whether this CPU multiplies bfloat16 in hardware, faster than float32."""
+    """Whether this CPU multiplies bfloat16 in hardware, which is faster than float32."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     return cpuinfo.exists() and not _BFLOAT16_INSTRUCTIONS.isdisjoint(cpuinfo.read_text().split())
 
@@ -32,8 +32,8 @@ def set_training_precision(precision):
     """Sets the precision of every model built from now on, one of TRAINING_PRECISIONS.
 
     On a GPU this is Keras' policy of the same name. On a CPU with bfloat16 instructions, `mixed_bfloat16` makes oneDNN
-    compute convolutions and matrix products in bfloat16, 1.4 (AVX-512) to 2 times (AMX) as fast as float32; everything
-    else stays float32. On other CPUs float32 is faster and used instead, and a line says so.
+    compute convolutions and matrix products in bfloat16, 1.4 (AVX-512) to 2 times (AMX) as fast; all else stays
+    float32. On other CPUs it means float32, with a printed notice.
     """
     if precision not in TRAINING_PRECISIONS:
         raise UserError(f"precision must be one of {', '.join(TRAINING_PRECISIONS)}, not {precision!r}")
@@ -48,7 +48,7 @@ def set_training_precision(precision):
 def rewrite_to_bfloat16(active):
     """Switches oneDNN's rewriting to bfloat16 for every TensorFlow function that first runs from now on.
 
-    Pipelines of tf.data stay in float32: they keep the value from TensorFlow's start.
+    Pipelines of tf.data stay in float32: they keep the setting from TensorFlow's start.
     """
     tf.config.list_logical_devices()  # starts TensorFlow
     tf.config.optimizer.set_experimental_options({_ONEDNN_BFLOAT16: bool(active)})
@@ -64,13 +64,13 @@ def resolve_inference_precision(precision):
 
 
 def rewrites_to_bfloat16(precision):
-    """Whether oneDNN rewrites graphs in this precision, "float32" or "bfloat16": it does for bfloat16 on a CPU."""
+    """Whether oneDNN rewrites graphs in this precision: it does for "bfloat16" on a CPU."""
     return precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
 
 
 @contextlib.contextmanager
 def network_dtype_policy(precision):
-    """Networks built inside have the dtype policy of one of INFERENCE_PRECISIONS; on a CPU it is always float32."""
+    """Sets the dtype policy of networks built inside, from INFERENCE_PRECISIONS; always float32 on a CPU."""
     precision = resolve_inference_precision(precision)
     half = precision == "bfloat16" and not rewrites_to_bfloat16(precision)
     before = keras.config.dtype_policy()

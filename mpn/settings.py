@@ -1,7 +1,7 @@
-"""Settings: frozen dataclasses that check themselves and say how a command line spells them.
+"""Settings: frozen dataclasses that check themselves and know their command line options.
 
-A field is made by `option`, which holds its default, its kind of value and its help. `mpn.cli.settings` makes a command
-line of a settings class.
+`option` makes a field, with its default, kind of value and help. `mpn.cli.settings` makes a command line of a settings
+class.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from mpn.errors import UserError
 
 
 class SettingsError(UserError):
-    """Settings that cannot be. Names of fields stand in braces in `sentence`; a command line shows them as options."""
+    """Impossible settings. `sentence` has names of fields in braces; a command line shows them as options."""
 
     def __init__(self, sentence):
         super().__init__(re.sub(r"{(\w+)}", r"\1", sentence))
@@ -22,12 +22,10 @@ class SettingsError(UserError):
 
 
 class Kind:
-    """A kind of value. A call parses a text, as argparse wants it of a `type`.
+    """A kind of value. Calling it parses a text, as the `type` of argparse.
 
-    Attributes:
-        wanted: the values in words.
-        check: function of a value that gives it as it is kept, or raises ValueError where it is of another kind.
-        arguments: keywords for `add_argument`.
+    `wanted` describes the values in words. `check` returns a value as it is stored, or raises ValueError. `arguments`
+    are keywords for `add_argument`.
     """
 
     def __init__(self, wanted, check, parse=None, **arguments):
@@ -66,12 +64,12 @@ share = _number(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
 positive_share = _number(float, "a number above 0 and up to 1", lambda value: 0 < value <= 1)
 share_below_1 = _number(float, "a number from 0 to below 1", lambda value: 0 <= value < 1)
 degrees = _number(float, "an angle from 0 to 180 degrees", lambda value: 0 <= value <= 180)
-# Both sides of a box together must not turn it inside out.
+# Each side of a box moves by up to this share; from 0.5 on, the box could turn inside out.
 jitter = _number(float, "a number from 0 to 0.4", lambda value: 0 <= value <= 0.4)
 
 
 def choice(*values):
-    """The kind of these texts or whole numbers."""
+    """The kind that allows just these texts or whole numbers."""
 
     def check(value):
         _require(type(value) is type(values[0]) and value in values)
@@ -81,7 +79,7 @@ def choice(*values):
 
 
 def several(*kinds, rising=False, **arguments):
-    """The kind of tuples of numbers, each of its own kind; `rising` ones are in order, the smallest first."""
+    """The kind of tuples with a number of each of `kinds`; if `rising`, none is smaller than the one before."""
 
     def check(value):
         _require(isinstance(value, (list, tuple)) and len(value) == len(kinds))
@@ -95,10 +93,7 @@ def several(*kinds, rising=False, **arguments):
 
 
 class ImageSize(argparse.Action):
-    """Takes SHORTER [LONGEST] in pixels and stores the pair; the longest side defaults to 5/3 of the shorter.
-
-    800 gives (800, 1333), as in the paper (§3.5).
-    """
+    """Takes SHORTER [LONGEST] in pixels and stores the pair; 800 alone gives the paper's (800, 1333) (§3.5)."""
 
     def __init__(self, option_strings, dest, **options):
         super().__init__(option_strings, dest, nargs="+", type=positive_int, **options)
@@ -125,22 +120,35 @@ def _text(value):
     return os.fspath(value)
 
 
+def _texts(value):
+    values = (value,) if isinstance(value, (str, os.PathLike)) else value
+    _require(values and isinstance(values, (list, tuple)))
+    return tuple(map(_text, values))
+
+
+def _floats(text):
+    return tuple(map(float, text.split(",")))
+
+
+def _positive_floats(value):
+    _require(value and isinstance(value, (list, tuple)))
+    return tuple(map(positive_float.check, value))
+
+
 SIDES = several(positive_int, positive_int, rising=True, action=ImageSize, metavar=("SHORTER", "LONGEST"))
 SWITCH = Kind("True or False", _switch, action=argparse.BooleanOptionalAction)
 TEXT = Kind("a text or a path", _text)
-PATH = Kind("a path", _text)  # is stored as an absolute one
+PATH = Kind("a path", _text)  # stored as an absolute path
+TEXTS = Kind("a text or a path, or several", _texts, action="append")
+LIST = Kind("a list of numbers above 0, such as 0.5,1,2", _positive_floats, parse=_floats)
 
 
 def option(default, kind, help, may_change=False, flag=None, **arguments):
     """A field of a settings class.
 
-    Args:
-        default: its default, or a function that gives it. Where it is None or a function, None is a value too.
-        kind: Kind of its values.
-        help: for --help.
-        may_change: whether a resumed run may have another value.
-        flag: its option's name if that is not the field's.
-        arguments: keywords for `add_argument` beyond those of `kind`.
+    `default` is a value, or a function that returns it; if it is None or a function, None is allowed too. A resumed run
+    may have another value if `may_change`. `flag` is the option's name if it differs from the field's. `arguments` are
+    more keywords for `add_argument`.
     """
     metadata = {"kind": kind, "help": help, "may_change": may_change, "flag": flag, "arguments": arguments}
     how = "default_factory" if callable(default) else "default"
@@ -148,16 +156,18 @@ def option(default, kind, help, may_change=False, flag=None, **arguments):
 
 
 def with_default(settings_class, name, default):
-    """The option of another settings class with another default."""
+    """A field like that of another settings class, with another default."""
     return dataclasses.field(default=default, metadata=options_of(settings_class)[name].metadata)
 
 
-class Settings:
-    """Base of settings classes: frozen dataclasses with keyword arguments, whose fields are made by `option`.
+def same_option(settings_class, name):
+    """The option of another settings class."""
+    field = options_of(settings_class)[name]
+    return dataclasses.field(default=field.default, default_factory=field.default_factory, metadata=field.metadata)
 
-    Raises:
-        SettingsError: a value is of another kind, or values do not go together.
-    """
+
+class Settings:
+    """Base of settings classes, frozen dataclasses of `option` fields; SettingsError where values are wrong."""
 
     def __post_init__(self):
         for name, field in options_of(self).items():
@@ -174,10 +184,24 @@ def options_of(settings):
 
 
 def checked(field, value):
-    """The value of an option as it is kept, such as a tuple for a list; SettingsError where it is of another kind."""
+    """An option's value as it is stored; SettingsError where it is of another kind."""
     if value is None and (field.default is None or field.default is dataclasses.MISSING):
         return None
     try:
         return field.metadata["kind"].check(value)
     except ValueError:
         raise SettingsError(f"{{{field.name}}} must be {field.metadata['kind'].wanted}, not {value!r}") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Views(Settings):
+    """Test-time augmentation, see `mpn.inference.views.Augmentation`."""
+
+    scales: tuple = option(
+        (1.0,),
+        LIST,
+        "see each image at these scales of the image size, such as 0.5,1,1.5,2, and average",
+        metavar="S,S,...",
+    )
+    mirror: bool = option(False, SWITCH, "see each image mirrored too, and average; each person, too, with --refine")
+    crops: int = option(1, positive_int, "see N x N crops of each image too, from 2 up", metavar="N")

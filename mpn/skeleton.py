@@ -1,4 +1,4 @@
-"""The 17 COCO keypoints, and everything that depends on their order."""
+"""The 17 COCO keypoints, and all constants in their order."""
 
 import numpy as np
 
@@ -27,11 +27,10 @@ NUM_KEYPOINTS = len(KEYPOINTS)
 
 _SIDES = {"left": "right", "right": "left"}
 
-# MIRROR[k] is the keypoint that k becomes when the image is mirrored left to right.
+# Keypoint k becomes MIRROR[k] when the image is mirrored.
 MIRROR = np.array([KEYPOINTS.index("_".join(_SIDES.get(part, part) for part in name.split("_"))) for name in KEYPOINTS])
 
-# The lines of a drawn skeleton in COCO's order: keypoints counted from 0, and an RGB colour. The left side is warm, the
-# right side cool, and the middle and the face are between.
+# Lines of a drawn skeleton in COCO's order: two keypoints and an RGB colour, warm on the left and cool on the right.
 _LINES = (
     ((15, 13), (255, 128, 0)),
     ((13, 11), (255, 153, 51)),

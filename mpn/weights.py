@@ -1,4 +1,4 @@
-"""Weights files: Keras' .weights.h5, with notes on the architecture and a checksum; weights of keras.applications."""
+"""Weights files: Keras' .weights.h5 with notes on the architecture and a checksum; weights of keras.applications."""
 
 import errno
 import hashlib
@@ -16,14 +16,14 @@ from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
 from mpn.models.backbone import copy_backbone_weights
 
-# How a file stores its numbers; loading always gives float32 variables.
+# Number formats of a file; loaded variables are always float32.
 STORAGES = ("float32", "float16")
 
-# Attributes of a file: the notes as JSON, and the SHA-256 of notes and numbers, see `_checksum`.
+# Attributes of a file: the notes as JSON, and `_checksum`.
 _NOTES = "mpn"
 _CHECKSUM = "mpn_sha256"
 
-# Space that an HDF5 file needs besides the numbers, estimated generously.
+# More than an HDF5 file needs besides the numbers.
 _SPARE_BYTES = 1 << 20
 
 _APPLICATIONS = {
@@ -34,22 +34,14 @@ _APPLICATIONS = {
 
 
 def save_weights(model, path, notes, storage="float32"):
-    """Writes a model's weights and, if it has one, its optimizer's state, atomically.
+    """Writes a model's weights, and its optimizer's state if it has one, atomically; makes the folder if needed.
 
-    Args:
-        model: a built keras.Model.
-        path: file name ending in .weights.h5; its folder is created if needed.
-        notes: JSON-able dict to store in the file.
-        storage: of STORAGES. "float16" is for inference: matrices and kernels become float16, and the optimizer is left
-            out. Vectors stay float32: they are few, and variances of the first batch normalisation, which sees pixels,
-            may exceed float16.
-
-    Raises:
-        UserError: unknown storage, or a weight is not finite or too large for it; nothing is written.
-        OSError: the file cannot be written, or the disk has too little space for it.
+    `path` ends in .weights.h5; `notes` is a JSON-able dict. "float16" is for inference: it leaves out the optimizer and
+    halves kernels. Vectors stay float32: they are small, and variances of the first batch normalisation may exceed
+    float16. Raises UserError where a weight is not finite or too large for float16, OSError where the disk is too full.
     """
     _check_storage(model, storage)
-    # Checked first: when a disk fills up, the HDF5 library ends the whole program.
+    # Checked first: on a full disk, the HDF5 library ends the whole program.
     make_writable(pathlib.Path(path).parent, needed_bytes(model, storage))
     with atomic_path(path) as temporary:
         model.save_weights(temporary)
@@ -68,37 +60,22 @@ def needed_bytes(model, storage="float32"):
 
 
 def stored_bytes(variables, storage="float32"):
-    """Bytes that the numbers of some variables take in a file of `save_weights`."""
+    """Bytes that the numbers of some variables take in a file."""
     return sum((2 if _in_float16(v, storage) else np.dtype(v.dtype).itemsize) * math.prod(v.shape) for v in variables)
 
 
 def read_notes(path):
-    """The notes of a weights file.
-
-    Raises:
-        UserError: the file is missing, damaged, or was not written by `save_weights`.
-        PermissionError: the file may not be read.
-    """
+    """The notes of a weights file; UserError where it is missing, damaged or not of `save_weights`."""
     return _read(path, _notes)
 
 
 def load_weights(model, path, architecture):
-    """Loads a file of `save_weights` into a built keras.Model.
-
-    Args:
-        architecture: dict that must equal the notes' "architecture".
-
-    Returns:
-        the file's notes.
-
-    Raises:
-        UserError: the file is missing, damaged or of another architecture; the message names the difference.
-    """
+    """Loads a file into a built keras.Model and returns its notes; UserError if damaged or of another architecture."""
     notes = check_architecture(path, architecture)
     check_numbers(path)
     try:
         model.load_weights(path)
-    except Exception as error:  # Keras passes on what h5py or a comparison of shapes raised
+    except Exception as error:  # Keras passes on many classes of errors
         raise UserError(
             f"{path} does not fit the model or is damaged ({_reason(error)}): train or copy it again"
         ) from error
@@ -106,9 +83,9 @@ def load_weights(model, path, architecture):
 
 
 def check_architecture(path, architecture):
-    """Checks the architecture of a weights file before a model is built; arguments and errors as of `load_weights`."""
+    """Returns the notes of a weights file; UserError if they have another architecture. Needs no model."""
     notes = read_notes(path)
-    # A file from before a field existed has that field's default.
+    # Older files lack newer fields, which then have their defaults.
     stored = {key: getattr(ModelConfig, key, None) for key in architecture} | notes.get("architecture", {})
     differing = [
         f"{key} is {stored.get(key)!r} there and {architecture.get(key)!r} here"
@@ -124,22 +101,13 @@ def check_architecture(path, architecture):
 
 
 def check_numbers(path):
-    """Reads a weights file completely.
-
-    Raises:
-        UserError: its numbers are not finite, not in this project's form, or not those that were written.
-        PermissionError: the file may not be read.
-    """
+    """Reads a weights file completely; UserError if a number is not finite or not the one that was written."""
     if fault := _read(path, _fault):
         raise UserError(f"{path} {fault}: train or copy it again")
 
 
 def fingerprint(model, storage="float32"):
-    """SHA-256 of the names, shapes and values of all weights of a built keras.Model: a hex string.
-
-    Args:
-        storage: of STORAGES; the values are those that such a file gives back.
-    """
+    """SHA-256 in hex of names, shapes and values of a model's weights, as a file of this storage gives them back."""
     digest = hashlib.sha256()
     for variable in model.weights:
         value = _as_loaded(np.ascontiguousarray(variable.numpy()), storage)
@@ -149,16 +117,10 @@ def fingerprint(model, storage="float32"):
 
 
 def load_backbone_weights(backbone, weights, width=1.0):
-    """Loads classification weights of keras.applications into a backbone.
+    """Loads classification weights of keras.applications into a model of `build_backbone`.
 
-    Args:
-        backbone: a model of `build_backbone`.
-        weights: "imagenet" (Keras downloads them), "none", or a weights file of the same keras.applications
-            architecture without its top.
-        width: the backbone's channel multiplier.
-
-    Raises:
-        UserError: the file is missing or does not hold weights of this architecture, or the download fails.
+    `weights` is "imagenet" (Keras downloads them), "none", or a file of the same architecture and width without its
+    top. Raises UserError where the file is missing or does not fit, or the download fails.
     """
     if weights == "none":
         return
@@ -194,7 +156,7 @@ def _read(path, function):
             return function(file)
     except FileNotFoundError as error:
         raise UserError(f"the weights {path} do not exist") from error
-    except PermissionError as error:  # the file may be sound; h5py's message does not name it
+    except PermissionError as error:  # h5py's message does not name the file
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
     except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:  # h5py raises all of these
         raise UserError(f"{path} is damaged or not a weights file of this project: train or copy it again") from error
@@ -215,10 +177,10 @@ def _text_of_notes(file):
 
 
 def _fault(file):
-    """What is wrong with the numbers of a readable file, in words; None if nothing is."""
+    """Says what is wrong with the numbers of a readable file; None if nothing is."""
     size = pathlib.Path(file.filename).stat().st_size
     for name, data in _datasets(file):
-        # A few bytes can announce any number of numbers; ours are all in the file, one after the other.
+        # The header of a damaged file may ask for any amount of memory; our files hold all their numbers in one piece.
         if data.dtype.kind not in "fiu" or data.chunks or data.external or data.is_virtual or data.nbytes > size:
             return f"holds {name} in another form than this project writes"
         if data.dtype.kind == "f" and not name.startswith("optimizer") and not np.isfinite(data[()]).all():
@@ -230,7 +192,7 @@ def _fault(file):
 
 
 def _checksum(file):
-    """SHA-256 over notes, names, types, shapes and numbers of a weights file: a hex string."""
+    """SHA-256, in hex, of notes, names, types, shapes and numbers of a weights file."""
     digest = hashlib.sha256(_text_of_notes(file).encode())
     for name, data in _datasets(file):
         value = data[()]
@@ -240,7 +202,7 @@ def _checksum(file):
 
 
 def _datasets(file):
-    """List of name and h5py.Dataset of all datasets of a file, in the order of names."""
+    """(name, h5py.Dataset) of all datasets of a file, sorted by name."""
     found = {}
     file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     return sorted(found.items())
@@ -286,6 +248,6 @@ def _rewrite_in_float16(path):
                 kind = np.float16 if _in_float16(item, "float16") else item.dtype
                 target.create_dataset(name, data=item[()].astype(kind)).attrs.update(item.attrs)
 
-    # A new file: HDF5 does not give back the space of what is deleted in an old one.
+    # A new file, since deleting data from an HDF5 file does not make it smaller.
     with atomic_path(path) as temporary, h5py.File(path, "r") as source, h5py.File(temporary, "w") as target:
         copy(source, target)

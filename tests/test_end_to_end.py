@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-from mpn.quickstart import commands
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MPN_COCO = os.environ.get("MPN_COCO")
 
@@ -20,15 +18,31 @@ def run_python(*arguments):
     return result
 
 
+def quickstart(folder):
+    environment = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", "docs/recipes/quickstart.sh", str(folder)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_quick_start_leaves_other_files_alone(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    result = quickstart(tmp_path)
+    assert (
+        result.returncode == 1
+        and result.stderr == f"error: {tmp_path} is not empty: remove it, or name another folder\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
 def test_quick_start_learns_its_pictures(tmp_path):
     """A light backbone learns eight synthetic pictures by heart, in under three minutes on two cores."""
-    for _, arguments in commands(tmp_path):
-        run_python(*arguments)
-    metrics = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    result = quickstart(tmp_path / "new")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    metrics = json.loads((tmp_path / "new" / "results" / "metrics.json").read_text())
     assert metrics["settings"]["images"] == 8
     assert metrics["keypoints"]["AP"] > 0.4, metrics
     assert metrics["boxes"]["AP"] > 0.3, metrics
-    assert len(list((tmp_path / "results").glob("*_poses.jpg"))) == 8
+    assert len(list((tmp_path / "new" / "results").glob("*_poses.jpg"))) == 8
 
 
 @pytest.mark.slow

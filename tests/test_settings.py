@@ -11,9 +11,9 @@ import pytest
 
 from mpn.cli.settings import command_line, settings_parser
 from mpn.errors import UserError
+from mpn.evaluation import Evaluation
 from mpn.models.backbone import LEVELS
 from mpn.precision import TRAINING_PRECISIONS
-from mpn.quickstart import commands
 from mpn.settings import options_of
 from mpn.training import KeypointTraining, PersonTraining, PrnTraining
 from mpn.training.losses import PRN_LOSSES
@@ -87,11 +87,12 @@ def test_what_is_not_given_has_its_default(monkeypatch):
     assert (KeypointTraining().epochs, PersonTraining().learning_rate, PrnTraining().batch_size) == (100, 1e-5, 256)
 
 
-@pytest.mark.parametrize("settings_class", CLASSES.values())
+@pytest.mark.parametrize("settings_class", [*CLASSES.values(), Evaluation])
 def test_help_names_every_option_once(settings_class):
     text = settings_parser(settings_class).format_help()
     options = re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE)
-    assert len(options) == len(set(options)) == len(options_of(settings_class)) + 1  # with --resume
+    assert len(options) == len(set(options)) == len(options_of(settings_class)) + ("--resume" in options)
+    assert ("--resume" in options) == (settings_class is not Evaluation)
     assert len(options) < 35
 
 
@@ -110,16 +111,13 @@ def test_settings_come_without_tensorflow():
 
 
 def recipes():
-    """(stage, arguments) of each training command in the recipes, the documentation and the quick start."""
+    """(stage, arguments) of each training command in the recipes and the documentation."""
     files = [*(ROOT / "docs").rglob("*.sh"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
     for text in (path.read_text().replace("\\\n", " ") for path in files):
         shared = re.search(r"^shared=\((.*?)\)$", text, re.DOTALL | re.MULTILINE)
         text = text.replace('"${shared[@]}"', shared[1].replace("\n", " ") if shared else "")
         for stage, words in re.findall(r"^python train_(\w+)\.py (.*?)(?:#.*)?$", text, re.MULTILINE):
             yield stage, shlex.split(words)
-    for _, arguments in commands(ROOT):
-        if arguments[0].startswith("train_"):
-            yield arguments[0].removeprefix("train_").removesuffix(".py"), arguments[1:]
 
 
 def test_the_commands_of_the_documentation_are_right():

@@ -10,7 +10,7 @@ import skimage.data
 
 import evaluate
 from mpn import MultiPoseNet
-from mpn.cli.arguments import LEAST_POSE_SCORE
+from mpn.demo.settings import LEAST_POSE_SCORE
 from mpn.inference.refiner import Refiner
 from mpn.model_directory import PRETRAINED
 from mpn.skeleton import KEYPOINTS

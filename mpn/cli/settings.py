@@ -14,12 +14,12 @@ def command_line(settings_class, description=None, argv=None):
     """The settings that a command line gives; a SettingsError inside names options, not fields.
 
     Args:
-        settings_class: subclass of `mpn.training.settings.Training`.
+        settings_class: subclass of `mpn.settings.Settings`.
         description: shown by --help.
         argv: list of str, or None for the program's own.
 
     Raises:
-        UserError: see `Training` and `Training.resumed`.
+        UserError: see the class, and its `resumed` if it has one.
     """
     given = vars(settings_parser(settings_class, description).parse_args(argv))
     import_tensorflow()
@@ -31,20 +31,36 @@ def command_line(settings_class, description=None, argv=None):
 
 def settings_parser(settings_class, description=None):
     """An argparse.ArgumentParser whose namespace has the options that are given and no others."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    for name, field in options_of(settings_class).items():
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    _add_options(parser, settings_class, options_of(settings_class))
+    if hasattr(settings_class, "resumed"):
+        parser.add_argument(
+            "--resume",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="go on from the last checkpoint in --model with that run's options, which need not be repeated",
+        )
+    return parser
+
+
+def add_options(parser, settings_class, *names):
+    """Adds the options of a settings class to a parser, with their defaults: all of them, or those of some names."""
+    names = names or options_of(settings_class)
+    settings = settings_class()
+    parser.set_defaults(**{name: getattr(settings, name) for name in names})
+    _add_options(parser, settings_class, names)
+
+
+def _add_options(parser, settings_class, names):
+    for name in names:
+        field = options_of(settings_class)[name]
         parser.add_argument(
             _flag(settings_class, name),
             dest=name,
+            default=argparse.SUPPRESS,
             help=f"{field.metadata['help']}{_default(settings_class, field)}".replace("%", "%%"),
             **field.metadata["kind"].arguments | field.metadata["arguments"],
         )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the last checkpoint in --model with that run's options, which need not be repeated",
-    )
-    return parser
 
 
 def _flag(settings_class, name):

@@ -1,4 +1,4 @@
-"""Settings of the random changes that a training patch of stage 1 goes through (§3.5)."""
+"""Settings of the random changes to the training patches of stage 1 (§3.5)."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from mpn.settings import Settings, choice, degrees, option, positive_float, posi
 class PatchAugmentation(Settings):
     """How patches are cut; the defaults are the paper's.
 
-    A patch shows one person, in its middle, whose box has 0.6 of its side; or the whole image, at its top left as in
+    A patch shows one person in its middle, whose box has 0.6 of its side, or the whole image at its top left, as in
     inference.
     """
 
@@ -34,7 +34,7 @@ class PatchAugmentation(Settings):
     colour: float = option(0.0, share, "strength of random contrast, brightness, saturation and hue")
 
     def without_jitter(self):
-        """The same framing with nothing random, for validation: PatchAugmentation."""
+        """Returns the same framing without random changes, for validation."""
         return PatchAugmentation(
             framing=self.framing, refiner_share=self.refiner_share, rotation=0, scale=(1, 1), mirror=0
         )

@@ -1,4 +1,4 @@
-"""Imperfect keypoints and boxes made from labels, like those of detectors, to train the PRN on and to test it with."""
+"""Imperfect keypoints and boxes, as detectors give them, made from labels to train and test the PRN."""
 
 import dataclasses
 
@@ -7,40 +7,29 @@ import numpy as np
 from mpn.geometry import box_iou
 from mpn.skeleton import OKS_SIGMAS
 
-# How far beyond a person's box, as a share of its size, a false peak may lie.
+# False peaks may lie outside a person's box by up to this share of its size.
 _FALSE_PEAK_REACH = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Imperfections:
-    """How peaks differ from the true keypoints.
+    """How peaks differ from the true keypoints."""
 
-    Attributes:
-        displacement: standard deviation of the error along x and y, in units of COCO's 2 sigma_k sqrt(area). At 0.5 the
-            mean error costs a keypoint an OKS of about 0.2.
-        dropped: share of keypoints without a peak.
-        false_peaks: false peaks, as a share of the true ones of the same keypoint.
-        least_height: peaks have heights uniform in [least_height, 1].
-    """
-
+    # Standard deviation of the error along x and y, in units of COCO's 2 sigma_k sqrt(area). At 0.5 the mean error
+    # costs a keypoint an OKS of about 0.2.
     displacement: float = 0.0
-    dropped: float = 0.0
-    false_peaks: float = 0.0
-    least_height: float = 1.0
+    dropped: float = 0.0  # share of keypoints without a peak
+    false_peaks: float = 0.0  # as a share of the true peaks of the same keypoint
+    least_height: float = 1.0  # heights are uniform in [least_height, 1]
 
     def peaks(self, keypoints, boxes, areas, rng):
-        """Peaks of keypoints.
+        """Returns peaks for keypoints: positions (..., N, 17, 2) and heights (..., N, 17), both float32.
 
-        Args:
-            keypoints: (..., N, 17, 3) float32, x, y in pixels and v; v = 0 where there is none.
-            boxes: (..., N, 4) float32, [x1, y1, x2, y2] of their people.
-            areas: (..., N) float32, square pixels.
-            rng: numpy Generator.
+        Heights lie in [0, 1] and are 0 if there is no peak. If `false_peaks` is not 0, N becomes 2 N: the false peaks
+        follow the true ones.
 
-        Returns:
-            positions: (..., N, 17, 2) float32, displaced true peaks, or (..., 2 N, 17, 2) with false ones after them
-                where `false_peaks` is not 0.
-            heights: (..., N or 2 N, 17) float32 in [0, 1], 0 where there is no peak.
+        `keypoints` is (..., N, 17, 3) float32, x, y in pixels and v, which is 0 for an unlabelled keypoint. `boxes` is
+        (..., N, 4) float32, [x1, y1, x2, y2] in pixels; `areas` is (..., N) float32 in square pixels.
         """
         labelled = keypoints[..., 2] > 0
         positions = keypoints[..., :2]
@@ -66,26 +55,20 @@ PERFECT = Imperfections()
 
 
 def jitter_boxes(boxes, amount, rng):
-    """(N, 4) float32 boxes, each of whose sides moves by up to `amount`, a share of the box's width or height."""
+    """Moves each side of (N, 4) float32 boxes by up to `amount`, a share of the box's width or height."""
     sides = boxes[:, 2:] - boxes[:, :2]
     return boxes + rng.uniform(-amount, amount, boxes.shape).astype(np.float32) * np.tile(sides, 2)
 
 
 def boxes_at_iou(boxes, iou, rng):
-    """Boxes that overlap the given ones by a wanted intersection over union.
+    """Returns (N, 4) float32 boxes whose IoU with the given (N, 4) ones is `iou`, 0.7 to 1, within 0.001.
 
-    Args:
-        boxes: (N, 4) float32, [x1, y1, x2, y2], with area.
-        iou: the wanted IoU in [0.7, 1].
-        rng: numpy Generator; each side moves in a random direction and proportion.
-
-    Returns:
-        (N, 4) float32; the IoU of each with its original is `iou` within 0.001.
+    Each side moves in a random direction and proportion, drawn from the numpy Generator `rng`.
     """
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     shares = rng.uniform(-1, 1, boxes.shape)
     moves = shares / np.abs(shares).max(axis=1, keepdims=True, initial=1e-9) * sides
-    # A box moved half as far overlaps more: the right part of each move is found by bisection.
+    # Bisection works, since a box that moves less far overlaps more.
     low, high = np.zeros(len(boxes)), np.full(len(boxes), 0.49)
     for _ in range(30):
         middle = (low + high) / 2

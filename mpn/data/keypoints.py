@@ -1,4 +1,4 @@
-"""Stage 1 input: batches of patches with heatmap targets and masks (§3.5)."""
+"""Input of stage 1: batches of patches with heatmap targets and masks (§3.5)."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ from mpn.data.photometry import jitter_colours
 from mpn.heatmaps import STRIDE
 from mpn.skeleton import NUM_KEYPOINTS
 
-# Targets and mask travel as one array, since a Keras loss is given y_true alone.
+# Targets and mask form one array, since a Keras loss gets only y_true.
 TARGET_CHANNELS = 2 * (NUM_KEYPOINTS + 1)
 
 
@@ -27,23 +27,19 @@ def keypoint_dataset(
     training=True,
     cached=False,
 ):
-    """Batches for `model.fit` of the keypoint model.
+    """Returns batches to fit the keypoint model: a tf.data.Dataset of (images, {output: y for each of `outputs`}).
+
+    Images are (B, size, size, 3) uint8 RGB; y is (B, h, w, 36) float32, 18 channels of targets and then 18 of mask.
 
     Args:
         records: list of ImageRecord with paths.
         size: side of the square patches in pixels, a multiple of 32.
-        batch_size: samples in a batch, over all devices.
-        outputs: names of the model's outputs; each gets the same targets.
         augmentation: PatchAugmentation; None is the paper's.
         foreground: see `cut_patch`.
-        seed: of order and augmentation; sample number n is the same in every run with this seed.
-        first: samples to pass over, see `mpn.data.order.samples`.
+        seed: sample number n is the same in every run with this seed.
+        first: number of samples to skip, see `mpn.data.order.samples`.
         training: endless, shuffled and augmented; False is one pass in order without jitter.
-        cached: keep decoded images in memory: 3 bytes a pixel.
-
-    Returns:
-        tf.data.Dataset of (images, {output: y}): images (B, size, size, 3) uint8 RGB; y (B, h, w, 36) float32, 18
-        channels of targets followed by 18 of mask.
+        cached: keep decoded images in memory, at 3 bytes per pixel.
     """
     augmentation = augmentation or PatchAugmentation()
     if not training:
@@ -51,7 +47,7 @@ def keypoint_dataset(
     read = image_reader(cached)
 
     def sample(number, turn, index):
-        # Each sample has its own generator: the result does not depend on which thread runs first.
+        # Each sample has its own generator, so the order of the threads does not matter.
         rng = np.random.default_rng([seed, number])
         record = records[index]
         matrix = patch_map(record, size, augmentation, turn, rng)

@@ -1,25 +1,20 @@
-"""What the three pipelines share: the order of samples, which is repeatable and resumable, and their last steps."""
+"""Common parts of the three input pipelines. The order of samples is repeatable and can be resumed."""
 
 import os
 
 import tensorflow as tf
 
-# Samples that are prepared at a time.
+# Number of samples prepared at the same time.
 WORKERS = os.cpu_count() or 1
 
 
 def samples(count, seed, first=0, training=True):
-    """The numbers of the samples of a run.
+    """Returns a tf.data.Dataset of (number, turn, index), int64 scalars.
 
-    Args:
-        count: number of samples in a pass.
-        seed: the run's seed; pass p of seed s always has the same order.
-        first: samples to pass over, so that a resumed run goes on where the first one stopped.
-        training: endless, each pass a new permutation; False is one pass in order.
-
-    Returns:
-        tf.data.Dataset of (number, turn, index), int64 scalars: samples drawn since the start of the run, passes
-        completed, and the index in [0, count).
+    `number` counts the samples since the start of the run, `turn` the completed passes, and `index` in [0, count) is
+    the sample to take. `seed` and `turn` determine the order of a pass. `first` is the number of samples to skip, so
+    that a resumed run continues where it stopped. In training, passes never end and each is a new permutation;
+    otherwise there is one pass in order.
     """
 
     def one_pass(turn):
@@ -33,7 +28,7 @@ def samples(count, seed, first=0, training=True):
 
 
 def call_numpy(function, arguments, *outputs):
-    """`tf.numpy_function` whose outputs, (dtype, shape) each, have shapes."""
+    """Calls `tf.numpy_function` and sets the shapes of its outputs, each given as (dtype, shape)."""
     tensors = tf.numpy_function(function, arguments, [dtype for dtype, _ in outputs])
     for tensor, (_, shape) in zip(tensors, outputs, strict=True):
         tensor.set_shape(shape)
@@ -41,10 +36,10 @@ def call_numpy(function, arguments, *outputs):
 
 
 def finish(batches, count=None):
-    """A tf.data.Dataset with the last steps of every pipeline; `count` is the number of its batches if it ends."""
+    """Adds the last steps of every pipeline. `count` is the number of batches, or None if they never end."""
     if count is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     options = tf.data.Options()
-    # There are no files that tf.distribute could deal out: workers skip elements instead.
+    # There are no files for tf.distribute to share out, so workers share out the elements.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(2).with_options(options)

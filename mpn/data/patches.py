@@ -1,4 +1,4 @@
-"""Training samples of the keypoint subnet (§3.5): square patches of images with their targets and masks W."""
+"""Training samples of the keypoint subnet (§3.5): square patches with their targets and masks W."""
 
 import numpy as np
 
@@ -7,22 +7,19 @@ from mpn.geometry import affine, fill_box, transform_keypoints, warp_image
 from mpn.heatmaps import encode_targets
 from mpn.skeleton import NUM_KEYPOINTS
 
-# A patch is centred on a person with so many labelled keypoints, where there is one.
+# Patches are centred on people with at least this many labelled keypoints, if there are any.
 _ENOUGH_KEYPOINTS = 5
 
-# Longer side of a person's box as a share of the patch's side, and the largest factor by which a person is enlarged: a
-# person of a few pixels would be nothing but blur.
+# Longer side of a person's box as a share of the patch's side, and the largest factor of enlargement: a person of a few
+# pixels would become mere blur.
 PERSON_SHARE = 0.6
 ENLARGEMENT = 4.0
 
 
 def people_alone(records):
-    """The samples of a refinement network (§4.2): an ImageRecord for each person with five labelled keypoints or more.
+    """Returns an ImageRecord for each person with five labelled keypoints or more, for a refinement network (§4.2).
 
-    Everybody else in the image is background there, which the network must tell from the person in the middle.
-
-    Args:
-        records: list of ImageRecord.
+    Everybody else counts as background: the network must tell them from the person in the middle.
     """
     counts = [(record.keypoints[..., 2] > 0).sum(axis=1) * ~record.crowd for record in records]
     return [
@@ -33,13 +30,10 @@ def people_alone(records):
 
 
 def choose_person(record, turn):
-    """Index of the person whom a patch is centred on: people with five labelled keypoints or more take turns.
+    """Returns the index of the person that the patch of epoch `turn` is centred on.
 
-    Where there are none, those with fewer do, and else the unlabelled ones.
-
-    Args:
-        record: ImageRecord with at least one person.
-        turn: the epoch.
+    People with five labelled keypoints or more take turns. If there are none, those with fewer do, and then those
+    without. The ImageRecord must have a person.
     """
     counts = (record.keypoints[..., 2] > 0).sum(axis=1) * ~record.crowd
     for least in (_ENOUGH_KEYPOINTS, 1, 0):
@@ -50,14 +44,9 @@ def choose_person(record, turn):
 
 
 def patch_map(record, size, augmentation, turn, rng):
-    """The random affine map of one sample, image to patch: (2, 3) float64.
+    """Returns the random affine map of a sample, from image to patch: (2, 3) float64.
 
-    Args:
-        record: ImageRecord.
-        size: side of the square patch in pixels.
-        augmentation: mpn.data.augmentation.PatchAugmentation.
-        turn: the epoch, which decides the person.
-        rng: numpy Generator.
+    `size` is the side of the patch in pixels, `turn` the epoch, `rng` a numpy Generator.
     """
     extent = np.array([record.width, record.height])
     centre, middle = extent / 2, np.array([size, size]) / 2
@@ -83,19 +72,13 @@ def patch_map(record, size, augmentation, turn, rng):
 
 
 def cut_patch(image, record, matrix, size, foreground=0.0):
-    """One training sample.
+    """Returns a training sample: patch (size, size, 3) uint8 RGB, and targets and mask, (h, w, 18) float32 each.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        record: its ImageRecord.
-        matrix: (2, 3), image to patch.
-        size: side of the patch in pixels, a multiple of 4.
-        foreground: added to the mask's 1 at a keypoint, and less around it as its Gaussian falls. Few cells belong to
-            keypoints, and with a plain sum a network that is trained briefly leaves low peaks there.
+    The patch is black outside the image; for targets and mask see `mpn.heatmaps.encode_targets`. `image` is (H, W, 3)
+    uint8 RGB, `matrix` maps it to the patch, and `size` must be a multiple of 4.
 
-    Returns:
-        patch: (size, size, 3) uint8 RGB, black outside the image.
-        targets, mask: (h, w, 18) float32 each, see `mpn.heatmaps.encode_targets`.
+    `foreground` is added to the mask's 1 at a keypoint, and less of it around the keypoint, as its Gaussian falls.
+    Without it a network that is trained briefly learns low peaks, since few cells belong to keypoints.
     """
     keypoints = transform_keypoints(matrix, record.keypoints[~record.crowd])
     targets, mask = encode_targets(keypoints, *region_masks(record, matrix, (size, size)))
@@ -105,19 +88,15 @@ def cut_patch(image, record, matrix, size, foreground=0.0):
 
 
 def region_masks(record, matrix, size):
-    """Where people are, and where the annotations do not say.
+    """Returns where people are, and where the annotations do not tell: three (height, width) bool masks of a patch.
 
-    Args:
-        record: ImageRecord.
-        matrix: (2, 3), image to patch.
-        size: (height, width) of the patch.
+    `matrix` maps the image to the patch; `size` is (height, width). A person without a segmentation is a box here.
 
     Returns:
-        silhouette: (height, width) bool, pixels of people, with or without keypoints.
-        unknown_keypoints: bool, people without keypoints, crowd regions and padding. One of these without segmentation
-            counts with its box, except for the labelled people in it.
-        unknown_silhouette: bool, people without segmentation (their boxes) and crowd regions, except for the
-            silhouettes of others; and padding.
+        silhouette: people with a segmentation, with or without keypoints.
+        unknown_keypoints: people without keypoints, crowd regions and padding; boxes leave out the labelled people
+            inside.
+        unknown_silhouette: boxes and crowd regions, without the silhouettes of others; and padding.
     """
     silhouette, labelled, no_keypoints, no_silhouette, coarse, inside = np.zeros((6, *size), np.uint8)
     fill_box(inside, matrix, (0, 0, record.width, record.height))

@@ -1,4 +1,4 @@
-"""Stage 2 input: whole images with RetinaNet's anchor targets (§3.3, §3.5)."""
+"""Input of stage 2: whole images with RetinaNet's anchor targets (§3.3, §3.5)."""
 
 import functools
 
@@ -12,7 +12,7 @@ from mpn.data.photometry import jitter_colours
 from mpn.errors import UserError
 from mpn.geometry import box_intersections, fit_image, pad_to_multiple
 
-# An anchor that lies to this share inside a crowd region is neither person nor background.
+# An anchor is ignored if this share of it, or more, lies inside a crowd region.
 CROWD_SHARE = 0.5
 
 
@@ -28,21 +28,14 @@ def person_dataset(
     training=True,
     cached=False,
 ):
-    """Batches for `model.fit` of the person detector.
+    """Returns batches to fit the person detector: a tf.data.Dataset of (images, {"regression", "classification"}).
 
-    Args:
-        records: list of ImageRecord with paths.
-        image_size: shorter and longest side in pixels (paper: 800 and 1333).
-        batch_size: images in a batch; they are padded with black to the largest of them.
-        mirror: probability of mirroring left to right.
-        scale: smallest and largest factor on `image_size`, drawn for each image.
-        colour: strength of random colours, see `mpn.data.photometry`.
-        seed, first, training, cached: see `keypoint_dataset`.
+    Images are (B, H, W, 3) uint8 RGB, padded with black at the right and below; H and W are multiples of 32. The
+    targets are as in `anchor_targets`.
 
-    Returns:
-        tf.data.Dataset of (images, {"regression", "classification"}): images (B, H, W, 3) uint8 RGB, H and W
-        multiples of 32; regression (B, A, 5) and classification (B, A, 2) float32 as keras-retinanet has them. The last
-        column is the anchor's state: 1 person, 0 background, -1 ignored.
+    `image_size` is the shorter and longest side in pixels (paper: 800 and 1333), and `scale` the smallest and largest
+    factor on it. `mirror` is a probability, and `colour` the strength of `jitter_colours`. The other arguments are as
+    for `keypoint_dataset`.
     """
     if not 0 < scale[0] <= scale[1]:
         raise UserError(f"scale must be two positive factors, the smaller first, not {scale}")
@@ -87,14 +80,14 @@ def person_dataset(
 
 
 def valid_boxes(record):
-    """The boxes of an ImageRecord clipped to the image, where all have area: people (N, 4), crowd regions (M, 4)."""
+    """Returns boxes clipped to the image, [x1, y1, x2, y2] in pixels: people (N, 4) and crowd regions (M, 4)."""
     limits = np.array([record.width, record.height] * 2, np.float32)
     boxes = record.boxes.clip(0, limits)
     return boxes[~record.crowd], boxes[record.crowd]
 
 
 def mirror_boxes(boxes, width):
-    """(N, 4) boxes mirrored left to right in an image `width` pixels wide."""
+    """Mirrors (N, 4) boxes left to right in an image `width` pixels wide."""
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
@@ -104,15 +97,13 @@ def _anchors(height, width):
 
 
 def anchor_targets(height, width, sizes, boxes, crowd):
-    """keras-retinanet's targets, with anchors in crowd regions ignored.
+    """Returns keras-retinanet's targets, float32: regression (B, A, 5) and classification (B, A, 2).
 
-    Args:
-        height, width: size of the padded batch in pixels.
-        sizes: (B, 2) int, height and width of each image without padding; anchors centred outside are ignored.
-        boxes, crowd: (B, N, 4) and (B, M, 4) float32, rows of -1 are padding.
+    The last column is the state of the anchor: 1 person, 0 background, -1 ignored. Anchors in crowd regions and anchors
+    centred outside the image are ignored too.
 
-    Returns:
-        regression (B, A, 5) and classification (B, A, 2), float32.
+    `height` and `width` are the padded size in pixels. `sizes` is (B, 2) int, the height and width of each image before
+    padding. `boxes` (B, N, 4) and `crowd` (B, M, 4) are float32; rows of -1 are padding.
     """
     anchors = _anchors(int(height), int(width))
     images = [np.broadcast_to(np.uint8(0), (*size, 3)) for size in sizes]

@@ -1,4 +1,4 @@
-"""Stage 3 input: RoI grids of people, made from labels alone (§3.4, §3.5)."""
+"""Input of stage 3: RoI grids of people, made from labels alone (§3.4, §3.5)."""
 
 import dataclasses
 import functools
@@ -18,31 +18,23 @@ LEAST_KEYPOINTS = 2
 
 @dataclasses.dataclass(frozen=True)
 class PrnPeople:
-    """All labelled people of a data set as flat arrays, those of one image side by side.
+    """P labelled people of a data set as flat arrays. The people of an image follow one another."""
 
-    Attributes:
-        keypoints: (P, 17, 3) float32, x, y in image pixels and v.
-        boxes: (P, 4) float32, [x1, y1, x2, y2].
-        areas: (P,) float32, square pixels.
-        first, count: (P,) int, where the people of the same image begin, and how many they are.
-        targets: (T,) int, people who are trained on: those with 2 keypoints or more, from easy to hard.
-    """
-
-    keypoints: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    first: np.ndarray
-    count: np.ndarray
-    targets: np.ndarray
+    keypoints: np.ndarray  # (P, 17, 3) float32: x, y in image pixels and v
+    boxes: np.ndarray  # (P, 4) float32: [x1, y1, x2, y2] in image pixels
+    areas: np.ndarray  # (P,) float32, square pixels
+    first: np.ndarray  # (P,) int: index of the first person of the same image
+    count: np.ndarray  # (P,) int: number of people in the same image
+    targets: np.ndarray  # (T,) int: people with at least 2 keypoints, who are trained on, from easy to hard
 
     def __len__(self):
         return len(self.targets)
 
 
 def collect_people(records):
-    """PrnPeople of a list of ImageRecord; UserError where nobody has two keypoints.
+    """Returns the PrnPeople of a list of ImageRecord. Raises UserError if nobody has two keypoints.
 
-    The curriculum (§3.5) sorts them: people with many keypoints come first, and of those with as many the larger boxes.
+    Targets are sorted for the curriculum (§3.5): more keypoints come first, and larger boxes among equals.
     """
     labelled = [record.of(record.labelled) for record in records]
     labelled = [record for record in labelled if len(record.boxes)]
@@ -79,21 +71,17 @@ def prn_dataset(
     first=0,
     training=True,
 ):
-    """Batches for `model.fit` of the PRN.
+    """Returns batches to fit the PRN: a tf.data.Dataset of (X, Y), each (B, 56, 36, 17) float32.
+
+    X has the keypoints of everyone in the box, Y those of its owner.
 
     Args:
-        people: PrnPeople.
-        batch_size: people in a batch.
         margin: by which boxes grow, see `ModelConfig.prn_margin`.
         jitter: each side of a box moves by up to this share of the box's size.
         mirror: probability of mirroring left to right.
         imperfections: Imperfections of the keypoints.
         curriculum: easy people first in every pass; False shuffles.
         seed, first, training: see `keypoint_dataset`.
-
-    Returns:
-        tf.data.Dataset of (X, Y), (B, 56, 36, 17) float32 each: the keypoints of everyone in the box, and those of
-        its owner.
     """
 
     def gather(number):
@@ -103,7 +91,7 @@ def prn_dataset(
         numbers = np.arange(number, number + batch_size)
         positions = numbers % count
         if not curriculum:
-            turns = numbers // count  # a batch may end one pass and begin the next
+            turns = numbers // count  # a batch may span two passes
             positions = [_permutation(count, seed, int(turn))[p] for turn, p in zip(turns, positions, strict=True)]
         rng = np.random.default_rng([seed, number])
         return gather_people(people, people.targets[positions], rng, jitter, mirror, imperfections)
@@ -122,19 +110,16 @@ def prn_dataset(
 
 
 def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections=PERFECT):
-    """A batch of boxes with the peaks of everyone in the image and the keypoints of their owners.
+    """Gathers the boxes of the PrnPeople at `index` (B,), their keypoints, and the peaks of everyone in the same image.
 
-    Args:
-        people: PrnPeople.
-        index: (B,) int, the boxes' owners.
-        rng: numpy Generator of all that is random, or None for nothing random.
-        jitter, mirror, imperfections: see `prn_dataset`.
+    `rng` is a numpy Generator, or None to change nothing at random; for the other arguments see `prn_dataset`.
 
-    Returns:
-        positions: (B, 17, M, 2) float32, peaks of everyone in the image.
-        scores: (B, 17, M) float32, height of each peak; 1 for a perfect one, 0 where there is none.
-        own: (B, 17, 2) float32 and labelled: (B, 17) float32, the owner's peaks, dropped ones included.
-        boxes: (B, 4) float32, not yet enlarged.
+    Returns five float32 arrays:
+        positions: (B, 17, M, 2), peaks of everyone in the image.
+        scores: (B, 17, M), height of each peak; 1 for a perfect one, 0 if there is none.
+        own: (B, 17, 2), the displaced keypoints of the owner.
+        labelled: (B, 17), 1 for the owner's labelled keypoints, even if their peaks were dropped.
+        boxes: (B, 4), not yet enlarged.
     """
     count = people.count[index]
     rows = people.first[index][:, None] + np.arange(count.max())
@@ -151,7 +136,7 @@ def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections
     own = positions[np.arange(len(index)), index - people.first[index]]
     if rng is not None:
         flipped = rng.random(len(index)) < mirror
-        # x -> -x will do: a grid sees positions relative to its box only.
+        # x -> -x is enough, since a grid is relative to its box.
         for group in (positions, own):
             group[flipped] = group[flipped][..., MIRROR, :]
             group[flipped, ..., 0] *= -1
@@ -169,5 +154,4 @@ def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections
 
 @functools.lru_cache(maxsize=4)
 def _permutation(count, seed, turn):
-    """The order of one pass, kept while the pass lasts."""
     return np.random.default_rng([seed, turn, 1]).permutation(count)

@@ -12,26 +12,15 @@ from mpn.demo.window import open_window
 from mpn.errors import UserError
 
 _TITLE = "people: q to end"
-_RATE_OVER = 20  # images over which the rate in the title is averaged
+_RATE_OVER = 20  # images over which the title's rate is averaged
 
 
 def run_camera(number, model, settings=PredictionSettings(), open_capture=cv2.VideoCapture):  # noqa: B008  frozen
-    """Shows a camera's images with the people drawn in, until q or Esc is pressed or the window is closed.
+    """Shows a camera's images with people drawn in, until the user presses q or Esc or closes the window.
 
-    The window's title shows the rate; a summary goes to stderr.
-
-    Args:
-        number: int, the camera; the first is 0.
-        model: model directory, or anything with a `predict` as MultiPoseNet has it.
-        settings: PredictionSettings.
-        open_capture: function of the number that gives an object like cv2.VideoCapture.
-
-    Returns:
-        int, the exit status 0.
-
-    Raises:
-        UserError: there is no display, the camera cannot be opened or stops giving images, or the model cannot be
-            loaded.
+    The window's title shows the rate; a summary goes to stderr. `model` is a model directory, or anything with a
+    `predict` like MultiPoseNet's. Returns the exit status 0. Raises UserError if there is no display, or if the camera
+    cannot be opened or stops giving images.
     """
     window = open_window(_TITLE)
     if window is None:
@@ -54,7 +43,7 @@ def run_camera(number, model, settings=PredictionSettings(), open_capture=cv2.Vi
 
 
 def _show_live(capture, window, model, settings):
-    """Shows images until the window closes or the camera stops: images, seconds, whether the camera stopped."""
+    """Returns the number of images, the seconds, and whether the camera stopped before the window closed."""
     colours = SteadyColours()
     start = time.perf_counter()
     times = collections.deque([start], maxlen=_RATE_OVER + 1)

@@ -17,18 +17,10 @@ _FONT, _LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 def draw_heatmaps(image, heatmaps):
     """Draws each heatmap over the dimmed image, six in a row, in COCO's order and the silhouette last.
 
-    Values up to 0 are transparent; blue, green, yellow and red rise to 1. The keypoint's name and the highest value are
-    above each panel.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        heatmaps: (h, w, 18) float, see `MultiPoseNet.heatmaps`.
-
-    Returns:
-        (H', W', 3) uint8 RGB; the longer side of a panel has 320 pixels.
-
-    Raises:
-        ValueError: there are not 18 heatmaps.
+    `image` is (H, W, 3) uint8 RGB, `heatmaps` (h, w, 18) float, see `MultiPoseNet.heatmaps`. Values up to 0 are
+    transparent; blue, green, yellow and red rise to 1. A label above each panel gives the keypoint's name and the
+    highest value. Returns (H', W', 3) uint8 RGB; images on it have 320 pixels on the longer side. Raises ValueError
+    unless there are 18 heatmaps.
     """
     if heatmaps.ndim != 3 or heatmaps.shape[2] != len(_NAMES):
         raise ValueError(f"heatmaps are (h, w, {len(_NAMES)}), not {heatmaps.shape}")
@@ -49,14 +41,14 @@ def draw_heatmaps(image, heatmaps):
 
 
 def _with_heat(ground, heat):
-    """A heatmap, (H, W) float32 in [0, 1], over a picture, (H, W, 3) float32 RGB in 0-255: (H, W, 3) uint8."""
+    """Blends a heatmap, (H, W) float32 in [0, 1], into a float32 RGB picture in 0-255; returns uint8."""
     colours = cv2.applyColorMap(np.rint(255 * (0.2 + 0.75 * heat)).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
     opacity = np.minimum(2 * heat, 0.65)[..., None]  # silhouettes do not hide the image
     return np.rint(ground * (1 - opacity) + colours * opacity).astype(np.uint8)
 
 
 def _write_label(sheet, name, value, x, y):
-    """Writes a name and a fainter value on the line with the upper left corner (x, y), in place."""
+    """Writes a name and a fainter value on the line with the upper left corner (x, y)."""
     (name_width, _), _ = cv2.getTextSize(name, _FONT, _LETTERS, 1)
     baseline = y + _LABEL - 8
     cv2.putText(sheet, name, (x, baseline), _FONT, _LETTERS, _INK, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""The files that the demo works on, and the names of their results."""
+"""Finds the demo's input files, and names their results."""
 
 import glob
 import os
@@ -8,19 +8,19 @@ from mpn.demo.video import VIDEO_SUFFIXES
 from mpn.errors import UserError
 from mpn.images import IMAGE_SUFFIXES, read_image
 
-# The input if none is named: a photograph of one person that scikit-image ships.
+# The default input: a photograph of one person that scikit-image ships.
 EXAMPLE = Path("astronaut.png")
 
 _RESULTS = PICTURE, PEOPLE, HEATMAPS, VIDEO, LINES = (
     *("_poses.jpg", "_poses.json", "_heatmaps.jpg"),
     *("_poses.mp4", "_poses.jsonl"),
 )
-# A file with the name of a drawing is one if its text is beside it.
+# A file with the name of a drawing is one if its JSON is beside it.
 _DRAWINGS = {PICTURE: PEOPLE, HEATMAPS: PEOPLE, VIDEO: LINES}
 
 
 def read_input(path):
-    """The image of EXAMPLE or of a file, (H, W, 3) uint8 RGB; see `read_image` for errors."""
+    """Reads EXAMPLE or a file as (H, W, 3) uint8 RGB; errors are those of `read_image`."""
     if path is not EXAMPLE:
         return read_image(path)
     from skimage import data  # slow to import, and rarely needed
@@ -29,21 +29,13 @@ def read_input(path):
 
 
 def find_inputs(inputs):
-    """The image and video files of some inputs, each once.
+    """Lists the image and video files that files, folders and patterns name, each once.
 
-    An existing file is taken, whatever its name. A folder means the images and videos in it, by suffix and in order of
-    their names, but not those in its folders, hidden files, or drawings of an earlier run (`NAME_poses.jpg` beside a
-    `NAME_poses.json`, ...). An input that does not exist and has a `*`, `?` or `[` is a pattern, in which `**` means
-    any folders. It means the images and videos that match, with the same exceptions.
-
-    Args:
-        inputs: paths of files or folders, or patterns.
-
-    Returns:
-        list of Path; files that were named directly may not exist.
-
-    Raises:
-        UserError: a folder has no image or video, a pattern matches none, or none of the inputs exists.
+    An existing file is taken, whatever its name. A folder gives the images and videos directly in it, in order of their
+    names, without hidden files and drawings of an earlier run (`NAME_poses.jpg` beside `NAME_poses.json`, ...). An
+    input that does not exist and has a `*`, `?` or `[` is a pattern, in which `**` stands for any folders; the same
+    files are left out. Files named directly may not exist. Raises UserError if a folder has no image or video, if a
+    pattern matches none, or if none of the inputs exists.
     """
     found = [_files_of(str(item)) for item in inputs]
     if not any(os.path.exists(path) for files in found for path in files):
@@ -55,7 +47,6 @@ def find_inputs(inputs):
 
 
 def _files_of(item):
-    """The files that one input means: list of Path."""
     if not item:  # an unset variable in a shell; for pathlib it is the current folder
         raise UserError("an input is empty: name an image, a video, a folder or a pattern")
     path = Path(item)
@@ -74,7 +65,7 @@ def _files_of(item):
 
 
 def _images_and_videos(paths):
-    """The files of a folder or pattern that are inputs: sorted list of Path."""
+    """Sorts the paths of images and videos; leaves out hidden files and drawings."""
     return sorted(
         path
         for path in paths
@@ -89,17 +80,11 @@ def _images_and_videos(paths):
 
 
 def result_names(paths, output):
-    """A name for each input's results: all names differ, and no result overwrites an input.
+    """Gives each input a name for its results; all names differ, and no result overwrites an input.
 
-    It is the file's stem; if several files have the same stem, the file name with an underscore for the dot (a_png,
-    a_mp4); if that is also taken, with a number after it. Case is ignored, as in some file systems.
-
-    Args:
-        paths: list of Path.
-        output: Path, the folder of the results.
-
-    Returns:
-        list of str, parallel to `paths`, to which the suffixes of this module are appended.
+    A name is the file's stem. If several files have the same stem, it is the file name with an underscore for the dot
+    (a_png, a_mp4), and if that is taken, a number follows. Case is ignored, as in some file systems. Returns a str for
+    each of `paths`; this module's suffixes follow it.
     """
     stems = [path.stem.casefold() for path in paths]
     taken = {_location(path) for path in paths} | {os.path.realpath(path).casefold() for path in paths}
@@ -116,5 +101,5 @@ def result_names(paths, output):
 
 
 def _location(path):
-    """The real folder and the name of a file, in lower case; unlike os.path.realpath, a link is not followed."""
+    """Real folder and name of a file in lower case; unlike os.path.realpath, this follows no link to the file."""
     return os.path.join(os.path.realpath(path.parent), path.name).casefold()

@@ -14,24 +14,14 @@ from mpn.images import write_image
 
 
 def annotate_image(image, file_name, base, find_people, find_heatmaps=None, rle=False):
-    """Writes the drawing of an image, its people and, if wanted, its heatmaps.
+    """Writes the drawing of an (H, W, 3) uint8 RGB image, its people and, if wanted, its heatmaps.
 
-    `BASE_poses.json` has
-        image: the file name, without its folder.
-        width, height: of the upright image in pixels.
-        people: list of `Person.to_json`, best first.
+    `BASE_poses.json` has "image" (`file_name`, without its folder), "width" and "height" of the upright image in
+    pixels, and "people", a list of `Person.to_json`, best first.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        file_name: of the image, without its folder.
-        base: Path of the results without their suffixes.
-        find_people: function from an image to a list of Person.
-        find_heatmaps: function from an image to (h, w, 18) float for `BASE_heatmaps.jpg`, or None.
-        rle: whether to write silhouettes, see `Person.to_json`.
-
-    Returns:
-        drawing: (H, W, 3) uint8 RGB.
-        report: str, what was found.
+    `base` is the Path of the results without their suffixes. `find_people` gives a list of Person for an image, and
+    `find_heatmaps` (h, w, 18) float for `BASE_heatmaps.jpg`. Returns the drawing, uint8 RGB, and a str that says what
+    was found.
     """
     start = time.perf_counter()
     people = find_people(image)
@@ -48,28 +38,16 @@ def annotate_image(image, file_name, base, find_people, find_heatmaps=None, rle=
 
 
 def annotate_video(path, base, find_people, rle=False, window=None, title=None):
-    """Writes a video of the drawings of a video's frames, and its people.
+    """Writes a video of a video's frames with the people drawn in, and their JSON.
 
     `BASE_poses.mp4` has the frames, size and rate of the video, but no sound; see `VideoWriter` for odd sizes. Each
-    line of `BASE_poses.jsonl` is a JSON object for one frame:
-        frame: its index, from 0.
-        time: seconds from the video's start, according to the file, rounded to 0.0001.
-        people: list of `Person.to_json`, best first; coordinates are pixels of the frame.
+    line of `BASE_poses.jsonl` is a JSON object for one frame: "frame", its index from 0; "time", seconds from the
+    video's start, rounded to 0.0001; and "people" as in `annotate_image`, in pixels of the frame. Both files appear
+    when they are complete.
 
-    Frames are read, drawn and written one at a time. Both files appear when they are complete.
-
-    Args:
-        path: the video file.
-        base, find_people, rle: see `annotate_image`.
-        window: Window that shows the drawings, or None.
-        title: text before the progress bar on stderr.
-
-    Returns:
-        str, what was done; also if reading failed before the end, or frames could not be decoded.
-
-    Raises:
-        UserError: the video cannot be read, or is too large to be written.
-        OSError: a file cannot be written.
+    `window` shows the drawings, and `title` stands before the progress bar on stderr. Returns a str that says what was
+    done, even if reading failed before the end or frames could not be decoded. Raises UserError if the video cannot be
+    read or is too large to be written, OSError if a file cannot be written.
     """
     start = time.perf_counter()
     colours = SteadyColours()

@@ -1,4 +1,4 @@
-"""`demo.py` on files: finds the people in images and videos, draws them and writes them down."""
+"""`demo.py` on files: finds the people in images and videos, draws them and writes JSON."""
 
 import errno
 import functools
@@ -17,7 +17,7 @@ from mpn.demo.window import open_window
 from mpn.errors import UserError
 from mpn.files import make_writable
 
-# Faults of one file or the names of its results, which do not affect the next file.
+# Faults of one file or of its results' names; the next file may be fine.
 _ABOUT_ONE_FILE = (UserError, OSError, cv2.error, av.FFmpegError, ValueError, MemoryError)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -34,27 +34,16 @@ def run_demo(
 ):
     """Finds, draws and writes the people of images and videos, with one line per file on stderr.
 
-    The output folder gets `NAME_poses.jpg` and `NAME_poses.json` for each image NAME, with `heatmaps` also
-    `NAME_heatmaps.jpg`, and `NAME_poses.mp4` and `NAME_poses.jsonl` for each video; see `mpn.demo.results`. A file that
-    cannot be read, or whose results cannot be written, is named and skipped. No input is overwritten.
+    `mpn.demo.results` describes the files. An input that cannot be read, or whose results cannot be written, is named
+    and skipped. No input is overwritten.
 
-    Args:
-        inputs: images, videos, folders or patterns, see `find_inputs`; if empty, a photograph from scikit-image.
-        output: folder for the results, made if needed.
-        model: model directory, or anything with a `predict` (for `heatmaps` also `heatmaps`) as MultiPoseNet has it.
-        settings: PredictionSettings.
-        show: also show each drawing in a window, if there is a display.
-        heatmaps: draw each image's heatmaps on a sheet; not for videos.
-        rle: also write silhouettes as COCO's compressed RLE.
-        refine_videos: whether refinement includes videos.
+    `inputs` are as in `find_inputs`; none means a photograph from scikit-image. `model` is a model directory, or
+    anything with a `predict` (for `heatmaps` also `heatmaps`) like MultiPoseNet's. `refine_videos` includes videos in
+    refinement. The other arguments are options of demo.py.
 
-    Returns:
-        int, the exit status: 0, or 1 if files were skipped.
-
-    Raises:
-        UserError: a folder or pattern has no images or videos, no input exists, there are videos beside `heatmaps`, the
-            output is not a folder, or the model cannot be loaded.
-        OSError: the output folder cannot be written to, or the disk is full.
+    Returns the exit status: 0, or 1 if files were skipped. Raises UserError where `find_inputs` does, for videos beside
+    `heatmaps`, or if the output is not a folder or the model cannot be loaded; OSError if the output folder cannot be
+    written to or the disk is full.
     """
     paths = find_inputs(inputs) if inputs else [EXAMPLE]
     for path in paths if heatmaps else ():
@@ -92,7 +81,7 @@ def run_demo(
 
 
 def _printable(text):
-    """The text with \\udcNN for bytes of file names that are not text."""
+    """Replaces bytes of file names that are not text by \\udcNN."""
     return str(text).encode(errors="backslashreplace").decode()
 
 
@@ -116,7 +105,7 @@ def _make_folder(folder):
 
 
 def _open_window():
-    """A Window for drawings, or None after a sentence on stderr."""
+    """A Window, or None after a sentence on stderr."""
     window = open_window("people: any key for the next image, q to stop showing")
     if window is None:
         _say("there is no display, so nothing is shown; the drawings are still written")

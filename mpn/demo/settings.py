@@ -2,37 +2,52 @@
 
 import dataclasses
 
-from mpn.cli.arguments import LEAST_POSE_SCORE
 from mpn.cli.script import import_tensorflow
 from mpn.deployment.folder import is_export
+from mpn.settings import SIDES, TEXT, Views, choice, option, share
+
+# Models of the package.
+DEFAULT_MODEL, DEFAULT_REFINER = "small", "small-refiner"
+
+# Least pose score of a person that the demo draws and writes.
+LEAST_POSE_SCORE = 0.2
 
 
-@dataclasses.dataclass(frozen=True)
-class PredictionSettings:
-    """Settings of the predictor; all but `threshold` and `refine` are for a model that is loaded from a directory.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictionSettings(Views):
+    """Settings of the predictor.
 
-    Attributes:
-        threshold: least score of a person that is drawn and written.
-        image_size, precision: see `MultiPoseNet`.
-        scales, mirror, crops: see `mpn.inference.views.Augmentation`.
-        refine: directory of a refinement network, or None.
+    For a model that is loaded already, only `threshold` and `refine` count, and `precision` and `mirror` for
+    refinement.
     """
 
-    threshold: float = LEAST_POSE_SCORE
-    image_size: tuple | None = None
-    precision: str = "auto"
-    scales: tuple = (1.0,)
-    mirror: bool = False
-    crops: int = 1
-    refine: str | None = None
+    threshold: float = option(
+        LEAST_POSE_SCORE,
+        share,
+        "least score, 0 to 1, of a person that is refined, drawn and written",
+        metavar="SCORE",
+    )
+    precision: str = option("auto", choice("auto", "float32", "bfloat16"), "of the network")
+    refine: str | None = option(
+        None,
+        TEXT,
+        "look at each person again with the refinement network in this directory (default: "
+        f"{DEFAULT_REFINER} for images if --model is {DEFAULT_MODEL}; none for videos and cameras)",
+        metavar="DIR",
+    )
+    image_size: tuple | None = option(
+        None,
+        SIDES,
+        "SHORTER [LONGEST]: scale images to this shorter side, but not beyond this longest one (default: the model's "
+        "own; put inputs before options)",
+    )
 
     def load(self, model):
-        """Two models, without and with refinement, which are the same if `refine` is None.
+        """Returns two models, without and with refinement; they are the same if `refine` is None.
 
-        Args:
-            model: model directory or export, or anything with a `predict` as MultiPoseNet has it.
+        `model` is a model directory, an export, or anything with a `predict` like MultiPoseNet's.
         """
-        # The imports take seconds, which neither an export nor a mistake found before should cost.
+        # These imports take seconds. An export does without, and mistakes in the inputs are reported before.
         if not hasattr(model, "predict"):
             from mpn.inference.views import Augmentation
 

@@ -1,6 +1,6 @@
-"""Reads and writes video files one frame at a time.
+"""Reads and writes video files one frame at a time, with PyAV.
 
-PyAV includes FFmpeg. Times, orientation and errors then do not depend on OpenCV's version, which hides some of them.
+PyAV includes FFmpeg. With OpenCV, times, orientation and errors would depend on its version.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from av.stream import Disposition
 from mpn.errors import UserError
 from mpn.images import MOST_PIXELS, turned
 
-# Files that count as videos, in lower case.
+# Suffixes of videos, in lower case.
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".avi", ".divx", ".mkv", ".webm", ".flv", ".f4v", ".wmv", ".asf"),
     *(".ogv", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".mxf"),
@@ -31,7 +31,7 @@ _FORMATS = "mov,matroska,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,mxf,m4v,h264,hevc
 _USUAL_RATE = Fraction(25)
 _LEAST_RATE, _HIGHEST_RATE = 0.1, 1000
 
-# A UserError names bad files; FFmpeg need not print anything.
+# FFmpeg prints nothing, since a UserError names bad files.
 av.logging.set_libav_level(av.logging.PANIC)
 
 _ROUNDING = 0.1  # seconds
@@ -53,14 +53,11 @@ class VideoReader:
     Attributes:
         size: (H, W) of the first frame in pixels.
         rate: Fraction, frames per second on average.
-        announced: int, the file's own estimate of its number of frames, or None.
-        breaks_off: bool, whether reading failed before the file's end; known after the last frame.
-        lost: int, how many packets could not be decoded so far.
+        announced: the file's own estimate of its number of frames, or None.
+        breaks_off: whether reading failed before the file's end; known after the last frame.
+        lost: how many packets could not be decoded so far.
 
-    Raises:
-        UserError: the file is missing, empty, not a video, has frames of more than MOST_PIXELS, or none that can be
-            decoded.
-        OSError: the file cannot be read.
+    Raises UserError if the file is missing, no video, damaged or too large (MOST_PIXELS), OSError if it cannot be read.
     """
 
     def __init__(self, path):
@@ -70,7 +67,7 @@ class VideoReader:
         self.breaks_off, self.lost = False, 0
         with contextlib.ExitStack() as stack:
             try:
-                # "file:", since FFmpeg would take some names for protocols.
+                # Without "file:", FFmpeg would take some names for protocols.
                 name, options = f"file:{os.path.abspath(path)}", {"format_whitelist": _FORMATS}
                 self._container = stack.enter_context(av.open(name, options=options, metadata_errors="replace"))
             except av.FFmpegError as error:
@@ -94,14 +91,14 @@ class VideoReader:
             self._files = stack.pop_all()
 
     def __iter__(self):
-        """Yields frame, (H, W, 3) uint8 RGB and upright, and time, increasing seconds from the start of the file."""
+        """Yields upright frames, (H, W, 3) uint8 RGB, with increasing times in seconds from the start."""
         first, self._first = self._first, None
         if first:
             yield first
             yield from self._frames
 
     def _decode(self):
-        """Yields (frame, time), and determines whether the file breaks off."""
+        """Yields (frame, time), and finds out whether the file breaks off."""
         start = max(0, self._container.start_time or 0) / av.time_base
         time, end, pause, cut = None, 0, 0, {}
         for packet in self._packets():
@@ -122,12 +119,10 @@ class VideoReader:
         self.breaks_off = self.breaks_off or any(cut.values()) or short
 
     def _promised(self):
-        """Seconds that the file must have, float; 0 if unknown.
-
-        Only the length shows that a file was cut between two packets. FFmpeg gives the length that a Matroska file
-        states for the whole file, and that of an AVI file as a number of frames. In other formats it measures what is
-        there, or ignores edits.
-        """
+        """Seconds that the file must have; 0 if unknown."""
+        # Only the length shows that a file was cut between two packets. FFmpeg gives the length that a Matroska file
+        # states for the whole file, and that of an AVI file as a number of frames. In other formats it measures what is
+        # there, or ignores edits.
         if self._stream.duration is None:
             return (self._container.duration or 0) / av.time_base
         return float(self._stream.frames / self.rate) if self._container.format.name == "avi" else 0
@@ -143,7 +138,6 @@ class VideoReader:
             yield last
 
     def _frames_of(self, packet):
-        """list of av.VideoFrame."""
         if not packet.is_corrupt:
             try:
                 return packet.decode()
@@ -162,16 +156,9 @@ class VideoReader:
 class VideoWriter:
     """A new MP4 file (MPEG-4 Part 2, "mp4v", no sound); a context manager.
 
-    The format has no odd sizes: an odd width or height loses its last column or row.
-
-    Args:
-        path: the file to make; must end with `.mp4`.
-        size: (H, W) of the frames in pixels.
-        rate: average frames per second that the file states.
-
-    Raises:
-        UserError: no video of that size can be written.
-        OSError: the file cannot be made or written, perhaps only on leaving the context.
+    `size` is (H, W) in pixels; the format has no odd sizes, so an odd width or height loses its last column or row.
+    `rate` is the average frames per second that the file states. Raises UserError if no video of that size can be
+    written, and OSError, perhaps only on leaving the context, if the file cannot be written.
     """
 
     def __init__(self, path, size, rate=_USUAL_RATE):
@@ -195,7 +182,7 @@ class VideoWriter:
             self._files = stack.pop_all()
 
     def write(self, frame, time):
-        """Appends an (H, W, 3) uint8 RGB frame, scaled if needed, that is shown from `time` on; seconds, increasing."""
+        """Appends an (H, W, 3) uint8 RGB frame, scaled if needed, shown from `time` on; seconds, increasing."""
         if frame.shape[:2] != self._size:
             frame = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[: self._stream.height, : self._stream.width]))
@@ -233,7 +220,7 @@ class VideoWriter:
 
 
 def _video_stream(container):
-    """The stream of moving pictures that FFmpeg can decode, or None; the cover picture of a sound file is none."""
+    """The main stream that FFmpeg can decode, or None; the cover picture of a sound file does not count."""
     streams = [
         stream
         for stream in container.streams.video
@@ -243,7 +230,7 @@ def _video_stream(container):
 
 
 def _upright(frame):
-    """(H, W, 3) uint8 RGB of an av.VideoFrame, rotated and mirrored by its display matrix to the nearest 90 degrees."""
+    """Pixels, uint8 RGB, of an av.VideoFrame; its display matrix mirrors and rotates them to the nearest 90 degrees."""
     pixels = frame.to_ndarray(format="rgb24")
     try:
         matrix = frame.side_data[Type.DISPLAYMATRIX]

@@ -10,7 +10,7 @@ _ESCAPE = 27
 
 
 class Window:
-    """A window on the screen; `is_open` is False after the user presses q or Esc or closes it."""
+    """A window on the screen; `is_open` is False once the user has pressed q or Esc or closed it."""
 
     def __init__(self, title):
         self._name = title
@@ -18,7 +18,7 @@ class Window:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
 
     def show(self, drawing, wait=False, title=None):
-        """Shows an (H, W, 3) uint8 RGB drawing, with a new title if given; `wait` waits for a key."""
+        """Shows an (H, W, 3) uint8 RGB drawing; `wait` waits for a key."""
         if not self.is_open:
             return
         cv2.imshow(self._name, cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
@@ -31,7 +31,6 @@ class Window:
             self.close()
 
     def close(self):
-        """Closes the window."""
         if self.is_open:
             self.is_open = False
             cv2.destroyAllWindows()
@@ -41,7 +40,7 @@ class Window:
 
 
 def open_window(title):
-    """A Window, or None if there is no display."""
+    """Opens a Window; None if there is no display."""
     linux_without_display = sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

@@ -1,13 +1,10 @@
 """Evaluates a model on a split of COCO: official metrics and result files."""
 
-import argparse
 import dataclasses
-import os
 import pathlib
 
 from tqdm import tqdm
 
-from mpn.cli.arguments import ImageSize, natural, positive_int, share
 from mpn.data.annotations import read_annotations
 from mpn.data.coco import annotation_file, check_images, hold_out, image_folder, image_records, split_files
 from mpn.errors import UserError
@@ -34,135 +31,128 @@ from mpn.inference.refiner import refined
 from mpn.inference.views import Augmentation
 from mpn.models.person import NMS_THRESHOLD
 from mpn.precision import INFERENCE_PRECISIONS
+from mpn.settings import (
+    PATH,
+    SIDES,
+    SWITCH,
+    TEXT,
+    TEXTS,
+    Settings,
+    SettingsError,
+    Views,
+    choice,
+    natural,
+    option,
+    positive_int,
+    same_option,
+    share,
+)
+from mpn.training.settings import Training
 
 # Paths and names: `_describe` leaves them out of the settings.
 _NO_SETTINGS = ("coco", "annotations", "model", "output", "name", "metrics", "curves", "errors")
 
 
-def _option(default, help, **more):
-    """A dataclass field that is an option of `evaluate.py`; `more` goes to argparse's `add_argument`."""
-    return dataclasses.field(default=default, metadata={"help": help, **more})
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation(Settings):
     """Settings of an evaluation. Each field is the option of `evaluate.py` of that name; `--help` describes it.
 
     Paths may be str or pathlib.Path, `model` may be one path or several, and `image_size` is (shorter, longest) side.
-    Raises UserError for a wrong value, and for fields that do not go together.
     """
 
-    coco: str | None = dataclasses.field(default_factory=lambda: os.environ.get("MPN_COCO"))
-    annotations: str | None = _option(None, "COCO keypoints JSON (or .gz) instead of --coco: no images", metavar="FILE")
-    split: str = _option("val", "which images", choices=("val", "test-dev", "train"))
-    held_out: float | None = _option(
-        None, "only images of --split train that training with --hold-out SHARE left out", type=share, metavar="SHARE"
+    coco: str | None = same_option(Training, "coco")
+    annotations: str | None = option(
+        None, PATH, "COCO keypoints JSON (or .gz) instead of --coco: no images", metavar="FILE"
     )
-    seed: int = _option(0, "seed of the training whose held-out images are taken", type=natural)
-    model: tuple = _option(
+    split: str = option("val", choice("val", "test-dev", "train"), "which images")
+    held_out: float | None = option(
+        None, share, "only images of --split train that training with --hold-out SHARE left out", metavar="SHARE"
+    )
+    seed: int = option(0, natural, "seed of the training whose held-out images are taken")
+    model: tuple = option(
         ("models/multiposenet",),
+        TEXTS,
         "model directory, export, or the name of a shipped model; given several times, an ensemble",
-        action="append",
         metavar="DIR",
     )
-    oks_threshold: float | None = _option(
+    oks_threshold: float | None = option(
         None,
+        share,
         f"OKS above which two poses are one person; default: {OKS_THRESHOLD} for an ensemble, off for one model",
-        type=share,
     )
-    refine: str | None = _option(
-        None, "look at each person again with the refinement network in this directory (§4.2)", metavar="DIR"
+    refine: str | None = option(
+        None, TEXT, "look at each person again with the refinement network in this directory (§4.2)", metavar="DIR"
     )
-    keypoints: str = _option(
+    keypoints: str = option(
         NETWORK,
+        TEXT,
         f"source of keypoints: {', '.join(KEYPOINT_SOURCES)} or a JSON list of image_id, joint, x, y, score",
         metavar="SOURCE",
     )
-    boxes: str = _option(
-        NETWORK, f"source of person boxes: {', '.join(BOX_SOURCES)} or a COCO detections JSON", metavar="SOURCE"
+    boxes: str = option(
+        NETWORK, TEXT, f"source of person boxes: {', '.join(BOX_SOURCES)} or a COCO detections JSON", metavar="SOURCE"
     )
-    grouping: str = _option("prn", "what joins keypoints and boxes, see Table 3", choices=(*GROUPINGS, "oracle"))
-    limit: int | None = _option(None, "first N images only", type=positive_int, metavar="N")
-    image_size: tuple | None = _option(
-        None, "SHORTER [LONGEST] side of images; default: the model's", action=ImageSize, metavar="SIDE"
-    )
-    precision: str = _option("auto", "auto is bfloat16 where it is fast", choices=INFERENCE_PRECISIONS)
-    nms_threshold: float = _option(NMS_THRESHOLD, "IoU above which the worse of two boxes is dropped", type=share)
-    scales: tuple = (1.0,)
-    mirror: bool = False
-    crops: int = 1
-    square: bool = _option(False, "pad images to squares, as stage 1 does; slower", action="store_true")
-    silhouette_threshold: float = _option(0.5, "above which the silhouette channel says person", type=share)
-    output: str = _option("results", "folder of the result files", metavar="DIR")
-    name: str = _option("mpn", "your method's name in the names of the result files")
-    metrics: str | None = _option(None, "write every figure printed, in 0-1", metavar="FILE.json")
-    curves: str | None = _option(None, "write recall-precision curves of keypoints: .csv and .png", metavar="DIR")
-    errors: str | None = _option(
-        None, "write which errors poses have and what each kind costs: .csv, .json and .png", metavar="DIR"
+    grouping: str = option("prn", choice(*GROUPINGS, "oracle"), "what joins keypoints and boxes, see Table 3")
+    limit: int | None = option(None, positive_int, "first N images only", metavar="N")
+    image_size: tuple | None = option(None, SIDES, "SHORTER [LONGEST] side of images; default: the model's")
+    precision: str = option("auto", choice(*INFERENCE_PRECISIONS), "auto is bfloat16 where it is fast")
+    nms_threshold: float = option(NMS_THRESHOLD, share, "IoU above which the worse of two boxes is dropped")
+    scales: tuple = same_option(Views, "scales")
+    mirror: bool = same_option(Views, "mirror")
+    crops: int = same_option(Views, "crops")
+    square: bool = option(False, SWITCH, "pad images to squares, as stage 1 does; slower")
+    silhouette_threshold: float = option(0.5, share, "above which the silhouette channel says person")
+    output: str = option("results", PATH, "folder of the result files", metavar="DIR")
+    name: str = option("mpn", TEXT, "your method's name in the names of the result files")
+    metrics: str | None = option(None, PATH, "write every figure printed, in 0-1", metavar="FILE.json")
+    curves: str | None = option(None, PATH, "write recall-precision curves of keypoints: .csv and .png", metavar="DIR")
+    errors: str | None = option(
+        None, PATH, "write which errors poses have and what each kind costs: .csv, .json and .png", metavar="DIR"
     )
 
-    def __post_init__(self):
-        models = (self.model,) if isinstance(self.model, str | pathlib.Path) else self.model
-        object.__setattr__(self, "model", tuple(map(str, models)))
-        if not self.model:
-            raise UserError("model must name one model or more")
-        for field in dataclasses.fields(self):
-            value, more = getattr(self, field.name), field.metadata
-            if isinstance(value, pathlib.Path):
-                object.__setattr__(self, field.name, str(value))
-            if value == field.default:
-                continue
-            if value not in more.get("choices", (value,)):
-                raise UserError(f"{field.name} must be one of {', '.join(more['choices'])}, not {value!r}")
-            try:
-                more.get("type", str)(value)
-            except (argparse.ArgumentTypeError, TypeError) as error:
-                raise UserError(f"{field.name}: {error}") from error
-        self._check_combinations()
-
-    def _check_combinations(self):
+    def check(self):
         test_dev, held_out = self.split == "test-dev", self.held_out is not None
         augmented = not Augmentation(self.scales, self.mirror, self.crops).is_single
         truth = {self.keypoints, self.boxes} & {GROUND_TRUTH, GROUND_TRUTH_HEATMAPS}
         network_alone = self.keypoints == self.boxes == NETWORK
-        both = "--keypoints and --boxes must be network"
+        both = "{keypoints} and {boxes} must be network"
         for refused, why in (
             (
                 test_dev and truth,
-                "--split test-dev has no ground truth: --keypoints and --boxes must be network or files",
+                "{split} test-dev has no ground truth: {keypoints} and {boxes} must be network or files",
             ),
             (
                 test_dev and (self.curves or self.errors),
-                "--split test-dev has no ground truth: --curves and --errors need val, train or --annotations",
+                "{split} test-dev has no ground truth: {curves} and {errors} need val, train or {annotations}",
             ),
             (
                 self.grouping == "oracle" and self.boxes != GROUND_TRUTH,
-                "--grouping oracle compares with the ground truth: it needs --boxes ground-truth",
+                "{grouping} oracle compares with the ground truth: it needs {boxes} ground-truth",
             ),
             (
                 self.grouping == "prn-crop" and self.keypoints != NETWORK,
-                "--grouping prn-crop takes crops of the network's heatmaps: it needs --keypoints network",
+                "{grouping} prn-crop takes crops of the network's heatmaps: it needs {keypoints} network",
             ),
             (
                 self.annotations and self.needs_images,
-                "--annotations has no images: --keypoints and --boxes must come from the ground truth or from files",
+                "{annotations} has no images: {keypoints} and {boxes} must come from the ground truth or from files",
             ),
             (
                 held_out and self.split != "train",
-                "--held-out takes the images of train that training left out: it needs --split train",
+                "{held_out} takes the images of train that training left out: it needs {split} train",
             ),
             (
                 augmented and not self.needs_images,
-                "--scales, --mirror and --crops change what the network sees: --keypoints or --boxes must be network",
+                "{scales}, {mirror} and {crops} change what the network sees: {keypoints} or {boxes} must be network",
             ),
             (
                 self.is_ensemble and not network_alone,
-                f"several --model, or --oks-threshold, need people whom each model finds by itself: {both}",
+                f"several {{model}}, or {{oks_threshold}}, need people whom each model finds by itself: {both}",
             ),
-            (self.refine and not network_alone, f"--refine improves what the network finds: {both}"),
+            (self.refine and not network_alone, f"{{refine}} improves what the network finds: {both}"),
         ):
             if refused:
-                raise UserError(why)
+                raise SettingsError(why)
 
     @property
     def needs_images(self):

@@ -1,7 +1,7 @@
-"""Time of a prediction by stage and number of people (§4.5, Fig. 6).
+"""Times a prediction by stage and number of people (§4.5, Fig. 6).
 
-`python -m mpn.evaluation.runtime photo.jpg --model DIR --output OUT` prints a table and draws a chart. Given boxes and
-peaks replace those that the network finds, so untrained weights take as long as trained ones. With `--scales`,
+`python -m mpn.evaluation.runtime photo.jpg --model DIR --output OUT` prints a table and draws a chart. Made-up boxes
+and peaks replace those that the network finds, so untrained weights take as long as trained ones. With `--scales`,
 `--mirror` or `--crops` it times each view of test-time augmentation (§4.2) instead.
 """
 
@@ -14,19 +14,20 @@ import time
 
 import numpy as np
 
-from mpn.cli.arguments import ImageSize, add_view_options, positive_int
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import add_options
 from mpn.deployment.folder import refuse_export
 from mpn.errors import UserError
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
+from mpn.settings import ImageSize, Views, positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 
 # In order; the last two depend on the number of people.
 STAGES = ("decode and resize", "backbone and subnets", "peaks and NMS", "PRN", "grouping")
 
-# One `predict`, which runs the middle stages in one graph.
+# All of `predict`, which runs the middle stages in one graph.
 WHOLE = "whole image"
 
 # Fig. 6: "1 to 20 people"; §4.5 and Table 1 name 1, 3 and 20.
@@ -34,33 +35,24 @@ PEOPLE = (1, 2, 3, 5, 10, 15, 20)
 
 PRECISIONS = ("float32", "bfloat16")
 
-# RGB hexadecimal of the stages; people who see few colours can tell them apart.
+# Colour-blind people can tell these apart.
 _COLOURS = dict(zip(STAGES, ("#56b4e9", "#0072b2", "#009e73", "#e69f00", "#d55e00"), strict=True))
 
 
 def stage_times(model, images, people=PEOPLE, repeats=20):
-    """Time of each stage, warm: the median of repeated runs for each image, and the mean over images.
+    """Measures each stage, warm: the median of `repeats` runs for each image, and the mean over images.
 
-    Args:
-        model: MultiPoseNet.
-        images: dict of names, for messages, to bytes of image files.
-        people: numbers of people that PRN and grouping are given.
-        repeats: see `medians`.
-
-    Returns:
-        dict of numbers of people to dicts of STAGES and WHOLE to seconds. "decode and resize" is from bytes to the
-        network's input; "PRN" has RoIs and scores of candidates; "grouping" is the assignment of peaks to people. Each
-        stage is timed alone, and WHOLE in one go, so it is not quite their sum.
-
-    Raises:
-        UserError: the bytes are no image; the message names it.
+    `images` maps names, for messages, to bytes of image files. Returns a dict of numbers of people to dicts of STAGES
+    and WHOLE to seconds. "decode and resize" is from bytes to the network's input; "PRN" includes RoIs and scores of
+    candidates; "grouping" is the assignment of peaks to people. Each stage is timed alone, so WHOLE is not quite their
+    sum. Raises UserError for bytes that are no image.
     """
     from mpn.evaluation.runtime_graphs import Crowded, PeaksAlone
     from mpn.images import decode_image
 
     for name, data in images.items():
-        decode_image(data, name)  # names a damaged one before minutes of work
-    # One of each for all images: TensorFlow makes their graphs once.
+        decode_image(data, name)  # reports a damaged one before minutes of work
+    # Shared by all images, so that TensorFlow makes their graphs once.
     alone, crowded = PeaksAlone(model), Crowded(model)
     times = [_times_of_image(model, alone, crowded, data, people, repeats) for data in images.values()]
     return {
@@ -70,7 +62,7 @@ def stage_times(model, images, people=PEOPLE, repeats=20):
 
 
 def _times_of_image(model, alone, crowded, data, people, repeats):
-    """dict of (stage, number of people) to seconds, for one image."""
+    """Maps (stage, number of people) to seconds, for one image."""
     from mpn.evaluation.runtime_graphs import halves_of_grouping
     from mpn.images import decode_image
 
@@ -98,15 +90,10 @@ def _times_of_image(model, alone, crowded, data, people, repeats):
 
 
 def view_times(model, image, repeats=5):
-    """Median time of a prediction from each view of an image alone, and from all views together, warm.
+    """Measures a prediction from each view of an (H, W, 3) uint8 RGB image alone, and from all views together.
 
-    Args:
-        model: MultiPoseNet with test-time augmentation.
-        image: (H, W, 3) uint8 RGB.
-        repeats: see `medians`.
-
-    Returns:
-        dict of the views' names, "sum" of these, and "together" to seconds.
+    `model` is a MultiPoseNet with test-time augmentation. Returns median seconds, warm: a dict with the names of the
+    views, "sum" (of these) and "together".
     """
     from mpn.evaluation.runtime_graphs import OneView
 
@@ -129,13 +116,7 @@ def view_times(model, image, repeats=5):
 
 
 def crowd(people, image_size, slots=0):
-    """Detections of a row of overlapping people, each with all keypoints.
-
-    Args:
-        people: how many.
-        image_size: (H, W) of the image in pixels.
-        slots: places for peaks of each keypoint, of which the network fills 30; places without a peak are 0.
-    """
+    """Makes Detections of a row of overlapping people with all keypoints, padded with 0 to `slots` peaks of each."""
     from mpn.inference.multiposenet import Detections
 
     height, width = image_size
@@ -151,17 +132,10 @@ def crowd(people, image_size, slots=0):
 
 
 def medians(stages, repeats):
-    """Median time of each of some functions, warm.
+    """Maps the names of functions to their median seconds over `repeats` calls, after one that does not count.
 
-    They take turns: whatever else the machine does slows all of them alike, and each finds the caches as the others
-    leave them.
-
-    Args:
-        stages: dict of names to functions without arguments.
-        repeats: calls of each, after one that does not count.
-
-    Returns:
-        dict of names to seconds.
+    The functions take turns: whatever else the machine does slows all of them alike, and each finds the caches as the
+    others leave them.
     """
     for stage in stages.values():
         stage()
@@ -175,14 +149,9 @@ def medians(stages, repeats):
 
 
 def report(times, folder=None):
-    """Prints times as a Markdown table, and writes `runtime.csv`, in milliseconds, and `runtime.png`.
+    """Prints times, a dict of precision to `stage_times`, as a Markdown table in milliseconds.
 
-    Args:
-        times: dict of precision to what `stage_times` gives.
-        folder: an existing folder for the files; None writes none.
-
-    Raises:
-        OSError: a file cannot be written.
+    If `folder`, which must exist, is not None, `runtime.csv` and `runtime.png` are written there.
     """
     rows = [
         [precision, count, *(1000 * stages[stage] for stage in (*STAGES, WHOLE))]
@@ -203,11 +172,7 @@ def report(times, folder=None):
 
 
 def draw_times(times):
-    """A matplotlib Figure of the stages' times on top of each other, over the number of people.
-
-    Args:
-        times: see `report`; each precision has a panel.
-    """
+    """Draws the times of `report`, stacked, over the number of people: a matplotlib Figure, a panel per precision."""
     figure = new_figure(6.6 * len(times), 5.2)
     panels = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
     for axes, (precision, by_people) in zip(panels, times.items(), strict=True):
@@ -221,7 +186,6 @@ def draw_times(times):
 
 
 def _draw_panel(axes, people, by_people):
-    """Draws the times for some numbers of people, in ascending order."""
     plain(axes, grid="y")
     # A single number is drawn as an area, too.
     edges = people if len(people) > 1 else [people[0] - 0.5, people[0] + 0.5]
@@ -241,7 +205,7 @@ def _draw_panel(axes, people, by_people):
 
 
 def device():
-    """What the networks run on, in words: str."""
+    """What the networks run on, in words."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -276,7 +240,7 @@ def main(argv=None):
     parser.add_argument("--people", type=positive_int, nargs="+", default=PEOPLE, help="numbers of people")
     parser.add_argument("--repeats", type=positive_int, default=20, help="runs of each stage; the median counts")
     parser.add_argument("--output", metavar="DIR", help="write runtime.csv and runtime.png there")
-    add_view_options(parser)
+    add_options(parser, Views)
     options = parser.parse_args(argv)
     import_tensorflow()
     from mpn.images import decode_image

@@ -16,6 +16,7 @@ from mpn.geometry import pad_to_multiple
 from mpn.heatmaps import STRIDE, encode_keypoints, find_peaks
 from mpn.inference.multiposenet import Detections
 from mpn.people import Person
+from mpn.settings import SettingsError
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS = "network", "ground-truth", "ground-truth-heatmaps"
@@ -76,7 +77,7 @@ def keypoint_source(name, image_size, image_ids=None):
         return with_true_keypoints
     if name == GROUND_TRUTH_HEATMAPS:
         return functools.partial(with_true_heatmaps, image_size=image_size)
-    return PeaksFile(_existing("--keypoints", name, KEYPOINT_SOURCES), image_ids).add_to
+    return PeaksFile(_existing("keypoints", name, KEYPOINT_SOURCES), image_ids).add_to
 
 
 def box_source(name, image_ids=None, category=PERSON_CATEGORY):
@@ -85,12 +86,12 @@ def box_source(name, image_ids=None, category=PERSON_CATEGORY):
         return None
     if name == GROUND_TRUTH:
         return with_true_boxes
-    return BoxesFile(_existing("--boxes", name, BOX_SOURCES), image_ids, category).add_to
+    return BoxesFile(_existing("boxes", name, BOX_SOURCES), image_ids, category).add_to
 
 
-def _existing(option, name, sources):
+def _existing(field, name, sources):
     if not pathlib.Path(name).exists():
-        raise UserError(f"{option} must be {', '.join(sources)} or a JSON file, and {name} is neither")
+        raise SettingsError(f"{{{field}}} must be {', '.join(sources)} or a JSON file, and {name} is neither")
     return name
 
 

@@ -11,12 +11,13 @@ import tarfile
 import numpy as np
 from tqdm import tqdm
 
-from mpn.cli.arguments import ImageSize, add_view_options, positive_int, share
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import add_options
 from mpn.data.voc import PERSON, SPLITS, VOID, load_voc, read_classes, write_person_mask
 from mpn.evaluation.segmentation import pixel_counts
 from mpn.files import atomic_path, make_replaceable, make_writable, write_json
 from mpn.images import read_image
+from mpn.settings import ImageSize, Views, positive_int, share
 
 # VOC's segmentation competition for methods trained on other data than VOC's own: here on COCO's.
 COMPETITION = "comp6"
@@ -69,6 +70,7 @@ def pack(output, folder, images):
 def main(argv=None):
     import_tensorflow()
     from mpn.inference.multiposenet import MultiPoseNet
+    from mpn.inference.views import Augmentation
     from mpn.precision import INFERENCE_PRECISIONS
 
     parser = argparse.ArgumentParser(
@@ -85,7 +87,7 @@ def main(argv=None):
         "--image-size", action=ImageSize, metavar="SIDE", help="SHORTER [LONGEST] side of images; default: the model's"
     )
     parser.add_argument("--precision", choices=INFERENCE_PRECISIONS, default="auto", help="bfloat16 where it is fast")
-    add_view_options(parser)
+    add_options(parser, Views)
     parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
     parser.add_argument(
         "--silhouette-threshold", type=share, default=0.5, help="above which the silhouette channel says person"
@@ -98,14 +100,16 @@ def main(argv=None):
     make_writable(folder)  # before hours of predictions, not after
     if options.metrics:
         make_replaceable(options.metrics)
-    settings = {
-        name: getattr(options, name) for name in ("image_size", "precision", "square", "scales", "mirror", "crops")
-    }
+    settings = {name: getattr(options, name) for name in ("image_size", "precision", "square")}
+    views = {name: getattr(options, name) for name in ("scales", "mirror", "crops")}
     # Only silhouettes count: the boxes of an untrained person subnet do no harm, and "max" needs no PRN.
-    model = MultiPoseNet.load(options.model, parts=("keypoints",), grouping="max", **settings)
+    augmentation = Augmentation(**views)
+    model = MultiPoseNet.load(
+        options.model, parts=("keypoints",), grouping="max", augmentation=augmentation, **settings
+    )
     metrics = evaluate_voc(model, images, folder, options.silhouette_threshold)
     if options.metrics:
-        settings |= {"image_size": list(model.config.image_size), "precision": model.precision}
+        settings |= {"image_size": list(model.config.image_size), "precision": model.precision, **views}
         settings |= {name: getattr(options, name) for name in ("voc", "split", "model", "silhouette_threshold")}
         write_json(options.metrics, {"voc": metrics, "settings": settings}, indent=2)
     print(f"{len(images)} masks in {folder}")

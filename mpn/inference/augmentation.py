@@ -1,8 +1,7 @@
-"""Test-time augmentation (§4.2): averages the heatmaps of several views on one grid, and collects their boxes.
+"""Test-time augmentation (§4.2): averages the heatmaps of several views on one grid and collects their boxes.
 
-The grid is that of the view with the largest scale. Gaussians are 7 px wide in every network input, so in that view
-they are narrowest in the image: a coarser grid would lose their places and merge the peaks of small people. The other
-views lose nothing on a finer grid.
+The grid is that of the view with the largest scale. Gaussians are 7 px wide in every network input, so this view has
+the narrowest ones in the image. A coarser grid would move the peaks of small people and merge them.
 """
 
 import dataclasses
@@ -15,42 +14,32 @@ from mpn.heatmaps import STRIDE
 from mpn.lazy import tf
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
-# Heatmap channels of a mirrored view: left and right change places, and the silhouette stays.
+# Heatmap channels of a mirrored view: left and right swap places, and the silhouette stays.
 MIRRORED_CHANNELS = np.append(MIRROR, NUM_KEYPOINTS)
 
 # Cells of the smallest grid, that of an input of 32 pixels. Finding peaks needs at least three.
 _LEAST_CELLS = 8
 
-# How many cells outside a map a position may lie and still be given a value.
+# A position may lie this many cells outside a map.
 _REACH = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-    """What several views of an image show together.
+    """The heatmaps and boxes of all views of an image, on one grid with cells of 4 x 4 grid pixels."""
 
-    Attributes:
-        heatmaps: (h, w, 18) float32, the average on the grid; tensor or array, as `look` gives them.
-        boxes: (N, 4) float32, [x1, y1, x2, y2] of all views in pixels of the grid, which has cells of 4 x 4 pixels.
-        box_scores: (N,) float32.
-        scale: (2,) float32, pixels of the grid per image pixel along x and y.
-        size: (2,) float32, width and height of the image in pixels of the grid.
-    """
-
-    heatmaps: "tf.Tensor | np.ndarray"
-    boxes: np.ndarray
-    box_scores: np.ndarray
-    scale: np.ndarray
-    size: np.ndarray
+    heatmaps: "tf.Tensor | np.ndarray"  # (h, w, 18) float32, the average
+    boxes: np.ndarray  # (N, 4) float32 [x1, y1, x2, y2] in grid pixels
+    box_scores: np.ndarray  # (N,) float32
+    scale: np.ndarray  # (2,) float32, grid pixels per image pixel along x and y
+    size: np.ndarray  # (2,) float32, width and height of the image in grid pixels
 
 
 def merge_views(views, look):
-    """Looks at the views of one image and merges the results.
+    """Runs `look` on the views of one image and merges the results.
 
-    Args:
-        views: see `Augmentation.views`.
-        look: function of a view's inputs that gives "heatmaps" (h, w, 18), "boxes" (N, 4) in input pixels and
-            "box_scores" (N,), all tensors or all arrays.
+    `views` comes from `Augmentation.views`. `look` takes a view's inputs and gives "heatmaps" (h, w, 18), "boxes"
+    (N, 4) in input pixels and "box_scores" (N,), all tensors or all arrays.
     """
     scale, size, places = _grid([view for view, _ in views])
     heatmaps, boxes, scores = 0.0, [], []
@@ -64,15 +53,9 @@ def merge_views(views, look):
 
 
 def on_grid(heatmaps, view, places):
-    """A view's heatmaps on the grid, multiplied by the view's weight in every cell; weights of all views sum to 1.
+    """Brings a view's (h, w, 18) heatmaps to the grid, (H, W, 18), times the view's weight in each cell.
 
-    Args:
-        heatmaps: (h, w, 18) float32 tensor or array, of the view's padded input.
-        view: View.
-        places: x of the W columns and y of the H rows of the grid, in image pixels.
-
-    Returns:
-        (H, W, 18) float32, tensor or array as `heatmaps`.
+    `places` holds x of the grid's columns and y of its rows, in image pixels. The weights of all views sum to 1.
     """
     h, w, _ = heatmaps.shape
     if view.mirrored:
@@ -86,7 +69,7 @@ def on_grid(heatmaps, view, places):
 
 
 def _grid(views):
-    """The grid of the finest view over the whole image without padding: scale and size as in Merged, and places."""
+    """Scale and size, see Merged, and places, see `on_grid`, of the grid of the finest view without padding."""
     scale = np.array(max(view.scale for view in views), np.float32)
     size = scale * np.array(views[0].image_size, np.float32)
     # Sizes are whole numbers; rounding must not add a cell.
@@ -96,17 +79,11 @@ def _grid(views):
 
 
 def interpolation(positions, size):
-    """Weights of a row's cells in its values at some positions, by a cubic spline.
+    """Weights of a row's cells that interpolate it at (n,) positions with a cubic spline: (n, size) float32.
 
-    A spline keeps the peak of a heatmap's Gaussian within a hundredth of a cell. Linear interpolation would move it by
-    up to half a cell towards a centre, and short cubics by a twentieth.
-
-    Args:
-        positions: (n,) float, in cells of the row; cell i has its centre at i + 1/2.
-        size: cells of the row, at least 3.
-
-    Returns:
-        (n, size) float32. Rows sum to 1; rows for positions more than half a cell outside are 0.
+    Positions are in cells; cell i has its centre at i + 1/2. `size` is at least 3. Weights sum to 1, or are all 0 for
+    positions more than half a cell outside. A spline keeps the peak of a heatmap's Gaussian within a hundredth of a
+    cell. Linear interpolation would move it by up to half a cell, and short cubics by a twentieth.
     """
     positions = np.asarray(positions, np.float64)
     weights = _spline(size)(positions)
@@ -116,14 +93,14 @@ def interpolation(positions, size):
 
 @functools.lru_cache(maxsize=64)
 def _spline(size):
-    # The two outermost pieces are parabolas (no third derivative) and continue outside: a plateau would have no place
-    # for a peak, and a cubic would amplify the noise of the last cells.
+    # The two outermost pieces are parabolas (no third derivative), which continue outside. A plateau there could hold
+    # no peak, and a cubic would amplify the noise of the last cells.
     parabola = [(3, np.zeros(size))]
     return make_interp_spline(np.arange(size) + 0.5, np.eye(size), k=3, bc_type=(parabola, parabola))
 
 
 def resample(maps, rows, columns):
-    """Brings (h, w, C) maps to another grid, (H, W, C), by matrix products with (H, h) rows and (W, w) columns.
+    """Resamples (h, w, C) maps to (H, W, C) by matrix products with (H, h) rows and (W, w) columns.
 
     Maps and result are tensors, or arrays, which need no TensorFlow.
     """

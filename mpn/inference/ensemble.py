@@ -1,4 +1,4 @@
-"""Ensembles (§4.2): the people of several models together, without those that two models have found."""
+"""Ensembles (§4.2): merges the people that several models find, without duplicates."""
 
 import dataclasses
 
@@ -11,26 +11,19 @@ from mpn.inference.multiposenet import MultiPoseNet
 from mpn.oks import keypoint_similarities
 from mpn.people import GUESS_CONFIDENCE, SilhouetteMap
 
-# Two poses with a larger OKS are the same person.
+# Two poses with a larger OKS count as the same person.
 OKS_THRESHOLD = 0.5
 
-# COCO divides by the area of the silhouette: this share of the box, the median and mean of the 5,461 labelled people of
-# val2017.
+# COCO's OKS divides by the area of the silhouette, which is this share of the box: the median and the mean over the
+# 5,461 labelled people of val2017.
 SILHOUETTE_SHARE = 0.52
 
 
 class Ensemble:
-    """Several models that predict as one.
+    """Several models that predict as one: OKS-NMS drops each pose that resembles a better one.
 
-    Each model finds people, and OKS-NMS removes poses that a better one repeats. An ensemble of one model is that model
-    with OKS-NMS.
-
-    Args:
-        models: MultiPoseNets, or anything with their `predict`.
-        oks_threshold: see `oks_nms`.
-
-    Raises:
-        UserError: no models, or a threshold outside 0 to 1.
+    `models` are MultiPoseNets, or anything with their `predict`; one model alone gets OKS-NMS, too. Raises UserError
+    without models, or for a threshold outside 0 to 1.
     """
 
     def __init__(self, models, oks_threshold=OKS_THRESHOLD):
@@ -43,11 +36,11 @@ class Ensemble:
 
     @classmethod
     def load(cls, model_dirs, oks_threshold=OKS_THRESHOLD, **options):
-        """Loads model directories, each with the options of `MultiPoseNet.load`, which also has the errors."""
+        """Loads model directories; `options` and errors are those of `MultiPoseNet.load`."""
         return cls([MultiPoseNet.load(model_dir, **options) for model_dir in model_dirs], oks_threshold)
 
     def predict(self, image, with_silhouettes=False):
-        """Finds the people in one image; see `MultiPoseNet.predict`. Silhouettes are the average of all models."""
+        """Finds the people in one image, see `MultiPoseNet.predict`. Silhouettes are averaged over the models."""
         found = [model.predict(image, with_silhouettes=True) for model in self.models]
         silhouettes = average_silhouettes([silhouette_map for _, silhouette_map in found])
         people = oks_nms([person for people, _ in found for person in people], self.oks_threshold)
@@ -56,19 +49,14 @@ class Ensemble:
 
 
 def oks_nms(people, threshold):
-    """Drops each person whose pose resembles a better one (Papandreou et al. 2017, section 4.4).
+    """Drops each Person whose pose has a larger OKS than `threshold` with a better one; the rest is best first.
 
-    Unlike overlaps of boxes, it keeps people who embrace. Only the joints that both poses have found are compared, or
-    all if there are none: guesses do not tell who somebody is. The area is that of the better pose's box. On distorted
-    labels of train2017, with two or three "models" that miss and move joints and people, the joints of the better pose
-    cost .006 of AP, and so do all joints unless the threshold is .4; the choice of area changes AP by less than .001.
+    This follows Papandreou et al. 2017, section 4.4. Unlike the overlap of boxes, it keeps people who embrace. Of equal
+    scores the earlier person is better. Only keypoints that both poses found count, or all if there are none: guesses
+    do not tell people apart. The area is that of the better pose's box.
 
-    Args:
-        people: list of Person.
-        threshold: OKS from 0 to 1 above which two poses are the same.
-
-    Returns:
-        list of Person, best first; of equal scores the earlier one.
+    On distorted labels of train2017, counting every keypoint that the better pose found costs .006 of AP; so does
+    counting all keypoints, unless the threshold is .4. The choice of area changes AP by less than .001.
     """
     if not people:
         return []
@@ -89,7 +77,7 @@ def oks_nms(people, threshold):
 
 
 def average_silhouettes(maps):
-    """The mean of several SilhouetteMaps of one image, each with a scale, on the grid of the finest: SilhouetteMap."""
+    """The mean of one image's SilhouetteMaps, each with a scale, on the grid of the finest."""
     finest = max(maps, key=lambda silhouette_map: silhouette_map.scale[0])
     rows, columns = ((np.arange(count) + 0.5) for count in finest.values.shape)
     total = np.zeros_like(finest.values)

@@ -1,4 +1,4 @@
-"""Parts of the predictor's compiled graphs: the compilation, the network, and its boxes (§3.3)."""
+"""Parts of the predictor's compiled graphs: the compilation, the forward pass, and NMS of boxes (§3.3)."""
 
 import tensorflow as tf
 from keras_retinanet.layers.filter_detections import filter_detections
@@ -10,16 +10,13 @@ from mpn.precision import rewrite_to_bfloat16
 def compile_graph(function, signature, rewrites=False, as_numpy=True):
     """Compiles a function from tensors to a dict of tensors into one TensorFlow graph.
 
-    Args:
-        function: its networks must be built already.
-        signature: tuple of its tf.TensorSpecs.
-        rewrites: whether oneDNN may compute convolutions and matrix products in bfloat16.
-        as_numpy: give numpy arrays instead of tensors, which stay on the device.
+    The function's networks must be built already. `signature` is a tuple of its tf.TensorSpecs. With `rewrites`, oneDNN
+    may compute convolutions and matrix products in bfloat16. Without `as_numpy`, outputs stay tensors on the device.
     """
     graph = tf.function(function, input_signature=signature)
 
     def call(*inputs):
-        rewrite_to_bfloat16(rewrites)  # TensorFlow reads this at the first run of a graph
+        rewrite_to_bfloat16(rewrites)  # TensorFlow reads this when a graph first runs
         try:
             outputs = graph(*inputs)
         finally:
@@ -32,8 +29,8 @@ def compile_graph(function, signature, rewrites=False, as_numpy=True):
 def run_with_constant_weights(network, images):
     """Calls a keras.Model on (B, H, W, 3) uint8 images in a graph that holds its weights as constants.
 
-    TensorFlow then folds batch normalisation into the convolutions and arranges weights for the processor once, which
-    is a quarter faster than variables.
+    This is a quarter faster than variables: TensorFlow folds batch normalisation into the convolutions and arranges the
+    weights for the processor once.
     """
     with tf.init_scope():  # values can only be read outside the graph
         trainable = [variable.numpy() for variable in network.trainable_variables]
@@ -44,21 +41,16 @@ def run_with_constant_weights(network, images):
 
 
 def suppress_boxes(boxes, scores, size, nms_threshold):
-    """Non-maximum suppression on one image, as part of a graph.
+    """Non-maximum suppression on one image, inside a graph.
 
-    Args:
-        boxes: (A, 4) float32, [x1, y1, x2, y2] in input pixels.
-        scores: (A, 1) float32 in [0, 1].
-        size: (2,) float32, width and height of the input without padding, to which boxes are cut.
-        nms_threshold: a box that overlaps a better one by a larger IoU is dropped.
-
-    Returns:
-        dict: "boxes" (N, 4) float32, best first, N at most 100, and "box_scores" (N,) float32.
+    `boxes` is (A, 4) float32 [x1, y1, x2, y2] in input pixels, `scores` (A, 1) float32 in [0, 1]. `size`, (2,) float32,
+    is the input's width and height without padding; boxes are cut to it. A box is dropped if its IoU with a better one
+    is above `nms_threshold`. Returns "boxes" (N, 4), best first, at most 100, and "box_scores" (N,), both float32.
     """
     boxes, scores, _ = filter_detections(
         boxes, scores, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS, nms_threshold=nms_threshold
     )
     boxes = tf.minimum(boxes, tf.tile(size, (2,)))
-    # Filler rows have the score -1, and a box without area was in the padding.
+    # Filler rows have the score -1; boxes without area were in the padding.
     found = (scores > 0) & tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
     return {"boxes": tf.boolean_mask(boxes, found), "box_scores": tf.boolean_mask(scores, found)}

@@ -1,7 +1,7 @@
-"""From peaks and boxes to people: the PRN, the paper's baselines UCR and Max, and a geometric one (§3.4, Table 3).
+"""Grouping (§3.4, Table 3): gives peaks to boxes by the PRN, the paper's baselines UCR and Max, or geometry.
 
 A grouping scores every candidate peak for every box; `assign` then picks at most one peak per box and keypoint.
-Symbols: N boxes, K = 17, M candidates per keypoint.
+Symbols: N boxes, K = 17 keypoints, M candidates per keypoint.
 """
 
 import math
@@ -15,52 +15,50 @@ from mpn.errors import UserError
 from mpn.lazy import ops
 from mpn.people import GUESS_CONFIDENCE, Person, pose_scores
 
-# The PRN's input X is drawn from peaks in "prn" and "prn-argmax"; in "prn-crop" it is a crop of the heatmaps, as the
-# paper's text reads. "prn-argmax" takes the PRN's highest cells instead of peaks. "geometric" extends UCR: the most
-# likely assignment, given the places of joints in boxes.
+# "prn" and "prn-argmax" draw the PRN's input X from peaks; "prn-crop" crops it from the heatmaps, as the paper's text
+# reads. "prn-argmax" takes the PRN's highest cells instead of peaks. "geometric" extends UCR: it takes the most likely
+# assignment, given where keypoints lie in boxes.
 GROUPINGS = ("prn", "prn-crop", "prn-argmax", "ucr", "max", "geometric")
 
-# "independent": every box takes its best peak, even if another box has it, as in the paper's UCR and Max.
+# "independent", as in the paper's UCR and Max: every box takes its best peak, even if another box has it.
 ASSIGNMENTS = (*PRN_ASSIGNMENTS, "independent")
 
-# Likelihood, relative to the most likely cell, at which "geometric" calls a place impossible.
+# "geometric" rules out places with less than this likelihood, relative to the most likely cell.
 _UNLIKELY = 1e-4
 
-# Least score of a candidate of the baselines, which take all that is possible, as in the paper.
+# Least score of a candidate of the baselines, which take every possible peak, as in the paper.
 _POSSIBLE = 1e-6
 
-# Least score above nothing.
+# Stands for any score above 0.
 _ANY = 1e-12
 
-# Least score of a candidate of the PRN: below it, the PRN's own guess is nearer.
+# Least score of a candidate of the PRN; below it, the PRN's own guess is closer to the truth.
 LEAST_SCORE = 0.01
 
 
 def for_each_box(positions, scores, count):
-    """Repeats the peaks of an image, (K, M, 2) and (K, M), for N boxes: (N, K, M, 2) and (N, K, M) float32."""
-    # By multiplication, since `ops.repeat` would need the number of boxes when the graph is made.
+    """Repeats an image's peaks, (K, M, 2) and (K, M), for N boxes: (N, K, M, 2) and (N, K, M) float32."""
+    # `ops.repeat` would need the number of boxes when the graph is made; multiplication does not.
     ones = ops.ones((count, 1, 1), "float32")
     return ones[..., None] * positions[None], ones * scores[None]
 
 
 def score_candidates(grouping, prn, position_prior, positions, scores, boxes, margin, window, crops=None):
-    """Scores each peak for each box, and guesses the places of joints without a peak. Runs inside a graph.
+    """Scores each peak for each box, and guesses the places of keypoints without a peak. Runs inside a graph.
 
     Args:
-        grouping: one of GROUPINGS.
         prn: GroupingPRN for the PRN's groupings.
         position_prior: (56, 36, 17) float32 for "ucr" and "geometric".
-        positions: (N, K, M, 2) float32, the peaks of each box's image in pixels.
-        scores: (N, K, M) float32 in [0, 1], 0 where there is no peak.
-        boxes: (N, 4) float32, [x1, y1, x2, y2] in the same pixels.
+        positions, scores: (N, K, M, 2) and (N, K, M) float32, the peaks of each box's image in pixels; 0 without a
+            peak.
+        boxes: (N, 4) float32 [x1, y1, x2, y2] in the same pixels.
         margin: share of its size by which a box grows on each side.
-        window: odd side in cells of the window in which a candidate collects the PRN's output.
+        window: odd side, in cells, of the window around a candidate in which the PRN's output is summed.
         crops: (N, K, 56, 36) float32 for "prn-crop", see `mpn.roi.crop_maps`.
 
-    Returns:
-        candidates: (N, K, M) float32 in [0, 1]; 0 where the peak cannot belong to the box.
-        guesses: (N, K, 2) float32, pixels, and guess_scores: (N, K) float32 in [0, 1]: the PRN's highest cell, the most
-            likely cell ("ucr" and "geometric"), or the middle of the box ("max").
+    Returns (N, K, M) candidates, 0 where the peak cannot belong to the box; (N, K, 2) guesses in pixels; and their (N,
+    K) scores. All are float32, scores in [0, 1]. Guesses are the PRN's highest cells, the most likely cells ("ucr" and
+    "geometric") or the middle of the box ("max").
     """
     boxes = roi.enlarge_boxes(boxes, margin)
     if grouping == "max":
@@ -84,20 +82,15 @@ def score_candidates(grouping, prn, position_prior, positions, scores, boxes, ma
 
 
 def assignment_of(grouping, prn_assignment):
-    """How a grouping picks peaks, one of ASSIGNMENTS; `prn_assignment`, one of PRN_ASSIGNMENTS, is for "prn"."""
+    """The entry of ASSIGNMENTS that a grouping uses: `prn_assignment` for "prn" and "prn-crop"."""
     return {"prn": prn_assignment, "prn-crop": prn_assignment, "geometric": "optimal"}.get(grouping, "independent")
 
 
 def assign(candidates, assignment="greedy", least=LEAST_SCORE):
-    """Gives peaks to boxes, separately for each keypoint.
+    """Gives peaks to boxes, separately for each keypoint: (N, K) int, the index of the peak or -1.
 
-    Args:
-        candidates: (N, K, M) float.
-        assignment: one of ASSIGNMENTS. Except for "independent", a peak belongs to at most one box.
-        least: score above 0 that a peak needs.
-
-    Returns:
-        (N, K) int, the index of the peak in [0, M), or -1.
+    `candidates` is (N, K, M) float. A peak needs a score of `least`, above 0. It belongs to at most one box, unless
+    `assignment` is "independent".
     """
     n, k, m = candidates.shape
     if n == 0 or m == 0:
@@ -109,7 +102,6 @@ def assign(candidates, assignment="greedy", least=LEAST_SCORE):
 
 
 def _assign_greedily(candidates, least):
-    """Takes the best remaining pair of box and peak first."""
     n, k, m = candidates.shape
     chosen = np.full((n, k), -1)
     remaining = candidates.transpose(1, 0, 2).copy()
@@ -127,7 +119,6 @@ def _assign_greedily(candidates, least):
 
 
 def _assign_optimally(candidates, least):
-    """Takes the assignment with the largest sum of scores."""
     chosen = np.full(candidates.shape[:2], -1)
     scores = np.where(candidates >= least, candidates, 0.0)
     for joint in np.flatnonzero(scores.any(axis=(0, 2))):
@@ -138,25 +129,18 @@ def _assign_optimally(candidates, least):
 
 
 def build_people(grouping, detections, candidates, guesses, guess_scores, assignment="greedy"):
-    """Assigns peaks and makes people, best first.
+    """Assigns peaks to boxes and makes a Person for each box, best first.
 
-    A keypoint has the place of its peak, at full resolution. Without a peak it has the place of the guess and a
-    confidence of at most GUESS_CONFIDENCE. "prn-argmax" only has guesses, with the confidence that "prn" has in the
-    best peak: even a cell of a perfect answer holds only .04.
+    A keypoint has the place of its peak. Without a peak it has the place of the guess and a confidence of at most
+    GUESS_CONFIDENCE. "prn-argmax" only has guesses, with the confidence that "prn" has in the best peak: even a cell of
+    a perfect answer holds only .04.
 
-    Args:
-        grouping: one of GROUPINGS.
-        detections: Detections with N boxes.
-        candidates, guesses, guess_scores: numpy arrays of `score_candidates`, in image pixels.
-        assignment: see `assign`.
-
-    Returns:
-        list of N Person.
+    `detections` has the boxes; the next three arguments are numpy arrays of `score_candidates`, in image pixels.
     """
     least = LEAST_SCORE if grouping in ("prn", "prn-crop") else _POSSIBLE
     # Boxes compete for peaks with score times box score: a doubtful box around a head must not take the nose from the
-    # box of the whole person. The authors' code leaves out the box score, which gives .079 instead of .123 of AP on
-    # held-out photographs with an early version of `small`.
+    # box of the whole person. The authors' code leaves out the box score. With an early version of `small`, that gives
+    # .079 of AP on held-out photographs instead of .123.
     claims = np.where(candidates >= least, candidates * detections.box_scores[:, None, None], 0.0)
     keypoints = np.concatenate([guesses, np.minimum(guess_scores, 1)[..., None] * GUESS_CONFIDENCE], axis=-1)
     keypoints = keypoints.astype(np.float32)
@@ -183,7 +167,7 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
 
 
 def check_grouping(grouping, position_prior):
-    """Raises UserError for an unknown grouping, or for "ucr" and "geometric" without position maps."""
+    """Raises UserError for an unknown grouping, and for "ucr" and "geometric" without position maps."""
     if grouping not in GROUPINGS:
         raise UserError(f"grouping must be one of {', '.join(GROUPINGS)}, not {grouping!r}")
     if grouping in ("ucr", "geometric") and position_prior is None:

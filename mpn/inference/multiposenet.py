@@ -1,4 +1,4 @@
-"""MultiPoseNet as its users see it: an image in, people out (§3.5, "Inference")."""
+"""The predictor: an image in, people out (§3.5, "Inference")."""
 
 import functools
 
@@ -23,10 +23,10 @@ from mpn.people import Detections, SilhouetteMap
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS
 
-# Input of a graph: a padded image, and the width and height without padding.
+# Inputs of a graph: a padded image, and its width and height without padding.
 _INPUTS = (tf.TensorSpec((1, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.float32))
 
-# Boxes in a batch of the PRN when many images are grouped together: their RoIs take 35 MB.
+# Boxes in a batch when many images are grouped together; their RoIs take 35 MB.
 BOXES_AT_A_TIME = 256
 
 
@@ -38,18 +38,14 @@ class MultiPoseNet:
     view of the image, and the rest happens once.
 
     Args:
-        networks: Networks with weights.
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
         precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor multiplies it.
         grouping: one of `mpn.inference.grouping.GROUPINGS`.
-        nms_threshold: a box that overlaps a better one by a larger IoU is dropped. The paper's 0.3 also drops people
-            who stand close together.
+        nms_threshold: largest IoU of two kept boxes. The paper's 0.3 also drops people who stand close together.
         square: pad images to squares, like the patches of stage 1; slower.
         window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
-        augmentation: the views of test-time augmentation.
 
-    Raises:
-        UserError: unknown precision, grouping, window or assignment, or an impossible image size.
+    Raises UserError for an unknown precision, grouping, window or assignment, or an impossible image size.
     """
 
     def __init__(
@@ -77,14 +73,9 @@ class MultiPoseNet:
 
     @classmethod
     def load(cls, model_dir, parts=PARTS, precision="auto", **options):
-        """Loads a model directory, by name a shipped model, or an export: an ExportedModel.
+        """Loads `parts` of a model directory or, by name, of a shipped model; an export gives an ExportedModel.
 
-        Args:
-            parts: stages to load.
-            precision, options: see the class.
-
-        Raises:
-            UserError: a file is missing, damaged or does not fit the others; the message says which stage to run.
+        Raises UserError if a file is missing, damaged or does not fit the others; the message says which stage to run.
         """
         if is_export(model_dir):
             return ExportedModel(model_dir, precision=precision, **options)
@@ -93,21 +84,14 @@ class MultiPoseNet:
         return cls(networks, precision=precision, **options)
 
     def save(self, model_dir):
-        """Writes configuration and weights to a model directory, each file atomically; OSError if it cannot."""
+        """Writes configuration and weights to a model directory, each file atomically."""
         save_networks(self.networks, model_dir)
 
     def predict(self, image, with_silhouettes=False):
-        """Finds the people in one image.
+        """Finds the people in an (H, W, 3) uint8 RGB image: list of Person, best first.
 
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            with_silhouettes: also give the SilhouetteMap of the image, which exists even if nobody was found.
-
-        Returns:
-            list of Person, best first; or a pair of that list and the SilhouetteMap.
-
-        Raises:
-            ValueError: `image` has another shape or dtype.
+        `with_silhouettes` gives a pair of that list and the image's SilhouetteMap, which exists even if nobody was
+        found. Raises ValueError for an image of another shape or dtype.
         """
         if self.augmentation.is_single:
             inputs, scale = self.prepare(image)
@@ -121,7 +105,7 @@ class MultiPoseNet:
         return (people, detections.silhouettes) if with_silhouettes else people
 
     def detect(self, image):
-        """The first half of `predict`: Detections of one image, not yet grouped."""
+        """The first half of `predict`: Detections of one image, before grouping."""
         if self.augmentation.is_single:
             inputs, scale = self.prepare(image)
             return self._detections(self._detect_graph(*inputs), scale, image.shape[:2])
@@ -134,7 +118,7 @@ class MultiPoseNet:
         return self.group_all([detections])[0]
 
     def group_all(self, images):
-        """Groups the Detections of many images, whose boxes share batches: list of lists of Person."""
+        """Groups the Detections of many images, whose boxes share batches: a list of people per image."""
         people = []
         for batch in _batches(images):
             raw = self._group_graph(*self._group_inputs(batch))
@@ -148,11 +132,10 @@ class MultiPoseNet:
         return people
 
     def heatmaps(self, image):
-        """The heatmaps of an (H, W, 3) uint8 RGB image, for display.
+        """The heatmaps of an (H, W, 3) uint8 RGB image: (h, w, 18) float32, 17 keypoints and the silhouette.
 
-        Returns:
-            (h, w, 18) float32 at stride 4 of the scaled image, without padding; 17 keypoints, then the silhouette.
-            With test-time augmentation the average of all views, at the largest scale.
+        They have stride 4 of the scaled image, without padding. Test-time augmentation gives the average of all views,
+        at the largest scale.
         """
         if not self.augmentation.is_single:
             return self._merged(image).heatmaps.numpy()
@@ -162,16 +145,11 @@ class MultiPoseNet:
         return self.forward_graph(*inputs)["heatmaps"][0, :height, :width]
 
     def prepare(self, image, factor=1.0, mirrored=False):
-        """Scales an image and pads it, on the right and below, to a multiple of 32.
+        """Scales an (H, W, 3) uint8 RGB image and pads it, on the right and below, to a multiple of 32.
 
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            factor: of the image size.
-            mirrored: exchange left and right before padding.
-
-        Returns:
-            inputs: of the graphs: (1, h, w, 3) uint8, and (2,) float32, width and height without padding.
-            scale: (2,) float32, input pixels per image pixel along x and y.
+        `factor` multiplies the image size; `mirrored` swaps left and right before padding. Returns the graphs' inputs,
+        (1, h, w, 3) uint8 and (2,) float32 width and height without padding, and the scale, (2,) float32 input pixels
+        per image pixel along x and y.
         """
         check_image(image)
         scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
@@ -184,7 +162,6 @@ class MultiPoseNet:
         return (tf.constant(inputs), tf.constant([width, height], tf.float32)), scale
 
     def _merged(self, image):
-        """What all views of an image show together; see `merge_views`."""
         check_image(image)
         return merge_views(self.augmentation.views(image, self.prepare), self._view_graph)
 
@@ -197,7 +174,6 @@ class MultiPoseNet:
         return Detections(boxes, raw["box_scores"], peaks, raw["peak_scores"], silhouettes, raw.get("heatmaps"))
 
     def _group_inputs(self, images):
-        """The inputs of `_group_graph`: the boxes of several Detections, each with the peaks of its image."""
         counts = [len(detections.boxes) for detections in images]
         most = max(detections.peaks.shape[1] for detections in images)
         positions = np.zeros((sum(counts), NUM_KEYPOINTS, most, 2), np.float32)
@@ -215,7 +191,6 @@ class MultiPoseNet:
         return positions, scores, boxes, tf.concat(crops, axis=0)
 
     def _crops(self, heatmaps, boxes, scale):
-        """The PRN's input of the grouping prn-crop; see `mpn.roi.crop_maps`."""
         return roi.crop_maps(heatmaps, roi.enlarge_boxes(boxes, self.config.prn_margin), scale)
 
     @functools.cached_property
@@ -232,7 +207,7 @@ class MultiPoseNet:
 
     @functools.cached_property
     def _view_graph(self):
-        """One view: boxes, and heatmaps that stay on the device to be merged with others."""
+        """One view: boxes, and heatmaps that stay on the device for `merge_views`."""
 
         def look(images, size):
             outputs = self._forward(images)
@@ -242,7 +217,7 @@ class MultiPoseNet:
 
     @functools.cached_property
     def _merged_graph(self):
-        """Peaks in merged heatmaps and NMS on the boxes of all views: function of `Merged`'s fields without scale."""
+        """Peaks in merged heatmaps, and NMS on the boxes of all views."""
 
         def detect(heatmaps, boxes, scores, size):
             return {**self._found(heatmaps[None]), **suppress_boxes(boxes, scores[:, None], size, self.nms_threshold)}
@@ -252,7 +227,7 @@ class MultiPoseNet:
 
     @functools.cached_property
     def forward_graph(self):
-        """The single forward pass: function of `prepare`'s inputs that gives the outputs of `Networks.forward`."""
+        """The forward pass alone: a function from `prepare`'s inputs to the outputs of `Networks.forward`."""
         return self._compile(lambda images, size: self._forward(images), *_INPUTS)
 
     @functools.cached_property
@@ -264,26 +239,25 @@ class MultiPoseNet:
 
     @functools.cached_property
     def _prn(self):
-        """The PRN with its own weights, in bfloat16 if that is the precision: half as many bytes to read per image."""
+        """The PRN with its own weights; in bfloat16 each image reads half as many bytes."""
         if not self.grouping.startswith("prn"):
             return None
         dtype = "bfloat16" if rewrites_to_bfloat16(self.precision) else "float32"
         return GroupingPRN(self.networks.prn, self.config.prn_pool, dtype)
 
     def _forward(self, images):
-        """Graph of the single forward pass; see `Networks.forward`."""
         return run_with_constant_weights(self.networks.forward, images)
 
     def _detected(self, images, size):
-        """Graph of forward pass, peaks and NMS on one image: the fields of Detections in input pixels."""
+        """Forward pass, peaks and NMS on one image: the fields of Detections in input pixels."""
         outputs = self._forward(images)
         return {**self._found(outputs["heatmaps"]), **self._boxes(outputs, images, size)}
 
     def _found(self, heatmaps):
-        """Graph of the peaks, in input pixels, and the silhouette of (1, h, w, 18) heatmaps."""
+        """Peaks, in input pixels, and silhouette of (1, h, w, 18) heatmaps."""
         keypoints = heatmaps[..., :NUM_KEYPOINTS]
         positions, scores = find_peaks(keypoints)
-        # Places behind the last peak of the most frequent keypoint are empty, and would take time.
+        # Places behind the last peak of the most frequent keypoint are empty, and would cost time.
         most = tf.maximum(tf.reduce_max(tf.math.count_nonzero(scores[0], axis=1)), 1)
         positions, scores = positions[0, :, :most], scores[0, :, :most]
         found = {"peaks": positions * STRIDE, "peak_scores": scores, "silhouette": heatmaps[0, :, :, NUM_KEYPOINTS]}
@@ -292,14 +266,14 @@ class MultiPoseNet:
         return found
 
     def _boxes(self, outputs, images, size):
-        """Graph of the boxes in the outputs of `_forward`, in input pixels; see `suppress_boxes`."""
+        """Boxes after NMS, in input pixels."""
         shape, scores = tf.shape(images), outputs["classification"][0]
-        likely = tf.where(scores[:, 0] > SCORE_THRESHOLD)[:, 0]  # only these few anchors need a box
+        likely = tf.where(scores[:, 0] > SCORE_THRESHOLD)[:, 0]  # few anchors, and only these need a box
         boxes = decode_boxes(outputs["regression"], shape[1], shape[2], likely)[0]
         return suppress_boxes(boxes, tf.gather(scores, likely), size, self.nms_threshold)
 
     def _grouped(self, detected):
-        """Graph of RoIs, PRN and the scores of candidates for one image."""
+        """RoIs, PRN and scores of candidates for one image."""
         boxes = detected["boxes"]
         peaks = for_each_box(detected["peaks"], detected["peak_scores"], tf.shape(boxes)[0])
         if self.grouping != "prn-crop":
@@ -307,7 +281,6 @@ class MultiPoseNet:
         return self._scored(*peaks, boxes, self._crops(detected["heatmaps"], boxes, (1 / STRIDE, 1 / STRIDE)))
 
     def _scored(self, positions, scores, boxes, crops=None):
-        """`_grouped` for boxes of several images; see `score_candidates`."""
         candidates, guesses, guess_scores = score_candidates(
             self.grouping,
             self._prn,
@@ -322,8 +295,7 @@ class MultiPoseNet:
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
     def _compile(self, function, *signature, as_numpy=True):
-        """A compiled graph in this model's precision; see `compile_graph`."""
-        # Networks are built at first use, which must not happen inside a graph.
+        # Builds the networks, which must not happen inside a graph.
         _ = self._prn
         if signature == _INPUTS:
             _ = self.networks.forward
@@ -333,7 +305,7 @@ class MultiPoseNet:
 
 
 def _batches(images):
-    """Splits a list of Detections into lists with at most BOXES_AT_A_TIME boxes, or of one image."""
+    """Splits Detections into lists with at most BOXES_AT_A_TIME boxes, or of one image."""
     batch, count = [], 0
     for detections in images:
         if batch and count + len(detections.boxes) > BOXES_AT_A_TIME:

@@ -1,8 +1,8 @@
-"""The trained PRN arranged for grouping (§3.5): the same function, with less memory to read.
+"""The trained PRN arranged for grouping (§3.5): the same function, but faster.
 
-Reading two large matrices takes nearly all of the PRN's time. In bfloat16 they are stored transposed, so that the
-numbers of one output are side by side; this takes four fifths of the time (in float32 it would take three times as
-long). Maps have the shape (N, 17, 56, 36), keypoints first, as in `mpn.roi`.
+The PRN spends nearly all of its time on reading two large matrices. In bfloat16 they are stored transposed, so that the
+numbers of one output are side by side. This takes four fifths of the time; in float32 it would take three times as
+long. Maps are (N, 17, 56, 36), keypoints first, as in `mpn.roi`.
 """
 
 import numpy as np
@@ -16,10 +16,8 @@ from mpn.skeleton import NUM_KEYPOINTS
 class GroupingPRN:
     """A PRN on keypoints-first maps.
 
-    Args:
-        prn: a model of `build_prn`; its weights are copied.
-        pool: as in `build_prn`.
-        dtype: "float32" or "bfloat16", of the matrices and their products. Sums and the softmax are float32.
+    `prn` is a model of `build_prn`, whose weights are copied, and `pool` is as there. `dtype` is "float32" or
+    "bfloat16", for the matrices and their products; sums and the softmax are float32.
     """
 
     def __init__(self, prn, pool=1, dtype="float32"):
@@ -38,7 +36,7 @@ class GroupingPRN:
             self._gain = tf.constant(gain.reshape(-1, 1, 1), tf.float32)
 
     def __call__(self, maps):
-        """The PRN's output Y, (N, 17, 56, 36) float32, for its input X of the same shape, see `mpn.roi.encode_maps`."""
+        """The PRN's output Y for its input X, see `mpn.roi.encode_maps`; both are (N, 17, 56, 36) float32."""
         height, width = ROI_HEIGHT // self.pool, ROI_WIDTH // self.pool
         x = maps
         if self.pool > 1:

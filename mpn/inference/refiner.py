@@ -1,4 +1,4 @@
-"""Refinement of poses (§4.2): a keypoint network that looks at one person at a time."""
+"""Refinement of poses (§4.2): a keypoint network looks at one person at a time."""
 
 import dataclasses
 import functools
@@ -15,23 +15,18 @@ from mpn.lazy import tf
 from mpn.people import pose_scores
 from mpn.skeleton import NUM_KEYPOINTS
 
-# Crops in a batch; images rarely have more people.
+# Crops in a batch; few images have more people.
 CROPS_AT_A_TIME = 16
 
-# Most people of an image that are refined; COCO's metrics count no more.
+# At most this many people of an image are refined; COCO's metrics count no more.
 MOST_PEOPLE = 20
 
 
 class Refiner:
-    """Finds the keypoints of people with known boxes, one crop per person.
+    """Finds the keypoints of people in known boxes, one crop per person.
 
-    Args:
-        networks: Networks of a refinement network, see `train_keypoints.py --refiner`.
-        precision: "auto", "float32" or "bfloat16", see MultiPoseNet.
-        mirror: average the heatmaps of each crop and its mirror image, in twice the time.
-
-    Raises:
-        UserError: the networks are for whole images, or the precision is unknown.
+    `networks` come from `train_keypoints.py --refiner`. `mirror` averages the heatmaps of each crop and its mirror
+    image, in twice the time. Raises UserError for networks of whole images, or an unknown precision.
     """
 
     def __init__(self, networks, precision="auto", mirror=False):
@@ -62,13 +57,10 @@ class Refiner:
             raise UserError(f"{model_dir}: {error}") from error
 
     def find(self, image, boxes):
-        """The keypoints of people in an (H, W, 3) uint8 RGB image; ValueError for another shape or dtype.
+        """Finds the keypoints of people in an (H, W, 3) uint8 RGB image: (N, 17, 3) float32.
 
-        Args:
-            boxes: (N, 4) float, [x1, y1, x2, y2] in image pixels.
-
-        Returns:
-            (N, 17, 3) float32, x, y in image pixels and confidence in [0, 1]; 0 without a peak.
+        `boxes` is (N, 4) float [x1, y1, x2, y2]. Keypoints are x, y and confidence in [0, 1], which is 0 without a
+        peak. Boxes and keypoints are in image pixels. Raises ValueError for an image of another shape or dtype.
         """
         check_image(image)
         found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
@@ -84,9 +76,9 @@ class Refiner:
         return found
 
     def refine(self, image, people):
-        """Gives people, best first, the keypoints that this network finds and new scores: list of Person, best first.
+        """Gives people, best first, the keypoints that this network finds and new scores; returns them best first.
 
-        Keypoints that it does not find stay, and so do people after the best MOST_PEOPLE. For errors see `find`.
+        Keypoints that it does not find stay, and so do people after the first MOST_PEOPLE. Errors are those of `find`.
         """
         if not people:
             return []
@@ -110,7 +102,7 @@ class Refiner:
 
     @functools.cached_property
     def _network_graph(self):
-        """Function from (N, S, S, 3) uint8 crops to (N, S/4, S/4, 18) heatmaps."""
+        """Maps (N, S, S, 3) uint8 crops to (N, S/4, S/4, 18) heatmaps."""
         from mpn.inference.graphs import compile_graph, run_with_constant_weights
         from mpn.precision import rewrites_to_bfloat16
 
@@ -129,7 +121,7 @@ class Refiner:
 
     @functools.cached_property
     def _peaks_graph(self):
-        """Function from (N, h, w, 17) float32 heatmaps to the best peak of each, in cells."""
+        """Maps (N, h, w, 17) float32 heatmaps to the best peak of each, in cells."""
         from mpn.inference.graphs import compile_graph
 
         def find(heatmaps):
@@ -141,13 +133,10 @@ class Refiner:
 
 
 class Refined:
-    """A model whose people a refinement network refines.
+    """A model whose people a Refiner refines.
 
-    Args:
-        model: MultiPoseNet or Ensemble, or anything with their `predict`.
-        refiner: Refiner.
-        least_score: people with a lower score before refinement are left out. If the model and the refinement network
-            both believe in a person, they are right more often than either alone.
+    `model` is anything with MultiPoseNet's `predict`. People with a score below `least_score` before refinement are
+    left out: people that both networks find are right more often.
     """
 
     def __init__(self, model, refiner, least_score=0.0):
@@ -168,7 +157,7 @@ class Refined:
 
 
 def refined(model, refiner_dir, precision="auto", mirror=False, least_score=0.0):
-    """The model, Refined by the network in a directory unless that is None; see Refiner and Refined."""
+    """The model, Refined by the network in `refiner_dir`; the model itself if that is None."""
     if refiner_dir is None:
         return model
     return Refined(model, Refiner.load(refiner_dir, precision, mirror), least_score)

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from mpn.errors import UserError
 from mpn.heatmaps import STRIDE
+from mpn.settings import SettingsError
 
-# A box nearer to a crop's edge than this share of the crop's side may be part of a person whom the edge cuts. Another
+# A box nearer to a crop's edge than this share of the crop's side may belong to a person whom the edge cuts; another
 # view shows all of that person.
 _EDGE = 0.02
 
@@ -19,28 +19,23 @@ _LARGEST_SCALE = 8
 class Augmentation:
     """The views of an image that the network sees.
 
-    Attributes:
-        scales: factors of the image size for views of the whole image.
-        mirror: add a mirrored copy of each view.
-        crops: N above 1 adds N x N crops that overlap by half, each scaled to the image size: people appear (N + 1) / 2
-            times as large as in the whole image. 1 adds none.
-
-    Raises:
-        UserError: no or repeated scales, scales outside (0, 8], or crops that are not a whole number above 0.
+    Raises UserError for no or repeated scales, scales outside (0, 8], or crops that are not a whole number above 0.
     """
 
-    scales: tuple = (1.0,)
-    mirror: bool = False
+    scales: tuple = (1.0,)  # factors of the image size for views of the whole image
+    mirror: bool = False  # adds a mirrored copy of each view
+    # N above 1 adds N x N crops that overlap by half, each scaled to the image size. People appear (N + 1) / 2 times as
+    # large as in the whole image.
     crops: int = 1
 
     def __post_init__(self):
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
-            raise UserError(f"scales must be one or more numbers above 0 and up to 8, not {self.scales}")
+            raise SettingsError(f"{{scales}} must be one or more numbers above 0 and up to 8, not {self.scales}")
         if len(set(self.scales)) < len(self.scales):
-            raise UserError(f"scales must differ from each other, not {self.scales}")
+            raise SettingsError(f"{{scales}} must differ from each other, not {self.scales}")
         if not isinstance(self.crops, int) or self.crops < 1:
-            raise UserError(f"crops must be a whole number of 1 or more, not {self.crops!r}")
+            raise SettingsError(f"{{crops}} must be a whole number of 1 or more, not {self.crops!r}")
 
     @property
     def is_single(self):
@@ -48,7 +43,7 @@ class Augmentation:
         return self == Augmentation()
 
     def views(self, image, prepare):
-        """The views of an (H, W, 3) uint8 image: list of pairs of a View and its inputs from `MultiPoseNet.prepare`."""
+        """The views of an (H, W, 3) uint8 image: list of pairs, a View and its inputs from `MultiPoseNet.prepare`."""
         height, width = image.shape[:2]
         whole = (0, 0, width, height)
         parts = [(whole, scale, None) for scale in self.scales]
@@ -71,29 +66,20 @@ class Augmentation:
 class View:
     """A scaled and perhaps mirrored part of an image.
 
-    The point x of the image is at (x - left) scale in the network's input; in a mirrored view at (right - x) scale,
-    since the part is mirrored before padding on the right. Axis 0 is x, axis 1 is y.
-
-    Attributes:
-        part: (left, top, right, bottom) in image pixels.
-        image_size: (width, height) of the image in pixels.
-        scale: input pixels per image pixel along x and y.
-        mirrored: whether left and right are exchanged.
-        share: largest weight of its heatmaps in the average.
-        tile: (column, row) of a crop; None for the whole image.
-        tiles: crops along each axis.
+    Its input shows the image's x at (x - left) scale, or mirrored at (right - x) scale: the part is mirrored before
+    padding on the right. Axis 0 is x, axis 1 is y.
     """
 
-    part: tuple
-    image_size: tuple
-    scale: tuple
+    part: tuple  # (left, top, right, bottom) in image pixels
+    image_size: tuple  # (width, height) of the image in pixels
+    scale: tuple  # input pixels per image pixel along x and y
     mirrored: bool = False
-    share: float = 1.0
-    tile: tuple | None = None
-    tiles: int = 1
+    share: float = 1.0  # largest weight of its heatmaps in the average
+    tile: tuple | None = None  # (column, row) of a crop; None for the whole image
+    tiles: int = 1  # crops along each axis
 
     def cells(self, axis, places):
-        """(n,) image coordinates along an axis in cells of the view's heatmap."""
+        """Converts (n,) image coordinates along an axis to cells of the view's heatmap."""
         if self.mirrored and axis == 0:
             return (self.part[2] - places) * self.scale[0] / STRIDE
         return (places - self.part[axis]) * self.scale[axis] / STRIDE
@@ -101,7 +87,7 @@ class View:
     def weights(self, axis, places):
         """(n,) weights of the view at (n,) image coordinates along an axis; those of all crops sum to 1.
 
-        The weight of a crop falls linearly to 0 at its edges inside the image, since it does not show what is beyond.
+        A crop's weight falls linearly to 0 at its edges inside the image, since it does not show people beyond them.
         """
         if self.tile is None:
             return np.ones(len(places))
@@ -113,9 +99,7 @@ class View:
     def boxes_in_image(self, boxes):
         """Brings (N, 4) boxes from input to image pixels.
 
-        Returns:
-            boxes: (N, 4) float32, [x1, y1, x2, y2] in image pixels.
-            whole: (N,) bool, False for a box that an edge of the crop may cut.
+        Returns them as float32 [x1, y1, x2, y2], and (N,) bool, False for a box that an edge of the crop may cut.
         """
         corner, size = np.array(self.part[:2] * 2), np.subtract(self.part[2:], self.part[:2])
         boxes = boxes / np.tile(self.scale, 2)

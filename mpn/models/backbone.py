@@ -1,7 +1,7 @@
 """Shared feature extractors (§3.1): ResNet-50/101, plain or dilated, and MobileNetV2.
 
-Each is a functional Keras model from an RGB image to C2-C5. The layers carry the names of keras.applications, whose
-ImageNet weights fit unchanged.
+Each is a functional Keras model from an RGB image to C2-C5. The layers have the names of keras.applications, so its
+ImageNet weights fit.
 """
 
 import keras
@@ -15,16 +15,16 @@ LEVELS = ("C2", "C3", "C4", "C5")
 # Blocks of each ResNet stage conv2-conv5.
 RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
-# The last layer of each stride in keras.applications' MobileNetV2: expanded features, as in SSD.
+# The last layer of each stride in keras.applications' MobileNetV2, with expanded features as in SSD.
 MOBILENET_V2_LEVELS = ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")
 
-# As in PyTorch. With keras.applications' 0.99 and 0.999, running statistics keep their start for hundreds of steps.
+# As in PyTorch. With keras.applications' 0.99 and 0.999, running statistics lag by hundreds of steps.
 NORMALIZATION_MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable("mpn")
 class CaffeNormalization(layers.Layer):
-    """Turns RGB in 0-255 into BGR minus the ImageNet mean, which ResNet weights of keras.applications expect."""
+    """Turns RGB in 0-255 into BGR minus the ImageNet mean, for ResNet weights of keras.applications."""
 
     MEAN_BGR = (103.939, 116.779, 123.68)
 
@@ -33,14 +33,11 @@ class CaffeNormalization(layers.Layer):
 
 
 def build_backbone(name="resnet50", dilated=False, width=1.0, folded=False):
-    """Builds a feature extractor without trained weights.
+    """Builds one of mpn.config.BACKBONES without trained weights.
 
-    Args:
-        name: "resnet50", "resnet101" or "mobilenet_v2".
-        dilated: ResNet only: conv5 with stride 1 and dilation 2, so C5 has stride 16 (Table 2).
-        width: MobileNet only: channel multiplier.
-        folded: the convolutions hold the scale and shift of batch normalisation and train them. On a CPU this trains
-            1.5 times as fast.
+    ResNet only: `dilated` gives conv5 stride 1 and dilation 2, so C5 has stride 16 (Table 2). MobileNet only: `width`
+    multiplies the channels. `folded` convolutions hold and train the scale and shift of batch normalisation, which
+    trains 1.5 times as fast on a CPU.
 
     Returns:
         keras.Model from (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict C2-C5 of
@@ -68,13 +65,13 @@ def build_backbone(name="resnet50", dilated=False, width=1.0, folded=False):
 
 
 def _with_our_normalization(layer):
-    """Copies a layer without its weights, and replaces Keras' batch normalisation by ours."""
+    """Copies a layer without its weights; our batch normalisation replaces Keras'."""
     kind = BatchNormalization if isinstance(layer, layers.BatchNormalization) else type(layer)
     return kind.from_config(layer.get_config())
 
 
 def _without_normalization(layer):
-    """Copies a layer without its weights; batch normalisation does nothing then, and convolutions have a bias."""
+    """Copies a layer without its weights; convolutions get a bias, and batch normalisation does nothing."""
     if isinstance(layer, layers.BatchNormalization):
         return FoldedNormalization(name=layer.name)
     config = layer.get_config()
@@ -107,8 +104,6 @@ def _resnet_stages(x, blocks, dilated):
 
 
 def _resnet_block(x, filters, stride, dilation, shortcut, name):
-    """A bottleneck block: 1x1, 3x3 and 1x1 convolutions, and a residual."""
-
     def convolution(y, channels, kernel, index, **options):
         y = layers.Conv2D(channels, kernel, name=f"{name}_{index}_conv", **options)(y)
         return BatchNormalization(epsilon=1.001e-5, name=f"{name}_{index}_bn")(y)
@@ -124,7 +119,7 @@ def _resnet_block(x, filters, stride, dilation, shortcut, name):
 
 
 def copy_backbone_weights(backbone, source):
-    """Copies the weights of a keras.applications model of the same architecture and width into a backbone."""
+    """Copies weights from a keras.applications model of the same architecture and width."""
     folded = any(isinstance(layer, FoldedNormalization) for layer in backbone.layers)
     for layer in source.layers:
         if folded and isinstance(layer, layers.BatchNormalization):
@@ -136,13 +131,13 @@ def copy_backbone_weights(backbone, source):
 
 
 def freeze_up_to(backbone, level):
-    """Freezes a backbone's layers up to a level, one of LEVELS."""
+    """Freezes a backbone's layers up to one of LEVELS."""
     for layer in keras.Model(backbone.input, backbone.output[level]).layers:
         layer.trainable = False
 
 
 def freeze_batch_normalization(model):
-    """Freezes every batch normalisation of a model: it uses its stored statistics in training too."""
+    """Freezes batch normalisation, which then uses its stored statistics in training too."""
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False

@@ -4,16 +4,11 @@ from keras import layers
 
 
 def feature_pyramid(features, strides, channels, prefix):
-    """Top-down pathway with lateral connections: C_i to one smoothed map per level.
+    """Top-down pathway with lateral connections: C_i to one smoothed, linear map per level, finest first.
 
-    Args:
-        features: dict C_i -> (B, H/s_i, W/s_i, c_i), finest first.
-        strides: dict C_i -> s_i; neighbouring levels differ by a factor of 2 or 1 (dilated backbones).
-        channels: depth of every output.
-        prefix: letter of the output levels, "K" or "P"; also names the layers.
-
-    Returns:
-        dict prefix_i -> (B, H/s_i, W/s_i, channels) linear, from the finest level to the coarsest.
+    `features` is a dict C_i -> (B, H/s_i, W/s_i, c_i), finest first, and `strides` a dict C_i -> s_i; neighbours differ
+    by a factor of 2, or 1 in dilated backbones. `prefix`, "K" or "P", names the levels and layers. Returns a dict
+    prefix_i -> (B, H/s_i, W/s_i, channels).
     """
     names = list(features)
     merged = {}

@@ -14,18 +14,14 @@ NUM_CHANNELS = NUM_KEYPOINTS + 1  # the last one is the silhouette of all people
 def build_keypoint_subnet(
     backbone, channels=256, head_channels=128, concat=True, intermediate_supervision=True, name="keypoint_subnet"
 ):
-    """Builds the subnet that turns C2-C5 into heatmaps.
+    """Builds the subnet from C2-C5 to heatmaps.
 
-    Args:
-        backbone: a model of `build_backbone`; only its output shapes and strides are used.
-        channels: depth of K2-K5.
-        head_channels: depth of each of D2-D5.
-        concat: False predicts from D2 alone (Table 2, "no concat").
-        intermediate_supervision: adds an output for each of K2-K5.
+    Of `backbone`, a model of `build_backbone`, only output shapes and strides are used. K2-K5 have `channels`, each of
+    D2-D5 has `head_channels`. Without `concat`, D2 alone predicts (Table 2, "no concat").
 
     Returns:
         keras.Model from the dict C2-C5 to a dict. "heatmaps": (B, H/4, W/4, 18) float32, linear, 17 keypoints and then
-        the silhouette. With intermediate supervision also "K2" to "K5" of the same shape: a 1x1 convolution of each
+        the silhouette. With `intermediate_supervision` also "K2" to "K5" of the same shape: a 1x1 convolution of each
         level, upsampled to stride 4.
     """
     features = {level: keras.Input(tensor.shape[1:], name=level) for level, tensor in backbone.output.items()}
@@ -39,7 +35,7 @@ def build_keypoint_subnet(
         return BilinearUpsampling(ratio, name=f"{of}_to_stride_4")(x)
 
     def to_heatmaps(x, layer_name):
-        # Small weights: the first heatmaps are empty, so the first steps need not undo large random values.
+        # With small weights the first heatmaps are nearly empty, as the targets are.
         small = keras.initializers.RandomNormal(stddev=0.001)
         return layers.Conv2D(NUM_CHANNELS, 1, dtype="float32", kernel_initializer=small, name=layer_name)(x)
 
@@ -62,8 +58,7 @@ def build_keypoint_subnet(
 def build_keypoint_model(backbone, subnet, supervised=True):
     """Joins a backbone and its keypoint subnet, which are shared, into the model that stage 1 trains.
 
-    Returns:
-        keras.Model from (B, H, W, 3) RGB floats in 0-255 to the subnet's outputs; unless `supervised`, only "heatmaps".
+    It maps (B, H, W, 3) RGB floats in 0-255 to the subnet's outputs; unless `supervised`, only "heatmaps".
     """
     outputs = subnet(backbone(backbone.input))
     if not supervised:

@@ -1,4 +1,4 @@
-"""The networks of MultiPoseNet (Fig. 1) built from one configuration."""
+"""The networks of MultiPoseNet (Fig. 1), built from one configuration."""
 
 import functools
 
@@ -12,30 +12,20 @@ from mpn.models.prn import build_prn
 
 
 class Networks:
-    """Backbone, keypoint subnet, person detector and PRN of one configuration, each built when first asked for.
-
-    The keypoint model and the person detector hold the same backbone object.
-
-    Args:
-        config: ModelConfig.
-
-    Attributes:
-        position_prior: (56, 36, 17) float32, UCR's P_k up to a factor per keypoint; None until learned or loaded.
-    """
+    """Shared backbone, keypoint subnet, person detector and PRN of one ModelConfig, each built at its first use."""
 
     def __init__(self, config):
         self.config = config
+        # (56, 36, 17) float32, UCR's P_k (Eq. 2) up to a factor per keypoint; None until learned or loaded.
         self.position_prior = None
 
     @functools.cached_property
     def backbone(self):
-        """The shared feature extractor; see `build_backbone`."""
         config = self.config
         return build_backbone(config.backbone, config.dilated, config.width, config.folded)
 
     @functools.cached_property
     def keypoint_subnet(self):
-        """C2-C5 to heatmaps; see `build_keypoint_subnet`."""
         return build_keypoint_subnet(
             self.backbone,
             self.config.keypoint_channels,
@@ -46,14 +36,12 @@ class Networks:
 
     @functools.cached_property
     def person_detector(self):
-        """PersonDetector on the shared backbone, built."""
         detector = PersonDetector(self.backbone, self.config.person_channels, self.config.person_head_channels)
         detector(np.zeros((1, 64, 64, 3), np.float32))
         return detector
 
     @functools.cached_property
     def prn(self):
-        """RoIs to poses; see `build_prn`."""
         return self.new_prn()
 
     def new_prn(self):
@@ -69,12 +57,12 @@ class Networks:
         )
 
     def keypoint_model(self, supervised=True):
-        """A new functional model over the shared backbone and keypoint subnet; see `build_keypoint_model`."""
+        """A new model over the shared backbone and keypoint subnet; see `build_keypoint_model`."""
         return build_keypoint_model(self.backbone, self.keypoint_subnet, supervised)
 
     @functools.cached_property
     def forward(self):
-        """keras.Model of the single forward pass, which runs the backbone once.
+        """The keras.Model of the single forward pass, which runs the backbone once.
 
         From (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict of float32: "heatmaps"
         (B, H/4, W/4, 18), "regression" (B, A, 4) and "classification" (B, A, 1); see `PersonDetector.call`.
@@ -84,7 +72,7 @@ class Networks:
         return keras.Model(self.backbone.input, outputs, name="multiposenet")
 
     def weights_of(self, part):
-        """The keras.Model whose weights the file of a part holds: "keypoints", "person" or "prn"."""
+        """The keras.Model whose weights a file holds: "keypoints" (with the backbone), "person" or "prn"."""
         if part == "keypoints":
             return self.keypoint_model()
         return self.person_detector.subnet if part == "person" else self.prn

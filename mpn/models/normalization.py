@@ -9,8 +9,8 @@ from keras import layers, ops
 class BatchNormalization(layers.BatchNormalization):
     """Keras' layer of the same name and weights, with running statistics updated in double precision.
 
-    oneDNN would rewrite Keras' own update, 0.9 old + 0.1 new, to bfloat16. There a step of less than 4 % is rounded
-    away, and the statistics stop moving. oneDNN leaves float64 alone.
+    oneDNN would rewrite Keras' own update, 0.9 old + 0.1 new, to bfloat16, where the statistics stop moving: steps of
+    less than 4 % are rounded away. oneDNN leaves float64 alone.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -35,21 +35,16 @@ class BatchNormalization(layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("mpn")
 class FoldedNormalization(layers.Layer):
-    """Does nothing: the convolution before it holds the scale and shift of the batch normalisation that was here."""
+    """Does nothing: the convolution before it holds the scale and shift of batch normalisation."""
 
     def call(self, inputs, training=None, mask=None):
         return inputs
 
 
 def fold(convolution, normalization):
-    """Folds a batch normalisation into the convolution before it.
+    """Folds a batch normalisation's stored statistics, scale and shift into the convolution before it.
 
-    Args:
-        convolution: keras Conv2D or DepthwiseConv2D, with or without a bias.
-        normalization: the keras BatchNormalization that follows it.
-
-    Returns:
-        [kernel, bias], numpy float32; with them the convolution equals both layers with the stored statistics.
+    `convolution` is a Conv2D or DepthwiseConv2D, with or without a bias. Returns its new [kernel, bias], numpy float32.
     """
     kernel, *biases = convolution.get_weights()
     gamma, beta, mean, variance = normalization.get_weights()

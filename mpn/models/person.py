@@ -1,4 +1,4 @@
-"""Person detection subnet (§3.3): RetinaNet with one class, made of keras-retinanet's parts on our backbone."""
+"""Person detection subnet (§3.3): RetinaNet with one class, from keras-retinanet's parts, on our backbone."""
 
 import keras
 import tensorflow as tf
@@ -21,12 +21,8 @@ PYRAMID_LEVELS = (3, 4, 5, 6, 7)
 class PersonDetector(keras.Model):
     """Backbone, FPN P and the RetinaNet heads: the model that stage 2 trains.
 
-    The backbone is shared with the keypoint subnet; `subnet` holds the detector's own weights.
-
-    Args:
-        backbone: a model of `build_backbone`.
-        channels: depth of P3-P7.
-        head_channels: depth of the four convolutions of each head.
+    It shares the backbone with the keypoint subnet; `subnet` holds its own weights. P3-P7 have `channels`, the four
+    convolutions of each head `head_channels`.
     """
 
     def __init__(self, backbone, channels=256, head_channels=256, name="person_detector"):
@@ -37,9 +33,8 @@ class PersonDetector(keras.Model):
     def call(self, images, training=False):
         """Raw outputs for every anchor of (B, H, W, 3) RGB floats in 0-255, as keras-retinanet's losses take them.
 
-        Returns:
-            dict: "regression" (B, A, 4) float32, offsets of the box corners in units of the anchor's size / 0.2;
-            "classification" (B, A, 1) float32, probability of a person.
+        A dict of float32: "regression" (B, A, 4), offsets of the box corners in units of 0.2 times the anchor's size,
+        and "classification" (B, A, 1), the probability of a person.
         """
         return self.heads(self.backbone(images, training=training), training)
 
@@ -49,11 +44,7 @@ class PersonDetector(keras.Model):
 
 
 def build_person_subnet(backbone, channels=256, head_channels=256):
-    """FPN P and keras-retinanet's two heads for one class; see PersonDetector for the arguments.
-
-    Returns:
-        keras.Model from the dict C3-C5 to the dict of `PersonDetector.call`.
-    """
+    """FPN P and keras-retinanet's heads: keras.Model from the dict C3-C5 to the dict of `PersonDetector.call`."""
     features = {level: keras.Input(backbone.output[level].shape[1:], name=level) for level in BACKBONE_LEVELS}
 
     def pyramid(levels, _):
@@ -91,18 +82,11 @@ def build_person_subnet(backbone, channels=256, head_channels=256):
 
 
 def build_anchors(height, width):
-    """keras-retinanet's anchors of a network input, in the order of the heads' outputs.
-
-    Args:
-        height, width: size of the input in pixels; ints or scalar tensors.
-
-    Returns:
-        (A, 4) float32, [x1, y1, x2, y2] in input pixels.
-    """
+    """keras-retinanet's anchors of an input, in the heads' order: (A, 4) float32 [x1, y1, x2, y2] in input pixels."""
     parameters = AnchorParameters.default
     anchors = []
     for level, size, stride in zip(PYRAMID_LEVELS, parameters.sizes, parameters.strides, strict=True):
-        # The layer reads only the shape of the level.
+        # The layer reads only the shape of its input.
         shape = [1, (height + stride - 1) // stride, (width + stride - 1) // stride, 1]
         anchors.append(
             retinanet_layers.Anchors(
@@ -113,15 +97,9 @@ def build_anchors(height, width):
 
 
 def decode_boxes(regression, height, width, chosen=None):
-    """Applies regression values to the anchors and clips the boxes to the network input.
+    """Turns regression values, (B, A, 4), into boxes in an input of `height` and `width` pixels.
 
-    Args:
-        regression: (B, A, 4) float32 of `PersonDetector.call`.
-        height, width: size of the input in pixels.
-        chosen: (C,) int, indices of the anchors to decode; None decodes all.
-
-    Returns:
-        (B, A, 4) or (B, C, 4) float32, [x1, y1, x2, y2] in input pixels.
+    `chosen`, (C,) int, limits the result to these anchors. Returns (B, A or C, 4) float32 [x1, y1, x2, y2].
     """
     anchors = build_anchors(height, width)
     if chosen is not None:

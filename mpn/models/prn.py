@@ -6,7 +6,7 @@ from keras import layers, ops
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import NUM_KEYPOINTS
 
-# The logarithm of how much more likely the cell of a peak is than an empty one, before training.
+# Before training, this makes the cell of a peak about exp(5) times as likely as an empty one.
 FIRST_GAIN = 5.0
 
 
@@ -14,8 +14,8 @@ FIRST_GAIN = 5.0
 class Dense(layers.Dense):
     """Keras' layer of the same name and weights, which adds its bias in float32.
 
-    In bfloat16 this is more exact and faster than oneDNN's fusion of product and bias: 6.5 instead of 10 ms for a
-    hidden layer of 1024 nodes and 20 people.
+    In bfloat16 this is more exact than oneDNN's fusion of product and bias, and faster: 6.5 instead of 10 ms for 1024
+    nodes and 20 people.
     """
 
     def call(self, inputs, training=None):
@@ -44,22 +44,20 @@ class ChannelGain(layers.Layer):
 
 
 def build_prn(nodes=1024, num_layers=1, dropout=0.5, residual=True, pool=1, residual_gain=False, name="prn"):
-    """Builds the PRN: Y = softmax(phi(X) + X), Eq. 1, or softmax(phi(X)), Eq. 3.
+    """Builds the PRN: Y = softmax(phi(X) + X), Eq. 1, or, unless `residual`, softmax(phi(X)), Eq. 3.
+
+    phi has `num_layers` hidden layers of `nodes` units, each with dropout.
 
     Args:
-        nodes: units of each hidden layer.
-        num_layers: hidden layers.
-        dropout: rate after each hidden layer.
-        residual: adds the input to the output before the softmax.
         pool: 1, 2 or 4; phi sees means of pool x pool cells, and its output is interpolated to all cells. This divides
             the number of weights by pool^2. The paper has 1.
-        residual_gain: multiplies the added input by a learned factor per keypoint. The input itself, up to 1, hardly
-            sharpens a softmax over 2,016 cells: phi must draw every peak again, which a pooled phi cannot.
+        residual_gain: multiplies the added input by a learned factor per keypoint. The input is at most 1, too little
+            to sharpen a softmax over 2,016 cells: without a gain, phi must draw every peak again, which a pooled phi
+            cannot.
 
     Returns:
-        keras.Model from (B, 56, 36, 17) float RoIs, one peak per candidate keypoint, to (B, 56, 36, 17) float32: for
-        each keypoint a probability distribution over the 56 x 36 cells. The defaults have the paper's 70,224,352
-        parameters.
+        keras.Model from (B, 56, 36, 17) float RoIs, with a peak per candidate, to (B, 56, 36, 17) float32: each
+        keypoint's probability distribution over the cells. By default it has the paper's 70,224,352 parameters.
     """
     height, width = ROI_HEIGHT // pool, ROI_WIDTH // pool
     rois = keras.Input((ROI_HEIGHT, ROI_WIDTH, NUM_KEYPOINTS), dtype="float32", name="roi")

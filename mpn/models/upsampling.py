@@ -8,11 +8,7 @@ from keras import layers, ops
 class BilinearUpsampling(layers.Layer):
     """Enlarges maps by a whole factor, with half-pixel centres and clamped edges as in `tf.image.resize`.
 
-    Keras' bilinear resizing needs Python integers for the target size. A matrix product along each axis trains faster
-    than slices and sums.
-
-    Args:
-        factor: an even integer.
+    Keras' bilinear resizing needs a fixed target size. Matrix products train faster than slices and sums.
     """
 
     def __init__(self, factor, **options):
@@ -39,7 +35,7 @@ class BilinearUpsampling(layers.Layer):
 
 
 def bilinear_weights(size, factor, dtype="float32"):
-    """Weights of `size` cells in each of `factor` times as many cells: (factor size, size) tensor; rows sum to 1."""
+    """Share of each of `size` cells in the enlarged ones: (factor size, size); rows sum to 1."""
     cells = ops.cast(ops.arange(size), "float32")
     centres = (ops.cast(ops.arange(size * factor), "float32") + 0.5) / factor - 0.5
     centres = ops.clip(centres, 0.0, ops.cast(size - 1, "float32"))

@@ -10,10 +10,10 @@ import argparse
 import dataclasses
 import math
 
-from mpn.cli.arguments import ImageSize
 from mpn.cli.script import import_tensorflow, run
 from mpn.geometry import pad_to_multiple
 from mpn.model_directory import load_config
+from mpn.settings import ImageSize
 
 
 @dataclasses.dataclass(frozen=True)

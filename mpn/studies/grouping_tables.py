@@ -9,12 +9,12 @@ import dataclasses
 import numpy as np
 from tqdm import tqdm
 
-from mpn.cli.arguments import positive_int
 from mpn.cli.script import import_tensorflow, run
 from mpn.data.imperfect import PERFECT, Imperfections, boxes_at_iou
 from mpn.evaluation.coco import check_labelled, evaluate_keypoints, load_labels
 from mpn.evaluation.results import keypoint_results
 from mpn.evaluation.tables import markdown
+from mpn.settings import positive_int
 
 GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn")
 

@@ -5,11 +5,13 @@
 
 import argparse
 
-from mpn.cli.arguments import add_coco_option, positive_int
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import add_options
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.errors import UserError
 from mpn.files import make_replaceable
+from mpn.settings import positive_int
+from mpn.training.settings import Training
 
 
 def main(argv=None):
@@ -19,7 +21,7 @@ def main(argv=None):
     )
     parser.add_argument("picture", metavar="FILE.png", help="the picture to write")
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory with a PRN")
-    add_coco_option(parser)
+    add_options(parser, Training, "coco")
     parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco")
     parser.add_argument("--split", choices=("val", "train"), default="val", help="of --coco (default: val)")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")

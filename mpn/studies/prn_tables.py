@@ -1,9 +1,9 @@
-"""Designs of the PRN trained with one budget and compared (Table 3, left), and what each improvement on it brings.
+"""Trains and compares designs of the PRN with one budget (Table 3, left), and changes to the best one.
 
 `python -m mpn.studies.prn_tables designs --annotations TRAIN --test VAL --output DIR` trains the designs of the paper's
 table and prints it. `improvements` instead of `designs` changes the best design one thing at a time. Without --test,
-grouping is measured on the images of TRAIN that `train_prn.py` holds out; choices belong there. Options of
-`train_prn.py` at the end hold for every row. The command keeps finished rows, so it goes on where it was stopped.
+grouping is measured on the images of TRAIN that `train_prn.py` holds out; make choices there. Options of `train_prn.py`
+at the end hold for every row. Finished rows are kept, so a stopped command goes on where it was.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import dataclasses
 import multiprocessing
 import pathlib
 
-from mpn.cli.arguments import positive_int
 from mpn.cli.script import run
 from mpn.cli.settings import command_line
 from mpn.data.coco import hold_out
@@ -19,12 +18,13 @@ from mpn.errors import UserError
 from mpn.evaluation.coco import check_labelled, load_labels
 from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
+from mpn.settings import positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 from mpn.studies.grouping_tables import SPOILT, grouping_metrics
 from mpn.training import PrnTraining
 from mpn.training.splits import SMALL_HOLD_OUT
 
-# Options of `train_prn.py` that a table decides, or that would train a row on the images that measure it.
+# Options of `train_prn.py` that a table sets, or that would train a row on the images that measure it.
 _OWN_OPTIONS = {"--epochs", "--steps-per-epoch", "--model", "--coco", "--resume"}
 
 _METRICS = ("AP", "AP50", "AP75", "APM", "APL")
@@ -32,23 +32,14 @@ _METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a table.
+    """One line of a table."""
 
-    Attributes:
-        name: what differs.
-        options: of `train_prn.py`, separated by blanks.
-        weights: name of the row whose weights it uses instead of training; None trains.
-        inference: options of MultiPoseNet.
-        score: see `pose_score`.
-        paper: the paper's AP.
-    """
-
-    name: str
-    options: str = ""
-    weights: str | None = None
-    inference: dict = dataclasses.field(default_factory=dict)
-    score: str | None = None
-    paper: object = "-"
+    name: str  # what differs
+    options: str = ""  # of `train_prn.py`, separated by blanks
+    weights: str | None = None  # name of the row whose weights it uses; None trains
+    inference: dict = dataclasses.field(default_factory=dict)  # options of MultiPoseNet
+    score: str | None = None  # see `pose_score`
+    paper: object = "-"  # the paper's AP
 
 
 TABLES = {
@@ -102,20 +93,14 @@ def pose_score(person, score):
 def run_table(rows, annotations, test, output, steps=None, shared=()):
     """Trains and measures the rows that are not done, and prints the table after each row.
 
-    Args:
-        rows: list of Row.
-        annotations: COCO keypoints JSON to train on.
-        test: COCO keypoints JSON to measure on; None takes the held-out images of `annotations`.
-        output: folder with a model directory for each row.
-        steps: training steps of a row; None passes once over the data.
-        shared: list of str, options of `train_prn.py` for every row.
-
-    Raises:
-        UserError: what a user can put right, such as rows of another run in `output`.
+    `annotations` and `test` are COCO keypoints JSON to train on and to measure on; without `test`, the held-out images
+    of `annotations` are measured. `output` gets a model directory for each row. Without `steps`, a row passes once over
+    the data. `shared` lists options of `train_prn.py`. Raises UserError for wrong options or files, and for rows of
+    another run in `output`.
     """
     shared = [*shared, "--annotations", annotations, "--epochs", "1"]
     shared += ["--steps-per-epoch", str(steps)] if steps else []
-    # Read before the first training: a wrong option or path ends the work here.
+    # Read before the first training, so that a wrong option or path ends the work at once.
     with command_line(PrnTraining, argv=shared) as settings:
         if test:
             records, truth = load_labels(test)
@@ -144,18 +129,10 @@ def run_table(rows, annotations, test, output, steps=None, shared=()):
 
 
 def measure(row, weights, records, truth):
-    """Measures a row's grouping.
+    """Measures a row's grouping with the model directory `weights`.
 
-    Args:
-        row: Row.
-        weights: its model directory.
-        records, truth: list of ImageRecord, and the COCO object that has them.
-
-    Returns:
-        dict of keypoint metrics in 0-1, "spoilt AP", the AP with SPOILT input, and "parameters".
-
-    Raises:
-        UserError: there are no weights.
+    `records` is a list of ImageRecord, and `truth` the COCO object that has them. Returns keypoint metrics in 0-1,
+    "spoilt AP", the AP with SPOILT input, and "parameters". Raises UserError if there are no weights.
     """
     from mpn.inference.multiposenet import MultiPoseNet
 
@@ -173,11 +150,10 @@ def measure(row, weights, records, truth):
 
 
 def held_out_labels(annotations, limit, share, seed):
-    """The images that `train_prn.py` holds out, as far as somebody in them is labelled, and the COCO object of all.
+    """The images with labelled people that `train_prn.py` holds out, and the COCO object of all images.
 
-    Args:
-        annotations: COCO keypoints JSON.
-        limit, share, seed: --limit, --hold-out and --seed of the training.
+    `limit`, `share` and `seed` are --limit, --hold-out and --seed of the training. Raises UserError if no image is
+    left.
     """
     if share == 0:
         raise UserError("--hold-out 0 would measure rows on their own training images: raise it, or pass --test")
@@ -189,11 +165,7 @@ def held_out_labels(annotations, limit, share, seed):
 
 
 def _train(row, arguments):
-    """Trains a row in a process of its own, which gives back all of its memory.
-
-    Raises:
-        UserError: it failed; it has printed why.
-    """
+    """Trains a row in a process of its own, which gives back all of its memory."""
     print(f"training: {row.name}", flush=True)
     process = multiprocessing.get_context("spawn").Process(target=_train_here, args=(arguments,))
     process.start()

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mpn.cli.arguments import natural, positive_int
 from mpn.errors import UserError
 from mpn.files import atomic_path, write_json
+from mpn.settings import natural, positive_int
 from mpn.skeleton import KEYPOINTS, LIMBS
 from mpn.synthetic.drawing import Canvas, draw_figure, visibility
 from mpn.synthetic.poses import sample_figure

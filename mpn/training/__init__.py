@@ -1,4 +1,4 @@
-"""Training of the three stages: `train_keypoints(KeypointTraining(coco="coco", model="models/m"))` and so on."""
+"""Training of the three stages, as in `train_keypoints(KeypointTraining(coco="coco", model="models/m"))`."""
 
 import importlib
 
@@ -14,7 +14,7 @@ __all__ = list(_MODULES)
 
 
 def __getattr__(name):
-    # The settings come without TensorFlow, which takes seconds to import.
+    # Settings must not wait for the import of TensorFlow, which takes seconds.
     if name in _MODULES:
         return getattr(importlib.import_module(f"mpn.training.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'mpn.training' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Keras callbacks of a resumable run."""
+"""Keras callbacks of a run that can be resumed."""
 
 import math
 
@@ -8,13 +8,12 @@ from mpn.weights import save_weights
 
 
 class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
-    """The paper's schedule (§3.5): the learning rate x 0.1 where the loss stays on a plateau, down to 1e-7.
+    """The paper's schedule (§3.5): multiplies the learning rate by 0.1 on a plateau of the loss, down to 1e-7.
 
-    Args:
-        patience: epochs without a better validation loss.
+    A plateau is `patience` epochs without a better validation loss.
     """
 
-    # What a resumed run must know, and of which types; `best` is None before the first epoch.
+    # Attributes of Keras' callback and their types; `best` is None before the first epoch.
     _MEMORY = {"best": (float, type(None)), "wait": (int,), "cooldown_counter": (int,)}
 
     def __init__(self, patience=3):
@@ -26,25 +25,21 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
         vars(self).update(self._restored)
 
     def memory(self):
-        """What a resumed run must know: a dict for JSON."""
+        """Returns the state that a resumed run needs: a dict for JSON."""
         return {key: getattr(self, key) for key in self._MEMORY}
 
     def restore(self, memory):
-        """Takes over what `memory` gave, from the next `fit` on; ValueError where it is nothing of the kind."""
+        """Uses the dict of `memory` from the next `fit` on. Raises ValueError if the dict is malformed."""
         if memory.keys() != self._MEMORY.keys() or any(type(memory[key]) not in self._MEMORY[key] for key in memory):
             raise ValueError(f"no memory of a schedule: {memory}")
         self._restored = dict(memory)
 
 
 class CosineSchedule(keras.callbacks.Callback):
-    """A learning rate that rises over the first 2 % of the steps and falls to 1 % along half a cosine.
+    """A learning rate that rises over the first 2 % of all steps and then falls to 1 % along half a cosine.
 
-    Keras' CosineDecay gives these rates within 2e-6. But its optimizer keeps no learning rate among its variables:
-    older checkpoints would not fit it, and a resumed run could not change the rate.
-
-    Args:
-        learning_rate: the highest.
-        steps_per_epoch, epochs: length of the whole run.
+    Keras' CosineDecay gives the same rates within 2e-6. But with it the optimizer has no variable for the learning
+    rate: older checkpoints would not fit, and a resumed run could not change the rate.
     """
 
     _WARM_UP = 0.02
@@ -57,7 +52,7 @@ class CosineSchedule(keras.callbacks.Callback):
         self.steps = steps_per_epoch * epochs
 
     def rate(self, step):
-        """The learning rate of a step, counted from 0."""
+        """Returns the learning rate of a step, counted from 0."""
         warm_up = self._WARM_UP * self.steps
         if step < warm_up:
             return self.learning_rate * (step + 1) / (warm_up + 1)
@@ -74,17 +69,17 @@ class CosineSchedule(keras.callbacks.Callback):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
     def memory(self):
-        """The length of the run: a dict for JSON. The rate depends on nothing but the number of the step."""
+        """Returns the length of the run, a dict for JSON. The rate depends only on this and the number of the step."""
         return {"steps": self.steps}
 
     def restore(self, memory):
-        """Prints a line if a resumed run has another length, since the rate then jumps."""
+        """Prints a warning if the length has changed, since the rate then jumps."""
         if memory.get("steps") != self.steps:
             print(f"the cosine spans {self.steps} steps now, not {memory.get('steps')}: the learning rate jumps")
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends training where the loss is NaN or infinite: FloatingPointError from `fit`, with epoch and step."""
+    """Raises FloatingPointError with epoch and step if the loss becomes NaN or infinite."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -93,7 +88,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._check(logs, "loss", f"loss became {{}} at step {batch + 1} of epoch {self.epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        # It is the last step's weights that no checkpoint must keep.
+        # The last step may have broken the weights, which no checkpoint may keep.
         self._check(logs, "val_loss", f"validation loss became {{}} in epoch {epoch + 1}")
 
     def _check(self, logs, name, what):
@@ -106,17 +101,11 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Writes the last state after each epoch, and the weights whenever the validation loss is the best so far.
+    """Writes the last state after each epoch, and calls `save_best` if the validation loss is the best so far.
 
-    Args:
-        path: file of the last state: weights, optimizer, epoch and schedule, written atomically.
-        save_best: function without arguments that stores the best weights.
-        schedule: ResumablePlateau or CosineSchedule.
-        samples_per_epoch: training samples drawn in an epoch.
-        notes: dict for JSON, stored with the state.
-        state: dict of "samples", those drawn so far, and "best", the best validation loss so far.
-        averages: keras.callbacks.SwapEMAWeights where the best weights are moving averages, or None. The last state
-            has the weights and, in the optimizer, their averages.
+    The file `path` gets weights, optimizer, epoch, schedule and `notes` (a dict for JSON), written atomically. `state`
+    has the number of "samples" drawn so far and the "best" validation loss. If `averages` is a
+    keras.callbacks.SwapEMAWeights, the best weights are moving averages; in the last state the optimizer has them.
     """
 
     def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state, averages=None):

@@ -1,4 +1,4 @@
-"""Where networks are built and trained: in the run's precision, on one GPU or several, or on the processor."""
+"""Precision and devices of a training run: one GPU, several, or the processor."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from mpn.settings import SettingsError
 
 @contextlib.contextmanager
 def building(settings):
-    """Networks that are built inside have the precision, first weights and devices of a run (Training)."""
+    """A context in which networks get the precision, seed and devices of a run (`Training`)."""
     set_training_precision(settings.precision)
     keras.utils.set_random_seed(settings.seed)  # also of dropout
     with strategy_scope(settings.batch_size):
@@ -20,15 +20,14 @@ def building(settings):
 
 
 def training_devices():
-    """Names of all GPUs, which share a batch; with one or none, TensorFlow chooses."""
+    """Returns the names of all GPUs; they share each batch."""
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
 def strategy_scope(batch_size):
-    """The scope in which models are built: tf.distribute.MirroredStrategy where there are several GPUs, else none.
+    """Returns a context to build models in: MirroredStrategy's scope if there are several GPUs, else an empty one.
 
-    Raises:
-        SettingsError: the batch does not divide equally; images of smaller shares would count more.
+    Raises SettingsError if the GPUs cannot share the batch equally: images in a smaller share would count more.
     """
     devices = training_devices()
     if len(devices) < 2:
@@ -43,17 +42,17 @@ def strategy_scope(batch_size):
 
 @functools.cache
 def _strategy(*devices):
-    # Two strategies in one process would mistake each other's sums of gradients for their own.
+    # With two strategies in one process, each would take the other's sums of gradients for its own.
     return tf.distribute.MirroredStrategy(devices)
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam that clips the gradient of the whole batch. Keras clips each device's share, and then adds."""
+    """Adam that clips the gradient of the whole batch. Keras would clip each device's part before adding."""
 
     def apply(self, grads, trainable_variables=None):
         context = tf.distribute.get_replica_context()
         if self.clipnorm and context and context.num_replicas_in_sync > 1:
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
-            # Keras adds the devices' gradients once more.
+            # Divided, since Keras adds the devices' gradients once more.
             grads = [tf.clip_by_norm(grad, self.clipnorm) / context.num_replicas_in_sync for grad in total]
         return super().apply(grads, trainable_variables)

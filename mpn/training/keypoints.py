@@ -26,18 +26,15 @@ from mpn.training.losses import masked_l2
 from mpn.training.splits import training_and_validation
 from mpn.weights import fingerprint, load_backbone_weights, read_notes
 
-# Statistics of fewer images than this are too noisy to normalise with.
+# The statistics of smaller batches are too noisy for batch normalisation.
 LEAST_BATCH_FOR_NORMALIZATION = 8
 
 
 def train_keypoints(settings):
-    """Trains stage 1 and leaves config.json and keypoints.weights.h5 (the best epoch) in the model directory.
+    """Trains stage 1 (KeypointTraining) and writes config.json and keypoints.weights.h5, the best epoch's.
 
-    Args:
-        settings: mpn.training.KeypointTraining.
-
-    Raises:
-        UserError: what a user can put right; see `mpn.training.loop.train` too.
+    Raises UserError for missing or unusable data, and for settings that do not fit the models involved. See also
+    `mpn.training.loop.train`.
     """
     _check(settings)
     check_fresh(settings)
@@ -85,7 +82,6 @@ def train_keypoints(settings):
 
 
 def _check(settings):
-    """Refuses settings that do not go with other models."""
     if settings.initial_model and not settings.resume:
         initial = load_config(settings.initial_model)
         if settings.batch_normalization == "folded" and not initial.folded:
@@ -102,7 +98,6 @@ def _check(settings):
 
 
 def _records(settings):
-    """Lists of ImageRecord to train and to validate on."""
     parts = training_and_validation(
         settings.coco, settings.hold_out, settings.seed, keep=lambda record: len(record.boxes) > 0
     )
@@ -115,11 +110,7 @@ def _records(settings):
 
 
 def _configuration(settings):
-    """The model directory's ModelConfig.
-
-    That is the stored one for a resumed run. Else the settings or the initial model decide, and the PRN stays that of
-    the model directory where stage 3 came first.
-    """
+    """The ModelConfig: a resumed run keeps the stored one. A new run keeps the PRN of an existing model directory."""
     if settings.resume:
         return load_config(settings.model)
     exists = (pathlib.Path(settings.model) / CONFIG_FILE).exists()
@@ -136,7 +127,7 @@ def _configuration(settings):
 
 
 def _networks(settings, config):
-    """Networks with the weights that training starts from; layers that keep theirs are frozen."""
+    """Networks with their first weights and with the frozen layers set."""
     networks = Networks(config)
     if settings.initial_model and not settings.resume:
         load_part(networks, "keypoints", model_folder(settings.initial_model))

@@ -1,4 +1,4 @@
-"""The training run of a stage: progress, logs, validation, checkpoints and resuming."""
+"""The training loop of every stage: progress, logs, validation, checkpoints and resuming."""
 
 import dataclasses
 import errno
@@ -21,50 +21,33 @@ from mpn.weights import check_numbers, load_weights, needed_bytes
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What a stage trains.
+    """What `train` needs to know of a stage."""
 
-    Attributes:
-        model: the keras.Model to train, built and not compiled.
-        loss: as `keras.Model.compile` takes it.
-        architecture: dict for JSON; a checkpoint of another architecture is refused.
-        data: function of the samples, `first` and `training` that gives batches, such as `keypoint_dataset`.
-        training, validation: the samples, with a length.
-        save_best: function without arguments that stores the weights for the next stage.
-        clipnorm: largest norm of one variable's gradient, or None.
-    """
-
-    model: keras.Model
-    loss: object
-    architecture: dict
-    data: object
-    training: object
+    model: keras.Model  # built, not compiled
+    loss: object  # for keras.Model.compile
+    architecture: dict  # for JSON; a checkpoint with another one is refused
+    data: object  # function of samples, `first` and `training` that returns batches, such as `keypoint_dataset`
+    training: object  # samples, with a length
     validation: object
-    save_best: object
-    clipnorm: float | None = None
+    save_best: object  # function without arguments that stores the weights for the next stage
+    clipnorm: float | None = None  # largest norm of the gradient of one variable
 
 
 def check_fresh(settings):
-    """Refuses to overwrite a run with a new one (UserError), before anything slow."""
+    """Raises UserError if a new run would overwrite an old one. Called before anything slow."""
     checkpoint = last_checkpoint(settings.model, settings.stage)
     if not settings.resume and checkpoint.exists():
         raise UserError(f"{checkpoint} exists: pass --resume to go on with that run, or choose another --model")
 
 
 def train(stage, settings):
-    """Trains a stage up to `settings.epochs`.
+    """Trains a Stage up to `settings.epochs` (`Training`). A run that already has all its epochs stays as it is.
 
-    Shows a progress bar; writes log.csv, TensorBoard events and last.weights.h5 to training/STAGE of the model
-    directory; calls `stage.save_best` after each epoch with the best validation loss so far. A run that has all its
-    epochs is left as it is.
+    Shows progress, and writes log.csv, TensorBoard events and last.weights.h5 to training/STAGE of the model directory.
+    Calls `stage.save_best` after each epoch whose validation loss is the best so far.
 
-    Args:
-        stage: Stage.
-        settings: mpn.training.settings.Training.
-
-    Raises:
-        UserError: too few samples for a batch, or a checkpoint that does not fit.
-        OSError: a file cannot be written, or the disk has no space for the checkpoint.
-        FloatingPointError: a non-finite loss, with the step.
+    Raises UserError for a checkpoint that does not fit, OSError if a file cannot be written or the disk has no space
+    for the checkpoint, and FloatingPointError for a non-finite loss.
     """
     folder = run_folder(settings.model, settings.stage)
     steps = settings.steps_per_epoch or max(1, len(stage.training) // settings.batch_size)
@@ -84,14 +67,14 @@ def train(stage, settings):
         print(f"resuming {checkpoint} after epoch {state['epoch']}")
     _drop_epochs_from(state["epoch"], folder / "log.csv")
     notes = {"architecture": stage.architecture, "options": to_store(settings)}
-    averages = keras.callbacks.SwapEMAWeights() if settings.average is not None else None  # swaps for validation
+    averages = keras.callbacks.SwapEMAWeights() if settings.average is not None else None
     callbacks = [
         *([averages] if averages else ()),
         StopOnNonFiniteLoss(),
         schedule,
         keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
         keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0),
-        # Last, so that the stored schedule and learning rate are those of the next epoch.
+        # Last, so that it stores the schedule and learning rate of the next epoch.
         Checkpoints(checkpoint, stage.save_best, schedule, steps * settings.batch_size, notes, state, averages),
     ]
     try:
@@ -110,7 +93,7 @@ def train(stage, settings):
 
 
 def _compile(stage, settings):
-    with stage.model.distribute_strategy.scope():  # the optimizer's variables must be mirrored like the model's
+    with stage.model.distribute_strategy.scope():  # mirrors the optimizer's variables too
         stage.model.compile(
             optimizer=Adam(
                 settings.learning_rate,
@@ -119,32 +102,32 @@ def _compile(stage, settings):
                 ema_momentum=settings.average or 0.0,
             ),
             loss=stage.loss,
-            jit_compile=False,  # XLA would compile anew for every image shape, and hides oneDNN's bfloat16
+            jit_compile=False,  # XLA compiles anew for each image shape, and does not use oneDNN's bfloat16
         )
         stage.model.optimizer.build(stage.model.trainable_variables)
 
 
 def _resume(stage, settings, schedule):
-    """Loads the last checkpoint into the model and the schedule; returns the run's "epoch", "samples" and "best"."""
+    """Loads the last checkpoint into model and schedule; returns the run's "epoch", "samples" and "best"."""
     checkpoint = last_checkpoint(settings.model, settings.stage)
     stored = load_weights(stage.model, checkpoint, stage.architecture)
     state = _restored_state(stored, checkpoint, schedule)
     _advance_dropout(stage.model)
     precisions = {settings.precision, stored["options"].get("precision", settings.precision)}
-    if len(precisions) > 1 and "mixed_float16" in precisions:  # Keras wraps it, and skips a state that does not fit
+    if len(precisions) > 1 and "mixed_float16" in precisions:  # Keras wraps the optimizer
         print("the optimizer begins anew: that of --precision mixed_float16 has another state")
-    # The same rate must not undo the schedule; another one is meant.
+    # An unchanged option must not undo the schedule.
     if settings.learning_rate != stored["options"].get("learning_rate"):
         stage.model.optimizer.learning_rate = settings.learning_rate
     try:
         check_numbers(weights_file(settings.model, settings.stage))
-    except UserError:  # the best weights were lost or damaged: the last stand in for them
+    except UserError:  # lost or damaged: take the last weights instead
         stage.save_best()
     return state
 
 
 def _restored_state(stored, checkpoint, schedule):
-    """The state in a checkpoint's notes, of which the schedule takes its part; UserError where there is none."""
+    """Checks the state in the notes of a checkpoint, restores the schedule and returns the state."""
     kinds = {"epoch": int, "samples": int, "best": float, "plateau": dict}
     state = stored.get("state")
     try:
@@ -157,19 +140,19 @@ def _restored_state(stored, checkpoint, schedule):
 
 
 def _as_ours(error, folder):
-    """The error behind a TensorFlow error, or that one."""
-    # A UserError of a pipeline, such as about a damaged image, arrives as text within TensorFlow's error.
+    """Translates a TensorFlow error into the UserError or OSError behind it, if there is one."""
+    # TensorFlow passes on a UserError of the input pipeline, such as for a damaged image, as text.
     message = error.message or ""
     if sentence := re.search(r"UserError: (.+)", message):
         return UserError(sentence.group(1))
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS):  # from TensorBoard's writer
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS):  # TensorBoard's writer
         if os.strerror(number) in message:
             return OSError(number, os.strerror(number), str(folder))
     return error
 
 
 def _advance_dropout(model):
-    """Moves dropout on to the step of the optimizer: Keras stores no random state with the weights."""
+    """Sets dropout's random state by the optimizer's step, since Keras does not store it with the weights."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
             state = layer.seed_generator.state
@@ -177,7 +160,7 @@ def _advance_dropout(model):
 
 
 def _drop_epochs_from(epoch, log):
-    """Removes lines that `fit` will write again from a CSV log: its run was killed between log and checkpoint."""
+    """Removes lines of a CSV log that `fit` will write again. The run was killed between log and checkpoint."""
     if not log.exists():
         return
     lines = log.read_bytes().splitlines(keepends=True)

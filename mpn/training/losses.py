@@ -4,22 +4,17 @@ from keras import ops
 
 from mpn.skeleton import NUM_KEYPOINTS
 
-# Of the silhouette channel, beside 1 for a keypoint's. A silhouette covers a hundred times the area of the keypoints'
-# Gaussians and would drown them in a plain sum.
+# Weight of the silhouette channel; a keypoint channel has 1. A silhouette covers a hundred times the area of the
+# keypoints' Gaussians, so a plain sum would neglect the keypoints.
 SILHOUETTE_WEIGHT = 0.1
 
 _EPSILON = 1e-7
 
 
 def masked_l2(y_true, y_pred):
-    """Eq. 4: squared error of the heatmaps under the mask W, summed over cells and channels.
+    """Returns Eq. 4, (B,) float32: the squared error of the heatmaps under the mask W, summed over cells and channels.
 
-    Args:
-        y_true: (B, h, w, 36) float, 18 channels of targets H_t followed by 18 of mask W.
-        y_pred: (B, h, w, 18) float, H_p.
-
-    Returns:
-        (B,) float32.
+    `y_true` is (B, h, w, 36), 18 channels of targets H_t and then 18 of W; `y_pred` is (B, h, w, 18), H_p.
     """
     y_pred = ops.cast(y_pred, "float32")
     targets, mask = ops.split(ops.cast(y_true, "float32"), 2, axis=-1)
@@ -28,20 +23,14 @@ def masked_l2(y_true, y_pred):
 
 
 def focal(y_true, y_pred, alpha=0.25, gamma=2.0):
-    """RetinaNet's loss of the person subnet's classification (§3.5).
+    """Returns RetinaNet's loss of the person classification (§3.5), (B,) float32.
 
-    keras-retinanet divides by the number of positive anchors in the whole batch. Here each image is divided by its own,
-    as in torchvision, so that the mean does not depend on which images share a device.
+    keras-retinanet divides by the number of positive anchors in the whole batch. Here each image is divided by its own
+    number (at least 1), as in torchvision, so the loss does not depend on which images share a device.
 
-    Args:
-        y_true: (B, A, 2) float, 1 for a person and 0 otherwise, then the anchor's state: 1 person, 0 background, -1
-            ignored.
-        y_pred: (B, A, 1) float, probability of a person.
-        alpha: weight of people; 1 - alpha is that of background.
-        gamma: power of the error that weighs an anchor.
-
-    Returns:
-        (B,) float32, the sum over anchors divided by the number of positive ones, at least 1.
+    `y_true` is (B, A, 2): 1 for a person, else 0, and the state of the anchor: 1 person, 0 background, -1 ignored.
+    `y_pred` is (B, A, 1), the probability of a person. The factor of an anchor is `alpha` for people or 1 - `alpha` for
+    background, times its error to the power of `gamma`.
     """
     labels, state = y_true[..., :-1], y_true[..., -1:]
     person = labels > 0.5
@@ -50,15 +39,10 @@ def focal(y_true, y_pred, alpha=0.25, gamma=2.0):
 
 
 def smooth_l1(y_true, y_pred, sigma=3.0):
-    """RetinaNet's loss of the person subnet's regression (§3.5), divided as in `focal`.
+    """Returns RetinaNet's loss of the box regression (§3.5), (B,) float32, divided as in `focal`.
 
-    Args:
-        y_true: (B, A, 5) float, four regression values, then the anchor's state as for `focal`.
-        y_pred: (B, A, 4) float.
-        sigma: the loss is quadratic below an error of 1 / sigma², linear above.
-
-    Returns:
-        (B,) float32.
+    `y_true` is (B, A, 5), four regression values and the state of the anchor; `y_pred` is (B, A, 4). The loss is
+    quadratic below an error of 1 / `sigma`² and linear above.
     """
     targets, state = y_true[..., :-1], y_true[..., -1:]
     errors = ops.abs(y_pred - targets)
@@ -67,7 +51,7 @@ def smooth_l1(y_true, y_pred, sigma=3.0):
 
 
 def _per_positive_anchor(values, state, counted):
-    """(B,): the sum of (B, A, C) values where `counted` (B, A, 1), divided by the number of positive anchors."""
+    """Sums (B, A, C) values where `counted` (B, A, 1), and divides by the number of positive anchors: (B,)."""
     total = ops.sum(ops.where(counted, values, 0.0), axis=(1, 2))
     return total / ops.maximum(ops.sum(ops.cast(state == 1, "float32"), axis=(1, 2)), 1.0)
 
@@ -76,14 +60,10 @@ PERSON_LOSSES = {"classification": focal, "regression": smooth_l1}  # by output 
 
 
 def prn_binary_cross_entropy(y_true, y_pred):
-    """The paper's PRN loss (§3.4): binary cross-entropy of every cell, summed over the cells of a keypoint.
+    """Returns the paper's PRN loss (§3.4), (B,) float32: binary cross-entropy, averaged over the labelled keypoints.
 
-    Args:
-        y_true: (B, 56, 36, 17) float, a distribution over the cells for each labelled keypoint, 0 for the others.
-        y_pred: (B, 56, 36, 17) float, softmax over the cells.
-
-    Returns:
-        (B,) float32, mean over the labelled keypoints.
+    The cross-entropies of a keypoint's cells are summed. Both arguments are (B, 56, 36, 17): `y_true` is a distribution
+    over the cells for each labelled keypoint and 0 for the others, `y_pred` a softmax over the cells.
     """
     y_pred = ops.clip(y_pred, _EPSILON, 1 - _EPSILON)
     cells = -(y_true * ops.log(y_pred) + (1 - y_true) * ops.log1p(-y_pred))
@@ -91,7 +71,7 @@ def prn_binary_cross_entropy(y_true, y_pred):
 
 
 def prn_cross_entropy(y_true, y_pred):
-    """Cross-entropy of each keypoint's distribution over the cells; arguments and result as above."""
+    """Like `prn_binary_cross_entropy`, but with the cross-entropy of each keypoint's distribution."""
     return _mean_over_labelled(y_true, -y_true * ops.log(ops.maximum(y_pred, _EPSILON)))
 
 

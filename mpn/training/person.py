@@ -11,26 +11,22 @@ from mpn.training.losses import PERSON_LOSSES
 from mpn.training.splits import training_and_validation
 from mpn.weights import fingerprint, read_notes
 
-# keras-retinanet's, whose training strategy the paper follows.
+# As in keras-retinanet; the paper follows its training strategy.
 CLIPNORM = 0.001
 
 
 def train_person(settings):
-    """Trains stage 2 and leaves person.weights.h5 (the best epoch) in the model directory.
+    """Trains stage 2 (PersonTraining) and writes person.weights.h5, the best epoch's, to the model directory.
 
-    Args:
-        settings: mpn.training.PersonTraining.
-
-    Raises:
-        UserError: what a user can put right, such as running before stage 1; see `mpn.training.loop.train` too.
-        RuntimeError: the backbone has changed.
+    If the backbone has changed since the last checkpoint, stage 2 begins anew. Raises UserError for missing or unusable
+    data, and if stage 1 has not been trained. See also `mpn.training.loop.train`.
     """
     with building(settings):
         networks = load_networks(settings.model, parts=("keypoints",))
         before = fingerprint(networks.backbone)
         if _is_of_another_backbone(last_checkpoint(settings.model, settings.stage), before):
             print(f"the backbone of {settings.model} is not what it was: stage 2 begins anew")
-            settings = dataclasses.replace(settings)  # which is not to resume
+            settings = dataclasses.replace(settings)  # drops `resume`
         else:
             check_fresh(settings)
         detector = networks.person_detector
@@ -68,7 +64,7 @@ def train_person(settings):
 
 
 def _is_of_another_backbone(checkpoint, backbone_fingerprint):
-    """Whether stage 1 has gone on since this checkpoint of stage 2, which is then of no use."""
+    """Whether stage 1 has changed the backbone since this checkpoint of stage 2."""
     if not checkpoint.exists():
         return False
     return read_notes(checkpoint).get("architecture", {}).get("backbone_fingerprint") != backbone_fingerprint

@@ -19,15 +19,10 @@ from mpn.training.splits import training_and_validation_labels
 
 
 def train_prn(settings):
-    """Trains stage 3 and leaves prn.weights.h5 (the best epoch) and UCR's position maps in the model directory.
+    """Trains stage 3 (PrnTraining) and writes prn.weights.h5, the best epoch's, and UCR's position maps.
 
-    The PRN needs nothing of the other stages: in a directory without config.json it writes one.
-
-    Args:
-        settings: mpn.training.PrnTraining.
-
-    Raises:
-        UserError: what a user can put right; see `mpn.training.loop.train` too.
+    The PRN needs no other stage: if the model directory has no config.json, this writes one. Raises UserError for
+    missing or unusable data, and for the directory of a refinement network. See also `mpn.training.loop.train`.
     """
     check_fresh(settings)
     training, validation = training_and_validation_labels(
@@ -74,15 +69,9 @@ def train_prn(settings):
 
 
 def position_prior(people, margin, batch_size=1024):
-    """UCR's P_k (Eq. 2): the mean label of each keypoint over people.
+    """Returns UCR's P_k (Eq. 2), (56, 36, 17) float32: the mean label of each keypoint over PrnPeople.
 
-    Args:
-        people: PrnPeople.
-        margin: by which boxes are enlarged.
-        batch_size: people at a time.
-
-    Returns:
-        (56, 36, 17) float32; each keypoint that anyone has sums to 1.
+    Each keypoint sums to 1, or to 0 if nobody has it. `margin` is the share of its size by which a box grows.
     """
     total = np.zeros((roi.ROI_HEIGHT, roi.ROI_WIDTH, people.keypoints.shape[1]), np.float64)
     for start in range(0, len(people.targets), batch_size):
@@ -93,7 +82,7 @@ def position_prior(people, margin, batch_size=1024):
 
 
 def _configuration(settings):
-    """The model directory's ModelConfig with the PRN of the settings; the stored one for a resumed run."""
+    """The model directory's ModelConfig, with the settings' PRN unless the run is resumed."""
     path = pathlib.Path(settings.model) / CONFIG_FILE
     config = load_config(settings.model) if path.exists() or settings.resume else ModelConfig()
     if config.refiner_share is not None:

@@ -1,4 +1,4 @@
-"""The settings of a run that is resumed: those in its checkpoint, with the changes that it may have."""
+"""Resuming: the settings in a checkpoint, with the changes that are allowed."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from mpn.settings import SettingsError, checked, options_of
 from mpn.training.splits import SMALL_HOLD_OUT, has_validation
 from mpn.weights import check_numbers, read_notes
 
-# Options that this version has no more, and the value that it now always takes for them.
+# Former options, and the only value with which this version can resume a run.
 _FIXED = {
     **{"limit": None, "plateau_patience": 3, "min_learning_rate": 1e-7, "sigma": 7.0, "silhouette_weight": 0.1},
     **{"enlargement": 4.0, "partial": None, "occlusion": 0.0, "paste": 0.0, "person_share": 0.6},
@@ -16,21 +16,15 @@ _FIXED = {
 
 
 def resumed(settings_class, model, changes):
-    """Settings with which a run goes on.
+    """Returns the settings to resume the run in directory `model`: the stored ones, updated by the dict `changes`.
 
-    Args:
-        settings_class: of the stage.
-        model: model directory.
-        changes: dict of the settings that are given. Those that may not change must be the run's.
-
-    Raises:
-        UserError: there is no checkpoint, or none that this version can go on with.
-        SettingsError: a change is not allowed; the message has both values.
+    Raises UserError if there is no checkpoint or this version cannot use it, and SettingsError with both values if a
+    change is not allowed.
     """
     checkpoint = last_checkpoint(model, settings_class.stage)
     if not checkpoint.exists():
         raise UserError(f"nothing to resume: {checkpoint} does not exist; start without --resume")
-    check_numbers(checkpoint)  # before its notes are believed
+    check_numbers(checkpoint)  # first, since its notes may be damaged too
     before = _stored(settings_class, model, checkpoint)
     fields = options_of(settings_class)
     after = {name: checked(fields[name], value) for name, value in changes.items()}
@@ -51,7 +45,6 @@ def resumed(settings_class, model, changes):
 
 
 def _stored(settings_class, model, checkpoint):
-    """The settings of the run in a checkpoint."""
     stored = read_notes(checkpoint).get("options")
     try:
         if not isinstance(stored, dict):
@@ -65,7 +58,7 @@ def _stored(settings_class, model, checkpoint):
 
 
 def _in_new_names(stored, fields, checkpoint):
-    """Stored options under the names that they have in this version."""
+    """Translates stored options into this version's."""
     stored = dict(stored)
     if "validation" in stored:
         stored["hold_out"] = _hold_out(stored.pop("validation"), stored)
@@ -88,7 +81,7 @@ def _in_new_names(stored, fields, checkpoint):
 
 
 def _hold_out(validation, stored):
-    """`hold_out` for the former --validation; there was a --hold-out beside it."""
+    """`hold_out` of a run with the former option --validation, which had a --hold-out beside it."""
     if validation == "train":
         return 0.0
     share = stored.get("hold_out")
@@ -97,12 +90,12 @@ def _hold_out(validation, stored):
 
 
 def _may_change(field, before):
-    # A run from the labels of a folder is another with --annotations.
+    # A run that began with --coco must not continue with --annotations.
     return field.metadata["may_change"] and not (field.name == "annotations" and before.annotations is None)
 
 
 def _spelled(name, value):
-    """A setting with its value, for a SettingsError: "{scale} 0.8 1.2", "{dilated}", "no {dilated}"."""
+    """A setting for a SettingsError: "{scale} 0.8 1.2", "{dilated}", "no {dilated}"."""
     if value is None or isinstance(value, bool):
         return f"{'' if value else 'no '}{{{name}}}"
     return f"{{{name}}} {' '.join(map(str, value if isinstance(value, tuple) else (value,)))}"

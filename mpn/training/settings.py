@@ -1,4 +1,4 @@
-"""The settings of the three stages, which are the options of their scripts. The defaults are the paper's values."""
+"""Settings of the three stages, which are also the options of their scripts. The defaults are the paper's values."""
 
 import dataclasses
 import os
@@ -33,13 +33,9 @@ from mpn.settings import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training(Settings):
-    """What all stages share.
+    """Settings that all stages share."""
 
-    Attributes:
-        resume: whether to go on from the last checkpoint in `model`; only `resumed` makes such settings.
-    """
-
-    stage: ClassVar[str]  # names the part of the model directory
+    stage: ClassVar[str]  # its name in the model directory
 
     coco: str | None = option(
         lambda: os.environ.get("MPN_COCO"),
@@ -75,23 +71,23 @@ class Training(Settings):
         metavar="SHARE",
     )
     seed: int = option(0, natural, "makes a run repeatable, data order included")
-    resume: bool = dataclasses.field(default=False, init=False)
+    resume: bool = dataclasses.field(default=False, init=False)  # only `resumed` sets it
 
     @classmethod
     def resumed(cls, model=None, **changes):
-        """The settings of the run in a model directory, to go on with it; see `mpn.training.resume.resumed`."""
+        """Returns the settings of the run in a model directory, to resume it. See `mpn.training.resume.resumed`."""
         from mpn.training.resume import resumed
 
         return resumed(cls, model or cls.model, changes)
 
 
-# Fields of KeypointTraining that ModelConfig has too.
+# Fields that KeypointTraining and ModelConfig share.
 _OF_CONFIG = ("backbone", "dilated", "width", "concat", "intermediate_supervision")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KeypointTraining(PatchAugmentation, Training):
-    """Stage 1: backbone and keypoint subnet (§3.2, §3.5). The augmentation's fields are `PatchAugmentation`'s."""
+    """Settings of stage 1: backbone and keypoint subnet (§3.2, §3.5)."""
 
     stage: ClassVar[str] = "keypoints"
 
@@ -142,7 +138,7 @@ class KeypointTraining(PatchAugmentation, Training):
             raise SettingsError("{refiner_share} works on crops of {image_size}: leave out {inference_size}")
 
     def architecture(self):
-        """The fields of ModelConfig that say how the networks of stages 1 and 2 are built: a dict."""
+        """Returns ModelConfig's fields of the networks of stages 1 and 2, as a dict."""
         return {name: getattr(self, name) for name in _OF_CONFIG} | {
             "folded": self.batch_normalization == "folded",
             "keypoint_channels": self.keypoint_channels[0],
@@ -152,7 +148,7 @@ class KeypointTraining(PatchAugmentation, Training):
         }
 
     def with_architecture(self, config):
-        """These settings with the architecture of a ModelConfig: KeypointTraining."""
+        """Returns a copy of these settings with the architecture of a ModelConfig."""
         return dataclasses.replace(
             self,
             keypoint_channels=(config.keypoint_channels, config.keypoint_head_channels),
@@ -163,7 +159,7 @@ class KeypointTraining(PatchAugmentation, Training):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PersonTraining(Training):
-    """Stage 2: the person subnet on the frozen backbone (§3.3, §3.5)."""
+    """Settings of stage 2: the person subnet on the frozen backbone (§3.3, §3.5)."""
 
     stage: ClassVar[str] = "person"
 
@@ -184,8 +180,8 @@ class PersonTraining(Training):
     colour: float = with_default(PatchAugmentation, "colour", 0.0)
 
 
-# Whole configurations of stage 3. The paper's (§3.4, §3.5, §4.2) has the margin of the authors' code, 21 %. `window`
-# and `assignment` are for inference, where `evaluate.py` has options for them.
+# Designs of the PRN (§3.4, §3.5, §4.2); the margin of 21 % is from the authors' code. `window` and `assignment` are for
+# inference.
 _PAPER = {
     "nodes": 1024,
     "layers": 1,
@@ -223,7 +219,7 @@ DESIGNS = {"paper": _PAPER, "best": _BEST, "compact": {**_BEST, "nodes": 512, "d
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrnTraining(Training):
-    """Stage 3: the Pose Residual Network, from labels alone (§3.4, §3.5). None is the value of `design`."""
+    """Settings of stage 3: the PRN, from labels alone (§3.4, §3.5). `design` replaces values that are None."""
 
     stage: ClassVar[str] = "prn"
 
@@ -265,14 +261,14 @@ class PrnTraining(Training):
         super().__post_init__()
 
     def architecture(self):
-        """The fields of ModelConfig that these settings decide: a dict."""
+        """Returns ModelConfig's fields of the PRN, as a dict."""
         values = DESIGNS[self.design] | vars(self)
         names = (field.name for field in dataclasses.fields(ModelConfig) if field.name.startswith("prn_"))
         return {name: values[name.removeprefix("prn_")] for name in names}
 
 
 def to_store(settings):
-    """What a resumed run must know of its settings: a dict for JSON."""
+    """Returns the settings that a checkpoint stores, as a dict for JSON."""
     stored = {name: getattr(settings, name) for name in options_of(settings) if name != "model"}
     for name, field in options_of(settings).items():
         if field.metadata["kind"] is PATH and stored.get(name):

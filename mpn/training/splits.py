@@ -1,30 +1,22 @@
-"""Which images a stage trains on, and which it validates on."""
+"""Which images a stage trains on and validates on."""
 
 import pathlib
 
 from mpn.data.coco import annotation_file, check_images, hold_out, load_annotations, load_coco
 from mpn.errors import UserError
 
-# Share of train2017 that is held out where there is no val2017.
+# Share of train2017 to hold out if there is no val2017.
 SMALL_HOLD_OUT = 0.02
 
 
 def training_and_validation(coco, share, seed, keep):
-    """Records to train on, of train2017, and to validate on.
+    """Returns two non-empty lists of ImageRecord: those to train on and those to validate on.
 
-    Args:
-        coco: folder in COCO layout.
-        share: of train2017 that is held out for validation, so that val2017 can be kept for reporting. None takes
-            val2017, or a small share where there is none. With 0 both lists are the same: a model that is to learn a
-            few images by heart is judged by them.
-        seed: decides which images are held out.
-        keep: function of an ImageRecord that tells whether the stage can use it.
+    `share` of train2017 is held out for validation. With None, val2017 validates, or a small share of train2017 if
+    there is no val2017. With 0 both lists are the same, to test whether a model can learn a few images by heart. `seed`
+    decides which images are held out. Only records for which `keep(record)` is true are used.
 
-    Returns:
-        two lists of ImageRecord, neither empty.
-
-    Raises:
-        UserError: a missing folder or file, one of the images included, or nothing usable in it.
+    Raises UserError if a file or image is missing, or if no usable image is left.
     """
     path = annotation_file(coco, "train")
     training = load_coco(coco, "train")
@@ -35,11 +27,9 @@ def training_and_validation(coco, share, seed, keep):
 
 
 def training_and_validation_labels(coco, annotations, limit, share, seed, keep):
-    """Like `training_and_validation` for labels alone.
+    """Like `training_and_validation`, but needs no images.
 
-    Args:
-        annotations: COCO keypoints JSON instead of a folder, or None.
-        limit: only the first images of each split, or None.
+    `annotations` is a COCO keypoints JSON that replaces the folder, or None. `limit` keeps the first images only.
     """
     path = annotations or annotation_file(coco, "train")
     training = load_annotations(path, limit=limit)
@@ -50,7 +40,6 @@ def training_and_validation_labels(coco, annotations, limit, share, seed, keep):
 
 
 def has_validation(coco):
-    """Whether a folder has a validation split; a damaged one is an error when it is read."""
     return (pathlib.Path(coco) / "annotations" / "person_keypoints_val2017.json").exists()
 
 
@@ -58,7 +47,7 @@ def _usable(training, validation, share, seed, keep, path):
     if share == 0:
         validation = training
     elif validation is None and len(training) > 1:
-        # Before anything is left out, so that all stages, and `evaluate.py --held-out`, hold out the same images.
+        # Before `keep`, so that all stages and `evaluate.py --held-out` hold out the same images.
         training, validation = hold_out(training, SMALL_HOLD_OUT if share is None else share, seed)
         if share is None:
             print(f"validating on {len(validation)} of the images of {path}: there is no val split")

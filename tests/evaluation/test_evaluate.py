@@ -250,6 +250,7 @@ def test_heatmap_codec_loses_next_to_nothing(synthetic_coco, tmp_path):
         (["--split", "test-dev", "--boxes", "ground-truth"], "test-dev"),
         (["--grouping", "oracle"], "oracle"),
         (["--held-out", "0.1"], "--split train"),
+        (["--scales", "0.5,9"], "--scales must be"),
         (["--held-out", "0", "--split", "test-dev"], "--split train"),
         (["--voc", "VOC2012", "--limit", "3"], "python -m mpn.evaluation.voc"),
         (["--runtime"], "python -m mpn.evaluation.runtime"),
@@ -295,12 +296,14 @@ def test_an_evaluation_from_python(synthetic_coco, tmp_path, monkeypatch):
     [
         ({"split": "test"}, "split must be one of val, test-dev, train, not 'test'"),
         ({"grouping": "magic"}, "grouping must be one of"),
-        ({"nms_threshold": 1.5}, "nms_threshold: 1.5 is not a number from 0 to 1"),
-        ({"limit": 0}, "limit: 0 is not a whole number of 1 or more"),
-        ({"seed": None}, "seed"),
-        ({"scales": (0.5, 9)}, "scales"),
-        ({"held_out": 0.1}, "--split train"),
-        ({"model": ("a", "b"), "boxes": "ground-truth"}, "several --model"),
+        ({"nms_threshold": 1.5}, "nms_threshold must be a number from 0 to 1, not 1.5"),
+        ({"limit": 0}, "limit must be a whole number of 1 or more, not 0"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"model": ()}, "model must be a text or a path, or several"),
+        ({"scales": ()}, "scales must be a list of numbers"),
+        ({"scales": (0.5, 9)}, "^scales must be"),
+        ({"held_out": 0.1}, "it needs split train"),
+        ({"model": ("a", "b"), "boxes": "ground-truth"}, "several model, or oks_threshold"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused(fields, words):

@@ -189,9 +189,9 @@ def test_sources_have_names(tmp_path):
     assert keypoint_source("network", (480, 800)) is box_source("network") is None
     assert keypoint_source("ground-truth", (480, 800)) is with_true_keypoints
     assert box_source("ground-truth") is with_true_boxes
-    with pytest.raises(UserError, match="--keypoints must be .*ground-truth-heatmaps.*, and ground_truth is neither"):
+    with pytest.raises(UserError, match="^keypoints must be .*ground-truth-heatmaps.*, and ground_truth is neither"):
         keypoint_source("ground_truth", (480, 800))
-    with pytest.raises(UserError, match="--boxes must be .*, and ground-truth-heatmaps is neither"):
+    with pytest.raises(UserError, match="^boxes must be .*, and ground-truth-heatmaps is neither"):
         box_source("ground-truth-heatmaps")
 
 
