@@ -104,7 +104,7 @@ def decode_boxes(regression, height, width, chosen=None):
     anchors = build_anchors(height, width)
     if chosen is not None:
         anchors, regression = tf.gather(anchors, chosen), tf.gather(regression, chosen, axis=1)
-    anchors = tf.repeat(anchors[None], tf.shape(regression)[0], axis=0)
+    anchors = anchors[None] + tf.zeros_like(regression)  # tf.repeat would fail without anchors, once it is exported
     boxes = retinanet_layers.RegressBoxes()([anchors, regression])
     limits = tf.cast(tf.stack([width, height, width, height]), tf.float32)
     # keras-retinanet's ClipBoxes ends a box at W - 1; in continuous coordinates the image ends at W.
