@@ -10,9 +10,9 @@ import pathlib
 import shutil
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.deployment.folder import FORMATS
 from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path
+from mpn.inference.export_folder import FORMATS
 from mpn.model_directory import (
     CONFIG_FILE,
     PARTS,

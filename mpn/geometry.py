@@ -91,6 +91,23 @@ def fit_image(image, image_size):
     return scaled, np.array([new_width / width, new_height / height], np.float32)
 
 
+def network_input(image, image_size, factor=1.0, mirrored=False, square=False):
+    """Scales an (H, W, 3) uint8 RGB image and pads it, on the right and below, to a multiple of 32 or to a square.
+
+    `factor` multiplies `image_size`, see `fit_image`; `mirrored` swaps left and right before padding. Returns the
+    input, (1, h, w, 3) uint8, its width and height without padding, (2,) float32, and the scale, (2,) float32 input
+    pixels per image pixel along x and y.
+    """
+    scaled, scale = fit_image(image, [factor * side for side in image_size])
+    height, width = scaled.shape[:2]
+    padded = [pad_to_multiple(side) for side in (height, width)]
+    if square:
+        padded = [max(padded)] * 2
+    images = np.zeros((1, *padded, 3), np.uint8)
+    images[0, :height, :width] = scaled[:, ::-1] if mirrored else scaled
+    return images, np.array([width, height], np.float32), scale
+
+
 def pad_to_multiple(size, multiple=32):
     """Rounds an int or integer tensor up to a multiple."""
     return (size + multiple - 1) // multiple * multiple

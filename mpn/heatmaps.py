@@ -12,6 +12,12 @@ from mpn.skeleton import NUM_KEYPOINTS
 
 STRIDE = 4
 
+
+def cells(size):
+    """Cells that cover an array of lengths in input pixels, which are whole numbers up to rounding."""
+    return np.ceil(size / STRIDE - 1e-3).astype(int)  # rounding must not add a cell
+
+
 # Standard deviation of a target Gaussian in cells: 7 px.
 SIGMA = 1.75
 

@@ -4,11 +4,7 @@ import importlib
 
 
 class LazyModule:
-    """Stands for a module until one of its names is asked for.
-
-    Args:
-        name: of the module, "keras.ops".
-    """
+    """Stands for the module `name`, such as "keras.ops", and imports it when an attribute is used."""
 
     def __init__(self, name):
         self._name = name

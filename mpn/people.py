@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mpn.heatmaps import STRIDE
 from mpn.skeleton import KEYPOINTS
 
 # Largest confidence of a guess: a keypoint without a peak. Peaks up to this are not trusted either. A guess cannot
@@ -56,6 +57,17 @@ class Detections:
     peak_scores: np.ndarray  # (17, M) float32 in [0, 1], 0 where there is no peak
     silhouettes: SilhouetteMap | None = None
     heatmaps: np.ndarray | None = None  # (17, h, w) float32 on the silhouettes' grid, for the grouping prn-crop
+
+    @classmethod
+    def in_image(cls, raw, scale, image_size):
+        """The Detections of a graph's outputs, `raw`: a dict of arrays in pixels of the network's input.
+
+        `scale` is (2,) input pixels per image pixel along x and y, `image_size` (H, W) in pixels, which limit boxes.
+        """
+        limits = np.array([image_size[1], image_size[0]] * 2, np.float32)
+        boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
+        silhouettes = SilhouetteMap(raw["silhouette"], tuple(image_size), tuple(scale / STRIDE))
+        return cls(boxes, raw["box_scores"], raw["peaks"] / scale, raw["peak_scores"], silhouettes, raw.get("heatmaps"))
 
 
 @dataclasses.dataclass(frozen=True)

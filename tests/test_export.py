@@ -7,7 +7,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from test_model_directory import TINY as NARROW
+import tiny_networks
 
 from mpn import export, model_directory
 from mpn.errors import UserError
@@ -25,7 +25,7 @@ from mpn.models.networks import Networks
 from mpn.weights import fingerprint, load_weights, save_weights, stored_bytes
 
 # Narrow but for the PRN's hidden layer, so that the numbers outweigh what HDF5 writes about them.
-TINY = NARROW.replace(prn_nodes=16, prn_residual_gain=True)
+TINY = tiny_networks.TINY.replace(prn_nodes=16, prn_residual_gain=True)
 
 
 @pytest.fixture(scope="module")

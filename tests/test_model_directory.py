@@ -7,6 +7,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from tiny_networks import TINY
 
 from mpn.config import ModelConfig
 from mpn.errors import UserError
@@ -23,17 +24,6 @@ from mpn.model_directory import (
 from mpn.models.backbone import build_backbone
 from mpn.models.networks import Networks
 from mpn.weights import check_numbers, fingerprint, load_weights, read_notes, save_weights
-
-TINY = ModelConfig(
-    backbone="mobilenet_v2",
-    width=0.35,
-    keypoint_channels=8,
-    keypoint_head_channels=4,
-    person_channels=8,
-    person_head_channels=8,
-    prn_nodes=8,
-    image_size=(64, 96),
-)
 
 
 @pytest.fixture(scope="module")

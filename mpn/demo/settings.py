@@ -3,7 +3,7 @@
 import dataclasses
 
 from mpn.cli.script import import_tensorflow
-from mpn.deployment.folder import is_export
+from mpn.inference.export_folder import is_export
 from mpn.settings import SIDES, TEXT, Views, choice, option, share
 
 # Models of the package.
@@ -54,7 +54,7 @@ class PredictionSettings(Views):
             if not (is_export(model) and (self.refine is None or is_export(self.refine))):
                 import_tensorflow()
             if is_export(model):
-                from mpn.deployment.predictor import ExportedModel as load
+                from mpn.inference.exported_model import ExportedModel as load
             else:
                 from mpn import MultiPoseNet
 

@@ -1,1 +1,1 @@
-"""Models for places without TensorFlow: exports to other formats, and engines that run them."""
+"""Exports of models to other formats; `mpn.inference.exported_model` runs them."""

@@ -5,12 +5,12 @@ import os
 import pathlib
 import shutil
 
-from mpn.deployment.folder import NOTE_FILE, ExportNote, import_extra
 from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path, write_json
+from mpn.inference.export_folder import NOTE_FILE, ExportNote, import_extra
 from mpn.model_directory import PARTS, load_config, load_networks, model_folder, save_config
 
-# What writes a format, each with an extra of the format's name.
+# Packages that write a format.
 _PACKAGES = {"onnx": ("onnx", "tf2onnx"), "openvino": ("openvino",)}
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
@@ -19,20 +19,15 @@ _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 def export_graphs(source, target, format):
     """Writes a model as graphs of another format, completely or not at all.
 
-    Args:
-        source: model directory, or the name of a shipped model; a refinement network too.
-        target: folder to make.
-        format: of FORMATS.
-
-    Raises:
-        UserError: the source cannot be loaded, the target exists, or a package is missing; nothing is written.
-        OSError: the target cannot be written.
+    `source` is a model directory or the name of a shipped model, `target` the folder to make, and `format` one of
+    FORMATS. Raises UserError where the source cannot be loaded, the target exists, or a package is missing, and
+    OSError where the target cannot be written.
     """
     target = pathlib.Path(target).resolve()
     if target.exists() or target.is_symlink():
         raise UserError(f"{target} exists already: choose another folder")
     for module in _PACKAGES.get(format, ()):
-        import_extra(module, format)
+        import_extra(module)
     source = model_folder(source)
     config = load_config(source)
     refiner = config.refiner_share is not None
@@ -59,7 +54,7 @@ def _write(networks, folder, format, refiner):
 
 
 def _readme(config, format, refiner):
-    """What goes in, what comes out, and code that runs it, which a test executes."""
+    """The export's README.md: inputs, outputs, and code that a test executes."""
     words = {
         "RUN": (_TEMPLATES / f"run_{format}.py").read_text(),
         "SHORTER": config.image_size[0],

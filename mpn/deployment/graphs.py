@@ -3,7 +3,7 @@
     network  images (1, H, W, 3) uint8 RGB, sides multiples of 32 -> heatmaps (H/4, W/4, 18), regression (A, 4),
              classification (A,)
     boxes    regression, classification, shape (2,) int32, H and W -> all_boxes (C, 4), all_scores (C,): every anchor
-             that may be a person
+             with a score above .05
     detect   heatmaps, all_boxes, all_scores, size (2,), width and height without padding -> boxes (N, 4) and
              box_scores (N,), best first; peaks (17, M, 2), peak_scores (17, M), silhouette (H/4, W/4)
     group    boxes, peaks, peak_scores -> candidates (N, 17, M): how well each peak suits each box; guesses (N, 17, 2)
@@ -15,7 +15,7 @@ and those of a refinement network
     peaks    heatmaps (N, S/4, S/4, 17), without the silhouette -> keypoints (N, 17, 3): x, y and confidence of the
              best peak of each
 
-Coordinates are pixels of the network's input, all numbers float32 but where it says so.
+Coordinates are pixels of the network's input. All numbers are float32 unless another dtype is given.
 """
 
 import tensorflow as tf
@@ -31,13 +31,9 @@ _CHANNELS = NUM_KEYPOINTS + 1
 
 
 def model_graphs(networks):
-    """The graphs of a whole model.
+    """The graphs of Networks with the weights of all parts: a dict of tf.functions with an input signature.
 
-    Args:
-        networks: Networks with the weights of all parts.
-
-    Returns:
-        dict from name to tf.function with an input signature, which gives a dict of tensors.
+    Each function returns a dict of tensors.
     """
     config = networks.config
     forward, prn = networks.forward, GroupingPRN(networks.prn, config.prn_pool)  # networks are built outside of graphs

@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from mpn.deployment.folder import import_extra
+from mpn.inference.export_folder import import_extra
 
 # Numbers of a constant that is worth storing as float16.
 _LARGE = 1000
@@ -22,7 +22,7 @@ def write_saved_model(graphs, folder):
 
 def write_onnx(graphs, folder):
     """An .onnx file a graph, weights in float32."""
-    onnx, tf2onnx = import_extra("onnx", "onnx"), import_extra("tf2onnx.convert", "onnx")
+    onnx, tf2onnx = import_extra("onnx"), import_extra("tf2onnx.convert")
     for name, graph in graphs.items():
         model, _ = tf2onnx.from_function(graph, graph.input_signature, opset=17)  # outputs keep their names
         onnx.save(model, str(folder / f"{name}.onnx"))
@@ -30,7 +30,7 @@ def write_onnx(graphs, folder):
 
 def write_openvino(graphs, folder):
     """An .xml and a .bin file a graph, weights in float16 where that loses nothing, as in models stored so."""
-    openvino = import_extra("openvino", "openvino")
+    openvino = import_extra("openvino")
     with tempfile.TemporaryDirectory() as temporary:
         write_saved_model(graphs, pathlib.Path(temporary))
         for name in graphs:

@@ -16,11 +16,11 @@ import numpy as np
 
 from mpn.cli.script import import_tensorflow, run
 from mpn.cli.settings import add_options
-from mpn.deployment.folder import refuse_export
 from mpn.errors import UserError
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
+from mpn.inference.export_folder import refuse_export
 from mpn.settings import ImageSize, Views, positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
-from mpn.heatmaps import STRIDE
+from mpn.heatmaps import STRIDE, cells
 from mpn.lazy import tf
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
@@ -72,9 +72,8 @@ def _grid(views):
     """Scale and size, see Merged, and places, see `on_grid`, of the grid of the finest view without padding."""
     scale = np.array(max(view.scale for view in views), np.float32)
     size = scale * np.array(views[0].image_size, np.float32)
-    # Sizes are whole numbers; rounding must not add a cell.
-    cells = np.maximum(np.ceil(size / STRIDE - 1e-3).astype(int), _LEAST_CELLS)
-    places = [STRIDE * (np.arange(count) + 0.5) / factor for count, factor in zip(cells, scale, strict=True)]
+    counts = np.maximum(cells(size), _LEAST_CELLS)
+    places = [STRIDE * (np.arange(count) + 0.5) / factor for count, factor in zip(counts, scale, strict=True)]
     return scale, size, places
 
 

@@ -6,20 +6,20 @@ import numpy as np
 import tensorflow as tf
 
 from mpn import roi
-from mpn.deployment.folder import is_export
-from mpn.deployment.predictor import ExportedModel
 from mpn.errors import UserError
-from mpn.geometry import fit_image, pad_to_multiple
-from mpn.heatmaps import STRIDE, find_peaks
+from mpn.geometry import network_input
+from mpn.heatmaps import STRIDE, cells, find_peaks
 from mpn.images import check_image
 from mpn.inference.augmentation import merge_views
+from mpn.inference.export_folder import is_export
+from mpn.inference.exported_model import ExportedModel
 from mpn.inference.graphs import compile_graph, run_with_constant_weights, suppress_boxes
 from mpn.inference.grouping import assignment_of, build_people, check_grouping, for_each_box, score_candidates
 from mpn.inference.prn import GroupingPRN
 from mpn.inference.views import Augmentation
 from mpn.model_directory import PARTS, load_networks, save_networks
 from mpn.models.person import NMS_THRESHOLD, SCORE_THRESHOLD, decode_boxes
-from mpn.people import Detections, SilhouetteMap
+from mpn.people import Detections
 from mpn.precision import network_dtype_policy, resolve_inference_precision, rewrites_to_bfloat16
 from mpn.skeleton import NUM_KEYPOINTS
 
@@ -96,7 +96,7 @@ class MultiPoseNet:
         if self.augmentation.is_single:
             inputs, scale = self.prepare(image)
             raw = self._predict_graph(*inputs)
-            detections = self._detections(raw, scale, image.shape[:2])
+            detections = Detections.in_image(raw, scale, image.shape[:2])
             found = raw["candidates"], raw["guesses"] / scale, raw["guess_scores"]
             people = build_people(self.grouping, detections, *found, self.assignment)
         else:
@@ -108,10 +108,10 @@ class MultiPoseNet:
         """The first half of `predict`: Detections of one image, before grouping."""
         if self.augmentation.is_single:
             inputs, scale = self.prepare(image)
-            return self._detections(self._detect_graph(*inputs), scale, image.shape[:2])
+            return Detections.in_image(self._detect_graph(*inputs), scale, image.shape[:2])
         merged = self._merged(image)
         raw = self._merged_graph(merged.heatmaps, merged.boxes, merged.box_scores, merged.size)
-        return self._detections(raw, merged.scale, image.shape[:2])
+        return Detections.in_image(raw, merged.scale, image.shape[:2])
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""
@@ -140,38 +140,21 @@ class MultiPoseNet:
         if not self.augmentation.is_single:
             return self._merged(image).heatmaps.numpy()
         inputs, scale = self.prepare(image)
-        # Sizes are whole numbers; rounding must not add a cell of padding.
-        height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE - 1e-3).astype(int)
+        height, width = cells(np.array(image.shape[:2]) * scale[::-1])
         return self.forward_graph(*inputs)["heatmaps"][0, :height, :width]
 
     def prepare(self, image, factor=1.0, mirrored=False):
-        """Scales an (H, W, 3) uint8 RGB image and pads it, on the right and below, to a multiple of 32.
+        """The graphs' inputs for an (H, W, 3) uint8 RGB image, as a pair of tensors, and the scale.
 
-        `factor` multiplies the image size; `mirrored` swaps left and right before padding. Returns the graphs' inputs,
-        (1, h, w, 3) uint8 and (2,) float32 width and height without padding, and the scale, (2,) float32 input pixels
-        per image pixel along x and y.
+        See `mpn.geometry.network_input`. Raises ValueError for an image of another shape or dtype.
         """
         check_image(image)
-        scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
-        height, width = scaled.shape[:2]
-        padded = [pad_to_multiple(side) for side in (height, width)]
-        if self.square:
-            padded = [max(padded)] * 2
-        inputs = np.zeros((1, *padded, 3), np.uint8)
-        inputs[0, :height, :width] = scaled[:, ::-1] if mirrored else scaled
-        return (tf.constant(inputs), tf.constant([width, height], tf.float32)), scale
+        *inputs, scale = network_input(image, self.config.image_size, factor, mirrored, self.square)
+        return tuple(map(tf.constant, inputs)), scale
 
     def _merged(self, image):
         check_image(image)
         return merge_views(self.augmentation.views(image, self.prepare), self._view_graph)
-
-    def _detections(self, raw, scale, image_size):
-        """Detections in image pixels from a graph's outputs in input pixels."""
-        limits = np.array([image_size[1], image_size[0]] * 2, np.float32)
-        boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
-        silhouettes = SilhouetteMap(raw["silhouette"], tuple(image_size), tuple(scale / STRIDE))
-        peaks = raw["peaks"] / scale
-        return Detections(boxes, raw["box_scores"], peaks, raw["peak_scores"], silhouettes, raw.get("heatmaps"))
 
     def _group_inputs(self, images):
         counts = [len(detections.boxes) for detections in images]

@@ -5,12 +5,13 @@ import functools
 
 import numpy as np
 
-from mpn.deployment.folder import is_export
 from mpn.errors import UserError
 from mpn.geometry import affine, transform_points, warp_image
 from mpn.heatmaps import STRIDE, find_peaks
 from mpn.images import check_image
 from mpn.inference.augmentation import MIRRORED_CHANNELS
+from mpn.inference.engines import load_export
+from mpn.inference.export_folder import is_export
 from mpn.lazy import tf
 from mpn.people import pose_scores
 from mpn.skeleton import NUM_KEYPOINTS
@@ -43,8 +44,6 @@ class Refiner:
     def load(cls, model_dir, precision="auto", mirror=False):
         """Loads a refinement network or its export; UserError if a file is missing, damaged or unsuitable."""
         if is_export(model_dir):
-            from mpn.deployment.predictor import ExportedRefiner
-
             return ExportedRefiner(model_dir, precision, mirror)
         from mpn.model_directory import load_networks
         from mpn.precision import network_dtype_policy
@@ -130,6 +129,25 @@ class Refiner:
 
         cells = self.config.image_size[0] // STRIDE
         return compile_graph(find, (tf.TensorSpec((None, cells, cells, NUM_KEYPOINTS), tf.float32),))
+
+
+class ExportedRefiner(Refiner):
+    """An exported Refiner; for errors see `load_export`."""
+
+    def __init__(self, folder, precision="auto", mirror=False):
+        _, self.config, self._engine = load_export(folder, precision, refiner=True)
+        self.mirror = mirror
+
+    def _network_graph(self, crops):
+        heatmaps = self._engine.run("network", images=crops)["heatmaps"]
+        if self.mirror:
+            mirrored = self._engine.run("network", images=np.ascontiguousarray(crops[:, :, ::-1]))["heatmaps"]
+            heatmaps = (heatmaps + mirrored[:, :, ::-1][..., MIRRORED_CHANNELS]) / 2
+        return {"heatmaps": heatmaps}
+
+    def _peaks_graph(self, heatmaps):
+        keypoints = self._engine.run("peaks", heatmaps=np.ascontiguousarray(heatmaps))["keypoints"]
+        return {"positions": keypoints[..., :2] / STRIDE, "scores": keypoints[..., 2]}
 
 
 class Refined:

@@ -6,10 +6,10 @@
 import argparse
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.deployment.folder import refuse_export
 from mpn.evaluation.coco import check_labelled, load_labels
 from mpn.evaluation.runtime import PRECISIONS, crowd, medians
 from mpn.evaluation.tables import markdown
+from mpn.inference.export_folder import refuse_export
 from mpn.settings import positive_int
 from mpn.studies.grouping_tables import grouping_metrics
 

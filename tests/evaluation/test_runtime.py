@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 from runs import assert_one_sentence, exit_of
+from tiny_networks import NARROW, sees_something
 
-from mpn.config import ModelConfig
 from mpn.evaluation import runtime
 from mpn.evaluation.runtime import PEOPLE, STAGES, WHOLE, crowd, stage_times
 from mpn.evaluation.runtime_graphs import Crowded, PeaksAlone, halves_of_grouping
@@ -15,31 +15,13 @@ from mpn.images import read_image, write_image
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.models.networks import Networks
 
-CONFIG = ModelConfig(
-    backbone="mobilenet_v2",
-    width=0.35,
-    keypoint_channels=8,
-    keypoint_head_channels=8,
-    person_channels=8,
-    person_head_channels=8,
-    prn_nodes=8,
-    image_size=(96, 160),
-)
-
 
 @pytest.fixture(scope="module")
 def model():
     """An untrained model whose heads find something in every image."""
     keras.utils.set_random_seed(0)
-    networks = Networks(CONFIG)
-    rng = np.random.default_rng(0)
-    for part in (networks.person_detector.subnet.get_layer("classification_submodel"), networks.keypoint_subnet):
-        for layer in part.layers:
-            if isinstance(layer, keras.layers.Conv2D):
-                kernel, bias = layer.get_weights()
-                kernel = rng.normal(0, np.sqrt(2 / kernel[..., 0].size), kernel.shape)
-                layer.set_weights([kernel, np.full(bias.shape, 0.2)])
-    return MultiPoseNet(networks, precision="float32")
+    networks = Networks(NARROW)
+    return MultiPoseNet(sees_something(networks), precision="float32")
 
 
 @pytest.fixture(scope="module")

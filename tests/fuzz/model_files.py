@@ -11,22 +11,11 @@ import zipfile
 
 import h5py
 import numpy as np
+from tiny_networks import TINY
 
-from mpn.config import ModelConfig
 from mpn.errors import UserError
 from mpn.model_directory import PARTS, POSITION_PRIOR_FILE, load_networks, load_part, save_networks, weights_file
 from mpn.models.networks import Networks
-
-CONFIG = ModelConfig(
-    backbone="mobilenet_v2",
-    width=0.35,
-    keypoint_channels=8,
-    keypoint_head_channels=4,
-    person_channels=8,
-    person_head_channels=8,
-    prn_nodes=8,
-    image_size=(64, 96),
-)
 
 # Values of every type, and numbers of every size.
 VALUES = (
@@ -68,7 +57,7 @@ def run(count, seed):
 
 def _make(folder):
     """Networks whose numbers all differ, stored in a folder."""
-    networks = Networks(CONFIG)
+    networks = Networks(TINY)
     rng = np.random.default_rng(0)
     for model in (networks.keypoint_model(), networks.person_detector.subnet, networks.prn):
         model.set_weights([w + rng.uniform(0.01, 0.1, w.shape).astype(w.dtype) for w in model.get_weights()])

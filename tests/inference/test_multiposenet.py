@@ -5,16 +5,15 @@ import functools
 import json
 import zipfile
 
-import keras
 import numpy as np
 import pytest
 from keras_retinanet.layers import FilterDetections
 from pycocotools.coco import COCO
+from tiny_networks import NARROW, sees_something
 
 import demo
 import evaluate
 from mpn import MultiPoseNet
-from mpn.config import ModelConfig
 from mpn.errors import UserError
 from mpn.geometry import fit_image
 from mpn.heatmaps import find_peaks
@@ -22,31 +21,13 @@ from mpn.images import write_image
 from mpn.models.networks import Networks
 from mpn.models.person import decode_boxes
 
-CONFIG = ModelConfig(
-    backbone="mobilenet_v2",
-    width=0.35,
-    keypoint_channels=8,
-    keypoint_head_channels=8,
-    person_channels=8,
-    person_head_channels=8,
-    prn_nodes=8,
-    image_size=(96, 160),
-)
-
 
 @pytest.fixture(scope="module")
 def networks(small_backbone):
     """Untrained networks whose heads find something in every image."""
-    made = Networks(CONFIG)
+    made = Networks(NARROW)
     made.position_prior = np.full((56, 36, 17), 1 / (56 * 36), np.float32)
-    rng = np.random.default_rng(0)
-    for model in (made.person_detector.subnet.get_layer("classification_submodel"), made.keypoint_subnet):
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.Conv2D):
-                kernel, bias = layer.get_weights()
-                kernel = rng.normal(0, np.sqrt(2 / np.prod(kernel.shape[:3])), kernel.shape)
-                layer.set_weights([kernel, np.full(bias.shape, 0.2)])
-    return made
+    return sees_something(made)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +142,7 @@ def test_no_peak_anywhere_leaves_one_empty_place(networks, monkeypatch):
 def test_coordinates_do_not_depend_on_the_size_of_the_image(model):
     """An image that is scaled down to the very input of another gives the same people, in its own pixels."""
     large = noise(240, 320, seed=3)
-    small, scale = fit_image(large, CONFIG.image_size)
+    small, scale = fit_image(large, NARROW.image_size)
     a, b = model.detect(large), model.detect(small)
     assert len(a.boxes) == len(b.boxes) > 0
     np.testing.assert_allclose(a.boxes * np.tile(scale, 2), b.boxes, atol=1e-2)

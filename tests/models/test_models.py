@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras_retinanet.utils.anchors import anchors_for_shape, bbox_transform
+from tiny_networks import NARROW
 
-from mpn.config import ModelConfig
 from mpn.inference.graphs import suppress_boxes
 from mpn.models.backbone import build_backbone
 from mpn.models.fpn import feature_pyramid
@@ -18,15 +18,7 @@ from mpn.models.person import NMS_THRESHOLD, build_anchors, build_person_subnet,
 from mpn.models.prn import build_prn
 from mpn.models.upsampling import BilinearUpsampling
 
-TINY = ModelConfig(
-    backbone="mobilenet_v2",
-    width=0.35,
-    keypoint_channels=16,
-    keypoint_head_channels=8,
-    person_channels=16,
-    person_head_channels=16,
-    prn_nodes=8,
-)
+TINY = NARROW.replace(keypoint_channels=16, person_channels=16, person_head_channels=16)
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import keras
 import pytest
 from keras import layers
+from tiny_networks import NARROW
 
-from mpn.config import ModelConfig
 from mpn.model_directory import save_config
 from mpn.models.backbone import build_backbone
 from mpn.models.networks import Networks
@@ -12,16 +12,6 @@ from mpn.models.person import BACKBONE_LEVELS
 from mpn.models.prn import build_prn
 from mpn.studies import cost
 from mpn.studies.cost import multiply_adds
-
-NARROW = ModelConfig(
-    backbone="mobilenet_v2",
-    width=0.35,
-    keypoint_channels=8,
-    keypoint_head_channels=8,
-    person_channels=8,
-    person_head_channels=8,
-    prn_nodes=8,
-)
 
 BACKBONE = "backbone (mobilenet_v2)"
 

@@ -5,19 +5,17 @@ import pathlib
 
 import numpy as np
 
-from mpn.deployment.folder import FORMATS, import_extra
+from mpn.config import ModelConfig
 from mpn.errors import UserError
+from mpn.files import read_json
+from mpn.inference.export_folder import FORMATS, ExportNote, import_extra
 
 
 class Engine:
-    """The graphs in a folder, each loaded when it first runs.
+    """Runs the graphs of an export, each of which is loaded when it first runs.
 
-    Args:
-        folder: of the export.
-        precision: "auto", "float32" or "bfloat16"; the fastest of the machine, or that one.
-
-    Raises:
-        UserError: the engine is not installed or cannot compute in the precision.
+    `precision` is "float32", "bfloat16", or "auto" for the engine's choice. Raises UserError where the engine is not
+    installed, cannot compute in the precision, or cannot load a graph.
     """
 
     format = None  # one of FORMATS
@@ -26,17 +24,17 @@ class Engine:
         self.folder = pathlib.Path(folder)
         self.precision = precision
         self._suffix, module = FORMATS[self.format]
-        self._library = import_extra(module, self.format) if module else None
+        self._library = import_extra(module) if module else None
         if precision == "bfloat16" and self.format != "openvino":
             raise UserError(f"an export as {self.format} computes in float32: leave out the precision bfloat16")
         self._load = functools.lru_cache(self._load)
 
     def run(self, graph, **inputs):
-        """Runs a graph on arrays, by the names of its inputs; gives a dict of arrays."""
+        """Runs a graph on arrays, given by the names of its inputs, and returns a dict of arrays."""
         return self._call(self._load(graph), inputs)
 
     def _read(self, load, graph):
-        """What `load` gives for the path of a graph; whatever it raises means that the file is damaged."""
+        """Loads a graph's file with `load`; any error means that the file is damaged."""
         path = self.folder / (graph + self._suffix)
         if not path.exists():
             raise UserError(f"{path} does not exist: make the export anew with python -m mpn.export")
@@ -100,3 +98,20 @@ class SavedModelEngine(Engine):
 
 
 ENGINES = {engine.format: engine for engine in (OnnxEngine, OpenVINOEngine, SavedModelEngine)}
+
+
+def load_export(folder, precision, refiner=False):
+    """The ExportNote, ModelConfig and Engine of an export, of a refinement network if `refiner`, else of a model.
+
+    Raises UserError where it is of the other kind, damaged or of another version, or its engine is not installed.
+    """
+    note = ExportNote.read(folder)
+    if note.refiner and not refiner:
+        raise UserError(f"{folder} is a refinement network, which finds nobody by itself: pass it to --refine")
+    if refiner and not note.refiner:
+        raise UserError(f"{folder}: this model is not a refinement network: export one")
+    try:
+        config = ModelConfig(**read_json(f"{folder}/config.json", "a model configuration"))
+    except (TypeError, UserError) as error:
+        raise UserError(f"{folder}/config.json is no model configuration ({error}): make the export anew") from error
+    return note, config, ENGINES[note.format](folder, precision)

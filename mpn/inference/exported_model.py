@@ -1,48 +1,26 @@
-"""Exported models as their users see them: `predict` of MultiPoseNet and `refine` of Refiner, with any engine.
+"""Exported models: `predict` of MultiPoseNet on the graphs of `mpn.deployment.graphs`.
 
-Nothing here imports TensorFlow or Keras. The graphs do what `mpn.inference.multiposenet` does in TensorFlow; see
-`mpn.deployment.graphs`.
+Nothing here imports TensorFlow or Keras.
 """
 
 import numpy as np
 
-from mpn.config import ModelConfig
-from mpn.deployment.engines import ENGINES
-from mpn.deployment.folder import ExportNote
 from mpn.errors import UserError
-from mpn.files import read_json
-from mpn.geometry import fit_image, pad_to_multiple
-from mpn.heatmaps import STRIDE
+from mpn.geometry import network_input
+from mpn.heatmaps import cells
 from mpn.images import check_image
-from mpn.inference.augmentation import MIRRORED_CHANNELS, merge_views
+from mpn.inference.augmentation import merge_views
+from mpn.inference.engines import load_export
 from mpn.inference.grouping import assignment_of, build_people
-from mpn.inference.refiner import Refiner
 from mpn.inference.views import Augmentation
-from mpn.people import Detections, SilhouetteMap
-
-
-def _load(folder, precision, refiner):
-    """The note, configuration and engine of an export of a model or of a refinement network."""
-    note = ExportNote.read(folder)
-    if note.refiner and not refiner:
-        raise UserError(f"{folder} is a refinement network, which finds nobody by itself: pass it to --refine")
-    if refiner and not note.refiner:
-        raise UserError(f"{folder}: this model is not a refinement network: export one")
-    try:
-        config = ModelConfig(**read_json(f"{folder}/config.json", "a model configuration"))
-    except TypeError as error:
-        raise UserError(f"{folder}/config.json is not a model configuration: make the export anew") from error
-    return note, config, ENGINES[note.format](folder, precision)
+from mpn.people import Detections
 
 
 class ExportedModel:
-    """An exported MultiPoseNet, with its methods; arguments as there.
+    """An exported MultiPoseNet, with its methods and arguments; `folder` is the export, which always has all `parts`.
 
-    It has all `parts`.
-
-    Raises:
-        UserError: the export is damaged or of another version, its engine is not installed, or an option needs graphs
-            that it does not have.
+    Raises UserError where the export is damaged or of another version, its engine is not installed, or an option needs
+    graphs that it does not have.
     """
 
     def __init__(
@@ -58,7 +36,7 @@ class ExportedModel:
         augmentation=Augmentation(),  # noqa: B008  frozen
         parts=None,
     ):
-        self.note, config, self._engine = _load(folder, precision, refiner=False)
+        self.note, config, self._engine = load_export(folder, precision)
         given = {"image_size": image_size, "prn_assignment": assignment}
         self.config = config.replace(**{name: v for name, v in given.items() if v is not None})
         self.augmentation = augmentation
@@ -90,10 +68,7 @@ class ExportedModel:
         else:
             merged = merge_views(self.augmentation.views(image, self.prepare), self._look)
             raw, scale = self._found(merged.heatmaps, merged.boxes, merged.box_scores, merged.size), merged.scale
-        limits = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
-        boxes = (raw["boxes"] / np.tile(scale, 2)).clip(0, limits)
-        silhouettes = SilhouetteMap(raw["silhouette"], image.shape[:2], tuple(scale / STRIDE))
-        return Detections(boxes, raw["box_scores"], raw["peaks"] / scale, raw["peak_scores"], silhouettes)
+        return Detections.in_image({**raw, "heatmaps": None}, scale, image.shape[:2])
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere."""
@@ -115,22 +90,16 @@ class ExportedModel:
         if not self.augmentation.is_single:
             return merge_views(self.augmentation.views(image, self.prepare), self._look).heatmaps
         (images, _), scale = self.prepare(image)
-        height, width = np.ceil(np.array(image.shape[:2]) * scale[::-1] / STRIDE - 1e-3).astype(int)
+        height, width = cells(np.array(image.shape[:2]) * scale[::-1])
         return self._engine.run("network", images=images)["heatmaps"][:height, :width]
 
     def prepare(self, image, factor=1.0, mirrored=False):
-        """Scales an image and pads it; see `MultiPoseNet.prepare`."""
-        scaled, scale = fit_image(image, [factor * side for side in self.config.image_size])
-        height, width = scaled.shape[:2]
-        padded = [pad_to_multiple(side) for side in (height, width)]
-        if self.square:
-            padded = [max(padded)] * 2
-        images = np.zeros((1, *padded, 3), np.uint8)
-        images[0, :height, :width] = scaled[:, ::-1] if mirrored else scaled
-        return (images, np.array([width, height], np.float32)), scale
+        """The graphs' inputs, as arrays, and the scale; see `mpn.geometry.network_input`."""
+        *inputs, scale = network_input(image, self.config.image_size, factor, mirrored, self.square)
+        return tuple(inputs), scale
 
     def _look(self, images, size):
-        """What "detect" finds in one view, and its heatmaps (h, w, 18)."""
+        """Heatmaps, (h, w, 18), of one view, and the outputs of "detect"."""
         outputs = self._engine.run("network", images=images)
         heatmaps = outputs.pop("heatmaps")
         boxes = self._engine.run("boxes", **outputs, shape=np.array(images.shape[1:3], np.int32))
@@ -140,22 +109,3 @@ class ExportedModel:
         if len(boxes) == 0:  # not every engine takes an empty input; a box without area is nobody
             boxes, scores = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
         return self._engine.run("detect", heatmaps=heatmaps, all_boxes=boxes, all_scores=scores, size=size)
-
-
-class ExportedRefiner(Refiner):
-    """An exported Refiner; for errors see ExportedModel."""
-
-    def __init__(self, folder, precision="auto", mirror=False):
-        _, self.config, self._engine = _load(folder, precision, refiner=True)
-        self.mirror = mirror
-
-    def _network_graph(self, crops):
-        heatmaps = self._engine.run("network", images=crops)["heatmaps"]
-        if self.mirror:
-            mirrored = self._engine.run("network", images=np.ascontiguousarray(crops[:, :, ::-1]))["heatmaps"]
-            heatmaps = (heatmaps + mirrored[:, :, ::-1][..., MIRRORED_CHANNELS]) / 2
-        return {"heatmaps": heatmaps}
-
-    def _peaks_graph(self, heatmaps):
-        keypoints = self._engine.run("peaks", heatmaps=np.ascontiguousarray(heatmaps))["keypoints"]
-        return {"positions": keypoints[..., :2] / STRIDE, "scores": keypoints[..., 2]}

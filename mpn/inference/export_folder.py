@@ -11,33 +11,22 @@ from mpn.files import read_json
 VERSION = 1
 NOTE_FILE = "export.json"
 
-# Format -> (suffix of a graph's file or folder, module of an extra of the format's name that runs it).
+# Format -> (suffix of a graph's file or folder, package that runs it).
 FORMATS = {"saved_model": ("", None), "onnx": (".onnx", "onnxruntime"), "openvino": (".xml", "openvino")}
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportNote:
-    """What export.json says.
+    """The content of export.json."""
 
-    Attributes:
-        format: of FORMATS.
-        refiner: whether it is a refinement network.
-        nms_threshold: that "detect" has.
-        version: of the format of exports.
-    """
-
-    format: str
-    refiner: bool = False
-    nms_threshold: float = 0.3
+    format: str  # one of FORMATS
+    refiner: bool = False  # whether it is a refinement network
+    nms_threshold: float = 0.3  # of the graph "detect"
     version: int = VERSION
 
     @classmethod
     def read(cls, folder):
-        """Reads the export.json of a folder.
-
-        Raises:
-            UserError: it is damaged, or of another version.
-        """
+        """Reads the export.json of a folder; UserError where it is damaged or of another version."""
         fields = read_json(pathlib.Path(folder) / NOTE_FILE, "the note of an export")
         version = fields.get("version") if isinstance(fields, dict) else None
         again = "make the export anew with python -m mpn.export"
@@ -53,25 +42,22 @@ class ExportNote:
 
 
 def is_export(folder):
-    """Whether a folder, or anything else that names a model, is an export that an engine runs."""
+    """Whether a path, or the name of a shipped model, is the folder of an export."""
     return (pathlib.Path(folder) / NOTE_FILE).is_file()
 
 
 def refuse_export(folder):
-    """Raises UserError for an export, which has no networks for a command to take apart."""
+    """Raises UserError for an export, for commands that need a model's single networks."""
     if is_export(folder):
-        raise UserError(f"{folder} is an export: take the model that it was made of")
+        raise UserError(f"{folder} is an export, and this command needs the model directory that it was made of")
 
 
-def import_extra(module, extra):
-    """Imports a module of an optional package.
-
-    Raises:
-        UserError: it is not installed; the message has the command that installs it.
-    """
+def import_extra(module):
+    """Imports a module of an optional package; UserError with the command that installs it where it is missing."""
+    package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+        if error.name is None or error.name.partition(".")[0] != package:
             raise
-        raise UserError(f"the package {module} is not installed: run pip install 'mpn[{extra}]'") from error
+        raise UserError(f"the package {package} is not installed: run pip install {package}") from error
