@@ -12,6 +12,14 @@ import train_prn  # noqa: E402
 from mpn.data.coco import ImageRecord
 from mpn.synthetic.scenes import write_synthetic_coco
 
+# Files with the longest tests, in the order in which they start.
+LONGEST = ("test_end_to_end", "test_train_person", "test_train_keypoints", "test_recipes", "test_distribution")
+
+
+def pytest_collection_modifyitems(items):
+    """Starts the longest files first, so that no process waits for another at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def synthetic_coco(tmp_path_factory):
