@@ -82,18 +82,20 @@ def runs():
 @pytest.fixture(scope="module")
 def small_backbone():
     """Networks of this module have a small backbone, whatever their configuration says."""
-    from backbones import build_small_backbone
+    from backbones import small_backbones
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mpn.models.networks.build_backbone", build_small_backbone)
+    with small_backbones():
         yield
 
 
 @pytest.fixture(scope="session")
 def stage_1(runs, tiny_coco, tmp_path_factory):
-    """A model directory after three epochs of stage 1; tests must not change it."""
+    """A model directory after three epochs of stage 1, for modules with `small_backbone`; tests must not change it."""
+    from backbones import small_backbones
+
     model = tmp_path_factory.mktemp("stage_1") / "model"
-    runs.call(train_keypoints, runs.keypoint_arguments(tiny_coco, model, "--epochs", 3))
+    with small_backbones():
+        runs.call(train_keypoints, runs.keypoint_arguments(tiny_coco, model, "--epochs", 3))
     return model
 
 
@@ -112,8 +114,11 @@ def stage_3(runs, labels_only, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def refiner(runs, tiny_coco, tmp_path_factory):
-    """A refinement network after two steps of training; tests must not change it."""
+    """A refinement network after two steps, for modules with `small_backbone`; tests must not change it."""
+    from backbones import small_backbones
+
     model = tmp_path_factory.mktemp("refiner") / "model"
     more = ("--refiner", 0.7, "--shift", 0.05, "--epochs", 1)
-    runs.call(train_keypoints, runs.keypoint_arguments(tiny_coco, model, *more))
+    with small_backbones():
+        runs.call(train_keypoints, runs.keypoint_arguments(tiny_coco, model, *more))
     return model

@@ -15,7 +15,7 @@ from mpn.model_directory import last_checkpoint, run_folder
 from mpn.weights import read_notes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)}
 
 
 def keypoint_arguments(coco, model, *more):

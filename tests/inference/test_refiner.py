@@ -24,6 +24,8 @@ from mpn.inference.views import Augmentation
 from mpn.people import Person
 from mpn.skeleton import KEYPOINTS
 
+pytestmark = pytest.mark.usefixtures("small_backbone")
+
 SIDE, SHARE = 96, 0.75
 
 

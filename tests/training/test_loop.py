@@ -11,7 +11,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from runs import ROOT, assert_one_sentence, call, exit_of, keypoint_arguments, person_arguments, prn_arguments
+from runs import (
+    ENVIRONMENT,
+    ROOT,
+    assert_one_sentence,
+    call,
+    exit_of,
+    keypoint_arguments,
+    person_arguments,
+    prn_arguments,
+)
 
 import train_keypoints  # noqa: E402
 import train_person  # noqa: E402
@@ -155,8 +164,15 @@ def test_a_damaged_training_image_ends_the_run_with_its_name(tiny_coco, tmp_path
     shutil.copytree(tiny_coco, coco)
     for path in (coco / "train2017").iterdir():
         path.write_bytes(path.read_bytes()[:500])
-    command = [sys.executable, "train_keypoints.py", *keypoint_arguments(coco, tmp_path / "model")]
-    result = subprocess.run([str(a) for a in command], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    command = [
+        sys.executable,
+        "tests/backbones.py",
+        "train_keypoints.py",
+        *keypoint_arguments(coco, tmp_path / "model"),
+    ]
+    result = subprocess.run(
+        [str(a) for a in command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: image") and "damaged" in last

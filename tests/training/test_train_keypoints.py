@@ -103,7 +103,10 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one(tiny_coco, stage_1,
     checkpoint = last_checkpoint(killed, "keypoints")
     arguments = keypoint_arguments(tiny_coco, killed, "--epochs", 3)
     process = subprocess.Popen(
-        [str(word) for word in (sys.executable, ROOT / "train_keypoints.py", *arguments)],
+        [
+            str(word)
+            for word in (sys.executable, ROOT / "tests" / "backbones.py", ROOT / "train_keypoints.py", *arguments)
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
