@@ -4,13 +4,12 @@ import contextlib
 import errno
 import functools
 import gzip
-import hashlib
 import io
 import json
 import os
 import re
+import secrets
 import shutil
-import socket
 import tempfile
 import time
 import zlib
@@ -23,53 +22,32 @@ from mpn.errors import UserError
 MOST_JSON_BYTES = 2**30
 MOST_JSON_CONTAINERS = 20_000_000
 MOST_JSON_COMMAS = 100_000_000
-# Temporary files of other machines are kept this long, since their processes cannot be seen.
-_SECONDS_OF_OTHERS = 24 * 3600
+# Temporary files that nobody has written to for so many seconds are those of killed processes.
+_SECONDS_IN_USE = 3600
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}-.+")
 # Files of a model directory, the only folder that is written under a temporary name.
 _OF_A_MODEL = re.compile(r"config\.json|.+-config\.json|.+\.weights\.h5|.+\.npy")
 
 
 def temporary_path(path):
-    """A path beside `path` to write first. The name holds process and machine, and ends like `path`."""
+    """A new path beside `path` to write first, which no other process takes. Its name ends like `path`."""
     path = Path(path)
     # Only the end of the name, which may be as long as the file system allows.
-    return path.with_name(f".tmp-{os.getpid()}-{_machine()}-{path.name[-50:]}")
+    return path.with_name(f".tmp-{secrets.token_hex(8)}-{path.name[-50:]}")
 
 
 @functools.lru_cache(maxsize=1000)  # once per folder, which may hold many files
 def _remove_leftovers(folder):
     """Removes temporary files and folders that killed processes have left in a folder."""
     for path in Path(folder).glob(".tmp-*"):
-        name = re.match(r"\.tmp-(\d{1,9})-(?:([0-9a-f]{8})-)?.", path.name)
         with contextlib.suppress(OSError):
-            if not name or not _is_left_over(path, int(name[1]), name[2]):
+            if not _TEMPORARY.fullmatch(path.name) or time.time() - path.lstat().st_mtime < _SECONDS_IN_USE:
                 continue
             if not path.is_dir() or path.is_symlink():
                 path.unlink()
             # Other folders may belong to the user.
-            elif name[2] and all(inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()):
+            elif all(inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()):
                 shutil.rmtree(path)
-
-
-def _is_left_over(path, process, machine):
-    if os.name == "nt" or machine not in (None, _machine()):  # on Windows, os.kill would end the process
-        return time.time() - path.lstat().st_mtime > _SECONDS_OF_OTHERS
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # somebody else's process
-        pass
-    return False
-
-
-@functools.cache
-def _machine():
-    """Eight digits that tell this machine or container from others that share its folders."""
-    name = socket.gethostname()
-    with contextlib.suppress(OSError):
-        name += os.readlink("/proc/self/ns/pid")  # containers may share their host's name, but not its process numbers
-    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
@@ -84,7 +62,6 @@ def atomic_path(path):
     temporary = temporary_path(path)
     _remove_leftovers(path.parent)
     try:
-        temporary.unlink(missing_ok=True)
         # O_EXCL does not follow a link.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary

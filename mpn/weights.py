@@ -236,18 +236,8 @@ def _check_storage(model, storage):
 
 def _rewrite_in_float16(path):
     """Replaces a complete weights file by one for inference; see `save_weights`."""
-
-    def copy(source, target):
-        target.attrs.update(source.attrs)
-        for name, item in source.items():
-            if item.name == "/optimizer":
-                continue
-            if isinstance(item, h5py.Group):
-                copy(item, target.create_group(name))
-            else:
-                kind = np.float16 if _in_float16(item, "float16") else item.dtype
-                target.create_dataset(name, data=item[()].astype(kind)).attrs.update(item.attrs)
-
     # A new file, since deleting data from an HDF5 file does not make it smaller.
     with atomic_path(path) as temporary, h5py.File(path, "r") as source, h5py.File(temporary, "w") as target:
-        copy(source, target)
+        for name, data in _datasets(source):
+            if not name.startswith("optimizer/"):
+                target[name] = data[()].astype(np.float16 if _in_float16(data, "float16") else data.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 from mpn.data.segmentations import checked_segmentation
 from mpn.errors import UserError
 from mpn.files import read_json
+from mpn.images import MOST_PIXELS
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 # COCO's id of people, where a file has no categories and everywhere inside this package.
@@ -19,7 +20,6 @@ PERSON_CATEGORY = 1
 AREA_SHARE = 0.5
 
 LONGEST_SIDE = 65535  # pixels of a JPEG's side
-MOST_PIXELS = 2**28  # of an image: each takes a byte of a mask
 FARTHEST = 1e5  # pixels from the image's corner to a coordinate
 
 

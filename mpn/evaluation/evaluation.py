@@ -199,7 +199,7 @@ def evaluate(evaluation):
         boxes += box_results(record.id, people)
         if measured:
             silhouettes.append(count_pixels(record, silhouette_map.mask(threshold=evaluation.silhouette_threshold)))
-    write_keypoint_results(poses_path, poses, image_ids, not labelled, annotations.category)
+    write_keypoint_results(poses_path, poses, not labelled, annotations.category)
     write_json(boxes_path, of_category(boxes, annotations.category))
     metrics = {}
     if labelled:

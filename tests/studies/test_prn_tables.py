@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from mpn.cli.settings import command_line
 from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.data.imperfect import Imperfections
@@ -17,7 +16,6 @@ from mpn.model_directory import load_config, save_networks
 from mpn.models.networks import Networks
 from mpn.people import Person
 from mpn.studies import grouping_tables, prn_tables
-from mpn.training import PrnTraining, train_prn
 from mpn.training.splits import training_and_validation_labels
 
 
@@ -79,8 +77,11 @@ def test_pose_scores():
     keypoints = np.zeros((17, 3))
     keypoints[:, 2] = np.linspace(0.2, 1, 17)
     person = Person(np.zeros(4), 0.9, keypoints, 0.7)
-    names = (None, "mean confidence", "box score", "least confidence")
-    assert [prn_tables.pose_score(person, name) for name in names] == pytest.approx([0.7, 0.6, 0.9, 0.2])
+    scores = {row.name: row.score(person) for row in prn_tables.TABLES["improvements"] if row.score}
+    assert list(scores) == [
+        f"score: {name}" for name in ("sum of confidences / 17", "box score alone", "least confidence")
+    ]
+    assert list(scores.values()) == pytest.approx([0.6, 0.9, 0.2])
 
 
 def test_the_table_of_groupings(labels, model_dir, capsys):
@@ -98,18 +99,7 @@ def run_table(*arguments):
     prn_tables.main([str(argument) for argument in arguments])
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Trains rows here: a process of its own takes seconds to import TensorFlow."""
-
-    def train(_, arguments):
-        with command_line(PrnTraining, argv=arguments) as settings:
-            train_prn(settings)
-
-    monkeypatch.setattr(prn_tables, "_train", train)
-
-
-def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys, in_this_process):
+def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys):
     shared = ["improvements", "--annotations", labels, "--output", tmp_path / "out", "--steps", 2]
     shared += ["--batch-size", 4, "--nodes", 8, "--hold-out", 0.25]
     names = ["best", "margin 21 %", "greedy assignment"]  # in the table's own order

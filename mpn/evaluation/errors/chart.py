@@ -4,6 +4,7 @@ import numpy as np
 
 from mpn.data.coco import read_record
 from mpn.evaluation.charts import INK, new_figure, plain
+from mpn.evaluation.errors.gains import in_words
 from mpn.evaluation.errors.pose_errors import ERRORS, GOOD, INVERSION, NOT_LABELLED
 from mpn.evaluation.tables import as_share
 from mpn.skeleton import LIMBS
@@ -51,18 +52,15 @@ def _draw_gains(axes, counts, gained):
     """Draws a bar for each correction: its gain, and how many things it corrects."""
     numbers = counts["overlap"]["all"] | counts["detections"]["all"]
     numbers["outside the box"] = sum(counts["box"]["outside"][kind] for kind in _WRONG)
-    rows = [(name, row["gain"]) for name, row in gained.items() if "gain" in row]
+    corrected = {name: row["gain"] for name, row in gained.items() if "gain" in row}
+    names = [f"{name}: {numbers[name]:,} {_UNITS[name]}" if name in numbers else name for name in corrected]
     plain(axes, "x")
-    for place, (name, gain) in enumerate(rows):
-        axes.barh(place, gain or 0, color=_COLOURS[name], height=0.7)
-        text = "-" if gain is None else as_share(gain, signed=True)
-        axes.annotate(text, (max(gain or 0, 0), place), (5, 0), textcoords="offset points", va="center", color=INK)
-    names = [f"{name}: {numbers[name]:,} {_UNITS[name]}" if name in numbers else name for name, _ in rows]
-    axes.set_yticks(range(len(rows)), names)
+    bars = axes.barh(names, [gain or 0 for gain in corrected.values()], color=[_COLOURS[name] for name in corrected])
+    axes.bar_label(bars, [in_words(gain) for gain in corrected.values()], padding=5, color=INK)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     before = gained["as it is"]["AP"]
-    axes.set_title("AP gained if corrected alone" + ("" if before is None else f"; AP as it is {as_share(before)}"))
+    axes.set_title("AP gained if corrected alone" + (f"; AP as it is {as_share(before)}" if before >= 0 else ""))
 
 
 def _draw_shares(axes, rows, labels, title):
@@ -73,11 +71,10 @@ def _draw_shares(axes, rows, labels, title):
     heights = np.zeros(len(rows))
     for kind in _WRONG:
         shares = 100 * np.array([row[kind] for row in rows.values()]) / np.maximum(wholes, 1)
-        axes.bar(places, shares, bottom=heights, color=_COLOURS[kind], width=0.7, label=kind)
+        bars = axes.bar(places, shares, bottom=heights, color=_COLOURS[kind], width=0.7, label=kind)
         heights += shares
-    for place, height, whole in zip(places, heights, wholes, strict=True):
-        text = f"{height:.0f}" if whole else "none"
-        axes.annotate(text, (place, height), (0, 3), textcoords="offset points", ha="center", color=INK)
+    texts = [f"{height:.0f}" if whole else "none" for height, whole in zip(heights, wholes, strict=True)]
+    axes.bar_label(bars, texts, padding=3, color=INK)
     axes.set_xticks(places, labels)
     axes.margins(x=0.01)
     axes.set_ylim(0, 1.1 * heights.max() or 1)  # axes.margins leaves no room above bars without height
