@@ -6,6 +6,7 @@ import functools
 import gzip
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -25,8 +26,6 @@ MOST_JSON_COMMAS = 100_000_000
 # Temporary files that nobody has written to for so many seconds are those of killed processes.
 _SECONDS_IN_USE = 3600
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}-.+")
-# Files of a model directory, the only folder that is written under a temporary name.
-_OF_A_MODEL = re.compile(r"config\.json|.+-config\.json|.+\.weights\.h5|.+\.npy")
 
 
 def temporary_path(path):
@@ -38,16 +37,11 @@ def temporary_path(path):
 
 @functools.lru_cache(maxsize=1000)  # once per folder, which may hold many files
 def _remove_leftovers(folder):
-    """Removes temporary files and folders that killed processes have left in a folder."""
+    """Removes temporary files that killed processes have left in a folder."""
     for path in Path(folder).glob(".tmp-*"):
         with contextlib.suppress(OSError):
-            if not _TEMPORARY.fullmatch(path.name) or time.time() - path.lstat().st_mtime < _SECONDS_IN_USE:
-                continue
-            if not path.is_dir() or path.is_symlink():
-                path.unlink()
-            # Other folders may belong to the user.
-            elif all(inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()):
-                shutil.rmtree(path)
+            if _TEMPORARY.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _SECONDS_IN_USE:
+                path.unlink()  # fails for a folder, which may belong to the user
 
 
 @contextlib.contextmanager
@@ -113,26 +107,21 @@ def read_json(path, what):
     try:
         if data.startswith(b"\x1f\x8b"):
             data = _read_up_to(gzip.GzipFile(fileobj=io.BytesIO(data)), MOST_JSON_BYTES, f"{what} '{path}'")
-        if data.count(b"[") + data.count(b"{") > MOST_JSON_CONTAINERS:
-            most = f"{MOST_JSON_CONTAINERS:,} lists and objects, the most that are read"
-            raise UserError(f"{what} '{path}' has more than {most}")
-        if data.count(b",") > MOST_JSON_COMMAS:
-            raise UserError(f"{what} '{path}' has more than {MOST_JSON_COMMAS:,} commas, the most that are read")
+        containers = data.count(b"[") + data.count(b"{"), MOST_JSON_CONTAINERS, "lists and objects"
+        for count, most, kind in (containers, (data.count(b","), MOST_JSON_COMMAS, "commas")):
+            if count > most:
+                raise UserError(f"{what} '{path}' has more than {most:,} {kind}, the most that are read")
         return json.loads(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
-        raise UserError(f"{what} '{path}' is not valid JSON ({reason}): copy it again") from error
-    except (ValueError, RecursionError) as error:  # not text, numbers of thousands of digits, deep nesting
-        raise UserError(f"{what} '{path}' is not valid JSON: check that it is the right file") from error
+    except (ValueError, RecursionError) as error:  # no JSON, not text, numbers of thousands of digits, deep nesting
+        where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{what} '{path}' is not valid JSON{where}: check that it is the right file") from error
 
 
-def read_bytes(path, what, most=None):
+def read_bytes(path, what, most=math.inf):
     """Reads a file; UserError if missing, unreadable or above `most` bytes. Messages call the file `what`."""
     try:
-        if most is None:
-            return Path(path).read_bytes()
         with open(path, "rb") as file:
             return _read_up_to(file, most, f"{what} '{path}'")
     except FileNotFoundError as error:

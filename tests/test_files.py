@@ -99,9 +99,6 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     kept = [f"{NEW}a.json", ".tmp-x-a.json", f"{OLD[1:]}a.json", OLD]
     for name in (*kept, f"{OLD}a.weights.h5", "precious"):
         (tmp_path / name).write_text("half")
-    (tmp_path / f"{OLD}export").mkdir()
-    for name in ("config.json", "prn.weights.h5", f"{NEW}position_prior.npy"):
-        (tmp_path / f"{OLD}export" / name).write_text("{}")
     (tmp_path / f"{OLD}link").symlink_to(tmp_path / "precious")
     grow_old(*(path for path in tmp_path.iterdir() if not path.name.startswith(NEW)))
     with atomic_path(tmp_path / "b.json") as temporary:
@@ -111,12 +108,10 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
 
 
 def test_folders_of_the_users_stay_whatever_their_names(tmp_path):
-    for name, file in ((f"{OLD}photographs", "a.jpg"), (f"{OLD}deep", "config.json/a")):
-        (tmp_path / name / file).parent.mkdir(parents=True)
-        (tmp_path / name / file).write_text("precious")
+    (tmp_path / f"{OLD}photographs").mkdir()
     grow_old(*tmp_path.iterdir())
     make_writable(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == [f"{OLD}deep", f"{OLD}photographs"]
+    assert os.listdir(tmp_path) == [f"{OLD}photographs"]
 
 
 def test_a_folder_without_space_is_an_error(tmp_path):
@@ -148,7 +143,7 @@ def test_read_json_reads_a_byte_order_mark(tmp_path):
     ("content", "words"),
     [
         (b"", "not valid JSON"),
-        (b'{"a": 1', "not valid JSON .*line 1"),
+        (b'{"a": 1', "not valid JSON at line 1, column 8"),
         (b"\xff\xfe\xfa\x81", "not valid JSON"),
         (b"[" * 200_000, "not valid JSON"),
         (gzip.compress(json.dumps(list(range(1000))).encode())[:-20], "damaged gzip"),

@@ -12,7 +12,7 @@ from mpn.evaluation.coco import check_labelled, evaluate_boxes, evaluate_keypoin
 from mpn.evaluation.curves import write_curves
 from mpn.evaluation.errors.report import write_error_report
 from mpn.evaluation.results import box_results, keypoint_results, of_category, results_file, write_keypoint_results
-from mpn.evaluation.segmentation import count_pixels, silhouette_metrics
+from mpn.evaluation.segmentation import pixel_counts, silhouette_metrics, true_silhouettes
 from mpn.evaluation.sources import (
     BOX_SOURCES,
     GROUND_TRUTH,
@@ -198,7 +198,8 @@ def evaluate(evaluation):
         poses += keypoint_results(record.id, people)
         boxes += box_results(record.id, people)
         if measured:
-            silhouettes.append(count_pixels(record, silhouette_map.mask(threshold=evaluation.silhouette_threshold)))
+            found_mask = silhouette_map.mask(threshold=evaluation.silhouette_threshold)
+            silhouettes.append(pixel_counts(*true_silhouettes(record), found_mask))
     write_keypoint_results(poses_path, poses, not labelled, annotations.category)
     write_json(boxes_path, of_category(boxes, annotations.category))
     metrics = {}

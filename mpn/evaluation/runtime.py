@@ -5,6 +5,7 @@ and peaks replace those that the network finds, so untrained weights take as lon
 """
 
 import argparse
+import copy
 import os
 import pathlib
 import platform
@@ -18,6 +19,7 @@ from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
 from mpn.inference.export_folder import refuse_export
+from mpn.lazy import tf
 from mpn.settings import ImageSize, positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 
@@ -44,7 +46,6 @@ def stage_times(model, images, people=PEOPLE, repeats=20):
     candidates; "grouping" is the assignment of peaks to people. Each stage is timed alone, so WHOLE is not quite their
     sum. Raises UserError for bytes that are no image.
     """
-    from mpn.evaluation.runtime_graphs import peaks_graph
     from mpn.images import decode_image
 
     for name, data in images.items():
@@ -59,9 +60,6 @@ def stage_times(model, images, people=PEOPLE, repeats=20):
 
 def _times_of_image(model, find_peaks, data, people, repeats):
     """Maps (stage, number of people) to seconds, for one image."""
-    import tensorflow as tf
-
-    from mpn.evaluation.runtime_graphs import halves_of_grouping
     from mpn.images import decode_image
 
     image = decode_image(data, "image")
@@ -86,6 +84,42 @@ def _times_of_image(model, find_peaks, data, people, repeats):
         stages[WHOLE, count] = whole
     times = medians(stages, repeats)
     return {**times, **{(stage, count): times[stage] for stage in shared for count in people}}
+
+
+def peaks_graph(model):
+    """The second part of a MultiPoseNet's `detect`, without its network: peaks and NMS.
+
+    Returns a function of `MultiPoseNet.prepare`'s two inputs, and of the heatmaps, regression and classification that
+    `MultiPoseNet.forward_graph` gives for them, to a dict of numpy arrays. It takes images of all sizes.
+    """
+    from mpn.inference.graphs import compile_graph
+
+    def find(images, size, heatmaps, regression, classification):
+        boxes = model._boxes({"regression": regression, "classification": classification}, images, size)
+        return {**model._found(heatmaps), **boxes}
+
+    shapes = (2,), (1, None, None, NUM_KEYPOINTS + 1), (1, None, 4), (1, None, 1)
+    signature = tf.TensorSpec((1, None, None, 3), tf.uint8), *(tf.TensorSpec(shape, tf.float32) for shape in shapes)
+    return compile_graph(find, signature)
+
+
+def halves_of_grouping(model, detections):
+    """A MultiPoseNet's `group` in two: the graph with RoIs, PRN and scores of candidates, and the rest.
+
+    Returns two functions without arguments; the second gives the people.
+    """
+    graph, seen = model._group_graph, []
+
+    def record(*inputs):
+        seen.append((inputs, graph(*inputs)))
+        return seen[-1][1]
+
+    recorder = copy.copy(model)
+    recorder._group_graph = record
+    recorder.group(detections)
+    inputs, outputs = seen[0]
+    recorder._group_graph = lambda *_: outputs
+    return lambda: graph(*inputs), lambda: recorder.group(detections)
 
 
 def crowd(people, image_size, slots=0):
@@ -172,8 +206,6 @@ def draw_times(times):
 
 def device():
     """What the networks run on, in words."""
-    import tensorflow as tf
-
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "a GPU")

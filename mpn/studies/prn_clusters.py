@@ -62,7 +62,7 @@ def prn_clusters(model, records, clusters=6, seed=0):
         )
     means, counts, assignment = cluster_poses(poses[enough], weights[enough], clusters, seed)
     sides = (boxes[:, 2:] - boxes[:, :2])[enough]
-    proportions = [np.median(sides[assignment == c, 1] / sides[assignment == c, 0]) for c in range(clusters)]
+    proportions = [np.median(sides[assignment == c, 1] / sides[assignment == c, 0]) for c in range(len(counts))]
     return means, counts, np.array(proportions)
 
 
@@ -104,7 +104,7 @@ def pose_similarity(poses, means, weights):
 def cluster_poses(poses, weights, clusters, seed=0):
     """Clusters poses by k-means with the distance 1 - OKS, and keeps the best of STARTS k-means++ starts.
 
-    `poses` and `weights` are those of `pose_similarity`. Raises UserError where there are fewer poses than clusters.
+    `poses` and `weights` are those of `pose_similarity`. There are fewer clusters where fewer poses differ.
 
     Returns:
         means: (C, 17, 3) float32, x, y and mean weight of each keypoint; where the weight is 0, x and y are the mean of
@@ -112,15 +112,13 @@ def cluster_poses(poses, weights, clusters, seed=0):
         counts: (C,) int, poses in each cluster; 1 or more.
         assignment: (P,) int, the cluster of each pose.
     """
-    if len(poses) < clusters:
-        raise UserError(f"{clusters} clusters need as many poses, and there are {len(poses)}")
     poses, weights = np.asarray(poses, np.float32), np.asarray(weights, np.float32)
     common = _mean(poses, weights, poses.mean(axis=0))[:, :2]
     rngs = [np.random.default_rng([seed, start]) for start in range(STARTS)]
     starts = [_first_means(poses, weights, clusters, common, rng) for rng in rngs]
     found = [_k_means(poses, weights, means, common) for means in starts]
     _, means, assignment = max(found, key=lambda one: one[0])
-    counts = np.bincount(assignment, minlength=clusters)
+    counts = np.bincount(assignment)
     order = np.argsort(-counts, kind="stable")
     return means[order], counts[order], np.argsort(order)[assignment]
 
@@ -139,28 +137,17 @@ def _first_means(poses, weights, clusters, common, rng):
 
 
 def _k_means(poses, weights, means, common):
-    """Returns the sum of all similarities, the means (C, 17, 3) and the assignment (P,)."""
+    """Returns the sum of all similarities, the means (C, 17, 3) and the assignment (P,); empty clusters vanish."""
     assignment = None
     for _ in range(_MOST_ROUNDS):
         similarities = pose_similarity(poses, means[..., :2], weights)
-        nearest = _without_empty(similarities)
+        _, nearest = np.unique(similarities.argmax(axis=1), return_inverse=True)
         if assignment is not None and (nearest == assignment).all():
             break
         assignment = nearest
-        members = [assignment == cluster for cluster in range(len(means))]
+        members = [assignment == cluster for cluster in range(assignment.max() + 1)]
         means = np.stack([_mean(poses[those], weights[those], common) for those in members])
-    return float(similarities[np.arange(len(poses)), assignment].sum()), means, assignment
-
-
-def _without_empty(similarities):
-    """Assigns each pose to its most similar cluster, and to each empty cluster the pose that fits worst elsewhere."""
-    assignment = similarities.argmax(axis=1)
-    own = similarities.max(axis=1)
-    clusters = similarities.shape[1]
-    for empty in np.flatnonzero(np.bincount(assignment, minlength=clusters) == 0):
-        alone = np.bincount(assignment, minlength=clusters)[assignment] == 1
-        assignment[np.where(alone, np.inf, own).argmin()] = empty
-    return assignment
+    return float(similarities.max(axis=1).sum()), means, assignment
 
 
 def _mean(poses, weights, otherwise):
@@ -201,8 +188,7 @@ def main(argv=None):
     parser.add_argument("picture", metavar="FILE.png", help="the picture to write")
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory with a PRN")
     add_options(parser, Training, "coco")
-    parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco")
-    parser.add_argument("--split", choices=("val", "train"), default="val", help="of --coco (default: val)")
+    parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco's val")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
     parser.add_argument("--clusters", type=positive_int, default=6, help="default: 6, as in the paper")
     options = parser.parse_args(argv)
@@ -212,7 +198,7 @@ def main(argv=None):
     from mpn.model_directory import load_networks
 
     networks = load_networks(options.model, ("prn",))
-    records = load_annotations(options.annotations or annotation_file(options.coco, options.split), limit=options.limit)
+    records = load_annotations(options.annotations or annotation_file(options.coco, "val"), limit=options.limit)
     make_replaceable(options.picture)
     means, counts, proportions = prn_clusters(networks, records, options.clusters)
     save(draw_clusters(means, counts, proportions), options.picture)

@@ -94,7 +94,6 @@ def run_table(rows, annotations, test, output, steps=None, shared=()):
     with command_line(PrnTraining, argv=shared) as settings:
         if test:
             records, truth = load_labels(test)
-            check_labelled(records, test)
         else:
             records, truth = held_out_labels(annotations, settings.limit, settings.hold_out, settings.seed)
     lines = []
@@ -173,16 +172,11 @@ def main(argv=None):
     parser.add_argument("--test", metavar="FILE", help="COCO keypoints JSON; default: held-out images of --annotations")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder with a model directory for each row")
     parser.add_argument("--steps", type=positive_int, help="training steps of a row; default: one pass")
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="these rows alone")
     options, shared = parser.parse_known_args(argv)
-    rows = [row for row in TABLES[options.table] if not options.only or row.name in options.only]
-    unknown = set(options.only or ()) - {row.name for row in rows}
-    if unknown:
-        raise UserError(f"--only names no row of {options.table}: {', '.join(sorted(unknown))}")
     taken = _OWN_OPTIONS & {word.partition("=")[0] for word in shared}
     if taken:
         raise UserError(f"{', '.join(sorted(taken))} cannot be given here: rows have one epoch of --steps, in --output")
-    run_table(rows, options.annotations, options.test, options.output, options.steps, shared)
+    run_table(TABLES[options.table], options.annotations, options.test, options.output, options.steps, shared)
 
 
 if __name__ == "__main__":

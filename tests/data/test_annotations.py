@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from coco_people import load_ground_truth
 from entries import written
 
 from mpn.data.annotations import read_annotations
@@ -11,7 +12,7 @@ from mpn.data.coco import load_annotations
 from mpn.data.person import valid_boxes
 from mpn.data.prn import collect_people
 from mpn.errors import UserError
-from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth, load_labels
+from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_labels
 from mpn.evaluation.results import box_results, keypoint_results
 from mpn.evaluation.sources import EMPTY, box_source, oracle_people, with_true_boxes, with_true_keypoints
 from mpn.skeleton import KEYPOINTS

@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from coco_people import load_ground_truth
 from pycocotools.coco import COCO
 
 import evaluate as script
@@ -18,7 +19,7 @@ from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, hold_out, load_annotations
 from mpn.errors import UserError
 from mpn.evaluation import Evaluation, evaluate
-from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
+from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints
 from mpn.evaluation.results import box_results, keypoint_results, results_file, write_keypoint_results
 from mpn.model_directory import save_config
 from mpn.people import Person

@@ -9,8 +9,7 @@ from runs import assert_one_sentence, exit_of
 from tiny_networks import NARROW, sees_something
 
 from mpn.evaluation import runtime
-from mpn.evaluation.runtime import PEOPLE, STAGES, WHOLE, crowd, stage_times
-from mpn.evaluation.runtime_graphs import halves_of_grouping, peaks_graph
+from mpn.evaluation.runtime import PEOPLE, STAGES, WHOLE, crowd, halves_of_grouping, peaks_graph, stage_times
 from mpn.images import read_image, write_image
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.models.networks import Networks

@@ -117,8 +117,8 @@ def test_equal_seeds_give_equal_clusters():
 def test_no_cluster_is_empty(clusters):
     poses = np.repeat(KINDS, 4, axis=0)  # three different poses only
     means, counts, assignment = cluster_poses(poses, np.ones((12, 17)), clusters)
-    assert means.shape == (clusters, 17, 3) and np.isfinite(means).all()
-    assert (counts > 0).all() and (np.bincount(assignment, minlength=clusters) == counts).all()
+    assert means.shape == (min(clusters, 3), 17, 3) and np.isfinite(means).all()
+    assert (counts > 0).all() and (np.bincount(assignment) == counts).all()
 
 
 def test_a_keypoint_that_nobody_has():
@@ -126,11 +126,6 @@ def test_a_keypoint_that_nobody_has():
     weights[:, KEYPOINTS.index("nose")] = 0
     means, _, _ = cluster_poses(poses, weights, 3)
     assert (means[:, 0, 2] == 0).all() and np.isfinite(means).all()
-
-
-def test_more_clusters_than_poses_are_refused():
-    with pytest.raises(UserError, match="13 clusters"):
-        cluster_poses(np.repeat(KINDS, 4, axis=0), np.ones((12, 17)), 13)
 
 
 def skeletons(figure):

@@ -10,19 +10,8 @@ from mpn.evaluation.tables import as_share
 from mpn.skeleton import LIMBS
 
 # After Okabe and Ito: people who confuse red and green can tell these colours apart.
-_COLOURS = {
-    "good": "#44aa55",
-    "jitter": "#56b4e9",
-    "inversion": "#e69f00",
-    "swap": "#cc79a7",
-    "miss": "#d55e00",
-    "all keypoints": "#777777",
-    "outside the box": "#885533",
-    "scores": "#0072b2",
-    "duplicates": "#009e73",
-    "background": "#b8a800",
-    "not found": "#333333",
-}
+_COLOURS = dict(zip(ERRORS, ("#44aa55", "#56b4e9", "#e69f00", "#cc79a7", "#d55e00"), strict=True))
+_NO_ERROR = "#777777"
 _WRONG = ERRORS[1:]
 _UNITS = dict.fromkeys((*_WRONG, "outside the box"), "keypoints") | {"not found": "people"}
 _UNITS |= {"duplicates": "detections", "background": "detections"}
@@ -55,7 +44,8 @@ def _draw_gains(axes, counts, gained):
     corrected = {name: row["gain"] for name, row in gained.items() if "gain" in row}
     names = [f"{name}: {numbers[name]:,} {_UNITS[name]}" if name in numbers else name for name in corrected]
     plain(axes, "x")
-    bars = axes.barh(names, [gain or 0 for gain in corrected.values()], color=[_COLOURS[name] for name in corrected])
+    colours = [_COLOURS.get(name, _NO_ERROR) for name in corrected]
+    bars = axes.barh(names, [gain or 0 for gain in corrected.values()], color=colours)
     axes.bar_label(bars, [in_words(gain) for gain in corrected.values()], padding=5, color=INK)
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -98,8 +88,6 @@ def draw_worst(matches, results, records=()):
     for axes, match in zip(panels, matches, strict=False):
         result = results[match.result]
         pose, labelled = np.reshape(result["keypoints"], match.truth.shape), match.errors != NOT_LABELLED
-        if result["image_id"] in paths:
-            axes.imshow(read_record(paths[result["image_id"]]), alpha=0.5)
         for points, colour, width in ((match.truth, "#999999", 3), (pose, INK, 1.5)):
             for limb in map(list, LIMBS):
                 if labelled[limb].all():
@@ -108,15 +96,13 @@ def draw_worst(matches, results, records=()):
             axes.plot(*np.stack([pose[joint, :2], match.truth[joint, :2]]).T, ":", color=INK, linewidth=1)
         for kind in range(GOOD, len(ERRORS)):
             axes.scatter(*pose[match.errors == kind, :2].T, s=28, color=_COLOURS[ERRORS[kind]], zorder=3)
-        _show_around(axes, np.concatenate([pose[labelled, :2], match.truth[labelled, :2]]))
+        axes.set_aspect("equal")
+        axes.margins(0.1)
+        axes.invert_yaxis()
+        axes.autoscale(False)
+        if result["image_id"] in paths:
+            axes.imshow(read_record(paths[result["image_id"]]), alpha=0.5, zorder=0)
         axes.set_title(f"image {result['image_id']}: OKS {match.oks:.2f}", color=INK, fontsize="medium")
     handles = [panels[0].scatter([], [], color=_COLOURS[kind], label=kind) for kind in ERRORS]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(ERRORS), frameon=False, labelcolor=INK)
     return figure
-
-
-def _show_around(axes, points):
-    """Limits the axes to a square around all points, y downwards."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    (x, y), reach = (low + high) / 2, 0.56 * max(*(high - low), 8)
-    axes.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach), aspect="equal")
