@@ -130,10 +130,8 @@ def load_backbone_weights(backbone, weights, width=1.0):
     options = {"alpha": width} if backbone.name == "mobilenet_v2" else {}
     try:
         source = _APPLICATIONS[backbone.name](
-            weights="imagenet" if download else None, include_top=False, input_shape=(None, None, 3), **options
+            weights=str(weights), include_top=False, input_shape=(None, None, 3), **options
         )
-        if not download:
-            source.load_weights(weights)
     except Exception as error:  # Keras raises a different class for each fault of a file
         network = f"{backbone.name} of width {width:g}" if options else backbone.name
         hint = (

@@ -5,7 +5,7 @@ and peaks replace those that the network finds, so untrained weights take as lon
 """
 
 import argparse
-import copy
+import functools
 import os
 import pathlib
 import platform
@@ -18,8 +18,11 @@ from mpn.cli.script import import_tensorflow, run
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
+from mpn.images import decode_image
 from mpn.inference.export_folder import refuse_export
+from mpn.inference.grouping import build_people
 from mpn.lazy import tf
+from mpn.people import Detections
 from mpn.settings import ImageSize, positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 
@@ -46,8 +49,6 @@ def stage_times(model, images, people=PEOPLE, repeats=20):
     candidates; "grouping" is the assignment of peaks to people. Each stage is timed alone, so WHOLE is not quite their
     sum. Raises UserError for bytes that are no image.
     """
-    from mpn.images import decode_image
-
     for name, data in images.items():
         decode_image(data, name)  # reports a damaged one before minutes of work
     find_peaks = peaks_graph(model)  # shared by all images, so that TensorFlow makes the graph once
@@ -60,8 +61,6 @@ def stage_times(model, images, people=PEOPLE, repeats=20):
 
 def _times_of_image(model, find_peaks, data, people, repeats):
     """Maps (stage, number of people) to seconds, for one image."""
-    from mpn.images import decode_image
-
     image = decode_image(data, "image")
     inputs, _ = model.prepare(image)
     outputs = model.forward_graph(*inputs)
@@ -72,16 +71,16 @@ def _times_of_image(model, find_peaks, data, people, repeats):
         "backbone and subnets": lambda: model.forward_graph(*inputs),
         "peaks and NMS": lambda: find_peaks(*inputs, *found),
     }
+
+    def whole(detections):
+        model.detect(decode_image(data, "image"))
+        model.group(detections)
+
     stages = dict(shared)
     for count in people:
         detections = crowd(count, image.shape[:2], slots)
         stages["PRN", count], stages["grouping", count] = halves_of_grouping(model, detections)
-
-        def whole(detections=detections):  # a default, since a function made in a loop sees the loop's last value
-            model.detect(decode_image(data, "image"))
-            model.group(detections)
-
-        stages[WHOLE, count] = whole
+        stages[WHOLE, count] = functools.partial(whole, detections)
     times = medians(stages, repeats)
     return {**times, **{(stage, count): times[stage] for stage in shared for count in people}}
 
@@ -108,24 +107,19 @@ def halves_of_grouping(model, detections):
 
     Returns two functions without arguments; the second gives the people.
     """
-    graph, seen = model._group_graph, []
+    inputs = model._group_inputs([detections])
+    found = model._group_graph(*inputs)
 
-    def record(*inputs):
-        seen.append((inputs, graph(*inputs)))
-        return seen[-1][1]
+    def rest():
+        model._group_inputs([detections])
+        scored = found["candidates"], found["guesses"], found["guess_scores"]
+        return build_people(model.grouping, detections, *scored, model.assignment)
 
-    recorder = copy.copy(model)
-    recorder._group_graph = record
-    recorder.group(detections)
-    inputs, outputs = seen[0]
-    recorder._group_graph = lambda *_: outputs
-    return lambda: graph(*inputs), lambda: recorder.group(detections)
+    return lambda: model._group_graph(*inputs), rest
 
 
 def crowd(people, image_size, slots=0):
     """Makes Detections of a row of overlapping people with all keypoints, padded with 0 to `slots` peaks of each."""
-    from mpn.inference.multiposenet import Detections
-
     height, width = image_size
     left = np.linspace(0, 0.8 * width, people)
     boxes = np.stack([left, left * 0, left + 0.2 * width, left * 0 + height], axis=1).astype(np.float32)

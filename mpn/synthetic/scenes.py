@@ -7,8 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mpn.errors import UserError
-from mpn.files import write_json
-from mpn.images import write_image
+from mpn.files import atomic_path, write_json
 from mpn.skeleton import KEYPOINTS, LIMBS
 from mpn.synthetic.drawing import Canvas, draw_figure, visibility
 from mpn.synthetic.poses import sample_figure
@@ -56,7 +55,9 @@ def write_synthetic_coco(folder, train=200, val=40, test=8, image_size=(320, 240
                 image, annotations = _draw_scene(np.random.default_rng([seed, number, index]), image_size, index)
                 image_id = number * _IDS_PER_SPLIT + index + 1
                 name = f"{image_id:012d}.jpg"
-                write_image(folder / split / name, image)
+                bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+                with atomic_path(folder / split / name) as temporary:
+                    temporary.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1])
                 size = {"width": image_size[0], "height": image_size[1]}
                 content["images"].append({"id": image_id, "file_name": name, **size, "license": 0})
                 for annotation in annotations:
