@@ -115,8 +115,8 @@ def read_json(path, what):
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error
     except (ValueError, RecursionError) as error:  # no JSON, not text, numbers of thousands of digits, deep nesting
-        where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"{what} '{path}' is not valid JSON{where}: check that it is the right file") from error
+        reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""  # with line and column
+        raise UserError(f"{what} '{path}' is not valid JSON{reason}: check that it is the right file") from error
 
 
 def read_bytes(path, what, most=math.inf):

@@ -124,22 +124,18 @@ def load_backbone_weights(backbone, weights, width=1.0):
     """
     if weights == "none":
         return
-    download = weights == "imagenet"
-    if not download and not pathlib.Path(weights).is_file():
+    if weights != "imagenet" and not pathlib.Path(weights).is_file():
         raise UserError(f"backbone weights {weights} do not exist: pass imagenet, none or a local .h5 file")
-    options = {"alpha": width} if backbone.name == "mobilenet_v2" else {}
+    options = {"include_top": False, "input_shape": (None, None, 3)}
+    if backbone.name == "mobilenet_v2":
+        options["alpha"] = width
     try:
-        source = _APPLICATIONS[backbone.name](
-            weights=str(weights), include_top=False, input_shape=(None, None, 3), **options
-        )
+        source = _APPLICATIONS[backbone.name](weights=str(weights), **options)
     except Exception as error:  # Keras raises a different class for each fault of a file
-        network = f"{backbone.name} of width {width:g}" if options else backbone.name
-        hint = (
-            "download them elsewhere and pass the .h5 file, or pass none"
-            if download
-            else "the file must hold weights of keras.applications without the top"
-        )
-        raise UserError(f"cannot load backbone weights {weights} into {network} ({_reason(error)}): {hint}") from error
+        raise UserError(
+            f"cannot load backbone weights {weights} into {backbone.name} of width {width:g} ({_reason(error)}): pass "
+            "an .h5 file of keras.applications without the top, which you may download elsewhere, or none"
+        ) from error
     copy_backbone_weights(backbone, source)
 
 

@@ -143,7 +143,7 @@ def test_read_json_reads_a_byte_order_mark(tmp_path):
     ("content", "words"),
     [
         (b"", "not valid JSON"),
-        (b'{"a": 1', "not valid JSON at line 1, column 8"),
+        (b'{"a": 1', "not valid JSON .*line 1 column 8"),
         (b"\xff\xfe\xfa\x81", "not valid JSON"),
         (b"[" * 200_000, "not valid JSON"),
         (gzip.compress(json.dumps(list(range(1000))).encode())[:-20], "damaged gzip"),

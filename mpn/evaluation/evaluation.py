@@ -107,7 +107,7 @@ class Evaluation(Settings):
     metrics: str | None = option(None, PATH, "write every figure printed, in 0-1", metavar="FILE.json")
     curves: str | None = option(None, PATH, "write recall-precision curves of keypoints: .csv and .png", metavar="DIR")
     errors: str | None = option(
-        None, PATH, "write which errors poses have and what each kind costs: .csv, .json and .png", metavar="DIR"
+        None, PATH, "write which errors poses have and what each kind costs: .json and .png", metavar="DIR"
     )
 
     def check(self):

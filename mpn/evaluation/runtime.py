@@ -9,12 +9,14 @@ import functools
 import os
 import pathlib
 import platform
+import re
 import statistics
 import time
 
 import numpy as np
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.config import BACKBONES, ModelConfig
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
@@ -204,21 +206,12 @@ def device():
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "a GPU")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {_processor()}"
-
-
-def _processor():
     cpuinfo = pathlib.Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
+    name = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return f"{cores} cores of {name[1] if name else platform.processor() or platform.machine()}"
 
 
 def main(argv=None):
-    from mpn.config import BACKBONES, ModelConfig
-
     parser = argparse.ArgumentParser(
         prog="python -m mpn.evaluation.runtime",
         description="Times every stage of a prediction for 1 to 20 people.",

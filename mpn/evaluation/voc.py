@@ -63,7 +63,7 @@ def main(argv=None):
         allow_abbrev=False,
     )
     parser.add_argument("voc", metavar="VOC2012", help="the folder of that name, as PASCAL VOC comes")
-    parser.add_argument("--split", choices=SPLITS, default="val", help="test has no masks: its own are packed")
+    parser.add_argument("--split", choices=SPLITS, default="val", help="default: val; masks found on test are packed")
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="default: models/multiposenet")
     of_model, views = ("image_size", "precision", "square"), ("scales", "mirror", "crops")
     add_options(parser, Evaluation, *of_model, *views, "silhouette_threshold", "limit", "output", "metrics")

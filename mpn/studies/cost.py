@@ -11,8 +11,8 @@ import math
 import typing
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.config import BACKBONES, ModelConfig
 from mpn.geometry import pad_to_multiple
-from mpn.model_directory import load_config
 from mpn.settings import ImageSize
 
 
@@ -84,8 +84,6 @@ def _of_operation(operation):
 
 
 def main(argv=None):
-    from mpn.config import BACKBONES, ModelConfig
-
     parser = argparse.ArgumentParser(description="Prints parameters and multiply-adds of every block of a network.")
     parser.add_argument("--model", metavar="DIR", help="a model directory, instead of --backbone")
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
@@ -94,10 +92,11 @@ def main(argv=None):
         "--image-size", action=ImageSize, metavar="SIDE", default=(384, 576), help="SHORTER [LONGEST] side in pixels"
     )
     options = parser.parse_args(argv)
-    config = ModelConfig(backbone=options.backbone, dilated=options.dilated)
-    if options.model:
-        config = load_config(options.model)
+    chosen = {"backbone": options.backbone, "dilated": options.dilated}
     import_tensorflow()
+    from mpn.model_directory import load_config
+
+    config = load_config(options.model) if options.model else ModelConfig(**chosen)
     height, width = (pad_to_multiple(side) for side in options.image_size)
     print(f"{f'{height} x {width} pixels, one person':<32}{'parameters':>14}{'multiply-adds':>18}")
     for name, cost in cost_table(config, height, width).items():
