@@ -176,6 +176,7 @@ def draw_clusters(means, counts, proportions):
                 axes.plot(*places[limb].T, "o-", color=np.divide(colour, 255), alpha=float(share), linewidth=4)
         axes.set_title(f"{100 * count / np.sum(counts):.0f} %", color=INK)
         axes.set_aspect("equal")
+        axes.margins(0.1)
         axes.invert_yaxis()
     return figure
 

@@ -96,7 +96,7 @@ def draw_worst(matches, results, records=()):
             axes.plot(*np.stack([pose[joint, :2], match.truth[joint, :2]]).T, ":", color=INK, linewidth=1)
         for kind in range(GOOD, len(ERRORS)):
             axes.scatter(*pose[match.errors == kind, :2].T, s=28, color=_COLOURS[ERRORS[kind]], zorder=3)
-        axes.set_aspect("equal")
+        axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.1)
         axes.invert_yaxis()
         axes.autoscale(False)
