@@ -10,7 +10,6 @@ import hashlib
 import pathlib
 import reprlib
 import shlex
-import tokenize
 
 import numpy as np
 
@@ -30,9 +29,6 @@ POSITION_PRIOR_FILE = "position_prior.npy"
 
 # Holds a folder for each shipped model.
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
-
-# What np.load raises for damaged files.
-_NUMPY_ERRORS = (EOFError, OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError)
 
 
 def weights_file(model_dir, part):
@@ -173,7 +169,7 @@ def _load_prior(path, checksum):
     try:
         # Memory-mapped, since the header of a damaged file may ask for any amount of memory.
         prior = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _NUMPY_ERRORS as error:
+    except Exception as error:  # np.load raises many classes for damaged files
         raise UserError(f"{path} is damaged: run train_prn.py again") from error
     if not isinstance(prior, np.ndarray) or prior.dtype.kind != "f":
         fault = "holds no array of numbers"

@@ -124,24 +124,18 @@ def load_backbone_weights(backbone, weights, width=1.0):
     """
     if weights == "none":
         return
-    download = weights == "imagenet"
-    if not download and not pathlib.Path(weights).is_file():
+    if weights != "imagenet" and not pathlib.Path(weights).is_file():
         raise UserError(f"backbone weights {weights} do not exist: pass imagenet, none or a local .h5 file")
-    options = {"alpha": width} if backbone.name == "mobilenet_v2" else {}
+    options = {"include_top": False, "input_shape": (None, None, 3)}
+    if backbone.name == "mobilenet_v2":
+        options["alpha"] = width
     try:
-        source = _APPLICATIONS[backbone.name](
-            weights="imagenet" if download else None, include_top=False, input_shape=(None, None, 3), **options
-        )
-        if not download:
-            source.load_weights(weights)
+        source = _APPLICATIONS[backbone.name](weights=str(weights), **options)
     except Exception as error:  # Keras raises a different class for each fault of a file
-        network = f"{backbone.name} of width {width:g}" if options else backbone.name
-        hint = (
-            "download them elsewhere and pass the .h5 file, or pass none"
-            if download
-            else "the file must hold weights of keras.applications without the top"
-        )
-        raise UserError(f"cannot load backbone weights {weights} into {network} ({_reason(error)}): {hint}") from error
+        raise UserError(
+            f"cannot load backbone weights {weights} into {backbone.name} of width {width:g} ({_reason(error)}): pass "
+            "an .h5 file of keras.applications without the top, which you may download elsewhere, or none"
+        ) from error
     copy_backbone_weights(backbone, source)
 
 
@@ -236,18 +230,8 @@ def _check_storage(model, storage):
 
 def _rewrite_in_float16(path):
     """Replaces a complete weights file by one for inference; see `save_weights`."""
-
-    def copy(source, target):
-        target.attrs.update(source.attrs)
-        for name, item in source.items():
-            if item.name == "/optimizer":
-                continue
-            if isinstance(item, h5py.Group):
-                copy(item, target.create_group(name))
-            else:
-                kind = np.float16 if _in_float16(item, "float16") else item.dtype
-                target.create_dataset(name, data=item[()].astype(kind)).attrs.update(item.attrs)
-
     # A new file, since deleting data from an HDF5 file does not make it smaller.
     with atomic_path(path) as temporary, h5py.File(path, "r") as source, h5py.File(temporary, "w") as target:
-        copy(source, target)
+        for name, data in _datasets(source):
+            if not name.startswith("optimizer/"):
+                target[name] = data[()].astype(np.float16 if _in_float16(data, "float16") else data.dtype)

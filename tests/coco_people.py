@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mpn.evaluation.coco import as_coco
+from mpn.data.annotations import read_annotations
+from mpn.evaluation import coco
 from mpn.skeleton import OKS_SIGMAS
 
 AREA = 100.0**2
@@ -40,7 +41,7 @@ def detection(keypoints, score=0.9, image=1):
 def ground_truth(*annotations, images=()):
     """COCO object of the people's images, and of others that nobody is in. Ids of people count from 1."""
     ids = sorted({a["image_id"] for a in annotations} | set(images))
-    return as_coco(
+    return coco.as_coco(
         {
             "info": {},
             "images": [{"id": i, "width": 2000, "height": 2000, "file_name": f"{i}.jpg"} for i in ids],
@@ -48,3 +49,8 @@ def ground_truth(*annotations, images=()):
             "annotations": [a | {"id": number} for number, a in enumerate(annotations, start=1)],
         }
     )
+
+
+def load_ground_truth(path):
+    """The COCO object of an annotations file."""
+    return coco.ground_truth(read_annotations(path))

@@ -9,6 +9,7 @@ import numpy as np
 from mpn.data.segmentations import checked_segmentation
 from mpn.errors import UserError
 from mpn.files import read_json
+from mpn.images import MOST_PIXELS
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 # COCO's id of people, where a file has no categories and everywhere inside this package.
@@ -19,7 +20,6 @@ PERSON_CATEGORY = 1
 AREA_SHARE = 0.5
 
 LONGEST_SIDE = 65535  # pixels of a JPEG's side
-MOST_PIXELS = 2**28  # of an image: each takes a byte of a mask
 FARTHEST = 1e5  # pixels from the image's corner to a coordinate
 
 
@@ -99,22 +99,20 @@ def _checked(path, content):
     if annotations and not people:
         raise _Fault(f"none of its {len(annotations)} annotations is of category {category} (person)")
     known = {whole_number(item.get("id")) for item in content.get("categories") or ()} or {category, *categories}
-    listed = [number in known for number in categories]
-    _note(path, content, "annotations are left out: the file does not list their category", annotations, listed)
+    why = "annotations are left out: the file does not list their category"
+    _kept(path, content, why, [number in known for number in categories], annotations)
 
     owners = np.array([index.get(image, -1) for image in _whole_numbers(people, "image_id")], np.int64)
     if len(owners) and owners.max() < 0:
         raise _Fault(f"none of its {len(people)} people is in an image that it lists")
-    listed = owners >= 0
-    _note(path, content, "people are left out: the file does not list their image", people, listed)
-    people, owners = _kept(listed, people, owners)
+    why = "people are left out: the file does not list their image"
+    people, owners = _kept(path, content, why, owners >= 0, people, owners)
     boxes = _rows([person.get("bbox") for person in people], 4, FARTHEST, people, "bbox")
-    real = _has_area(boxes, sizes[owners])
-    _note(path, content, "people are left out: their box has no area in the image", people, real)
-    people, owners, boxes = _kept(real, people, owners, boxes)
+    why = "people are left out: their box has no area in the image"
+    people, owners, boxes = _kept(path, content, why, _has_area(boxes, sizes[owners]), people, owners, boxes)
     segmentations = _segmentations(people, sizes[owners].tolist())
-    fit = [segmentation is not None for segmentation in segmentations]
-    _note(path, content, "people have polygons that are not lists of three or more points", people, fit)
+    why = "people have polygons that are not lists of three or more points"
+    _kept(path, content, why, [segmentation is not None for segmentation in segmentations], people)
 
     return Annotations(
         path=path,
@@ -198,17 +196,12 @@ def _sizes(images):
     return sizes
 
 
-def _note(path, content, what, items, right):
-    """Prints how many items are not right, and the first of them."""
+def _kept(path, content, why, right, items, *arrays):
+    """The items that are right, and their rows of the arrays; prints how many are not, and the first of them."""
     wrong = np.flatnonzero(~np.array(right, bool))
     if len(wrong):
-        name = _name(content, items[wrong[0]]).rstrip()
-        print(f"{path}: {len(wrong)} of {len(items)} {what}; the first is {name}")
-
-
-def _kept(which, people, *arrays):
-    """Some of the people, and of the arrays that go with them."""
-    return list(itertools.compress(people, which)), *(array[which] for array in arrays)
+        print(f"{path}: {len(wrong)} of {len(items)} {why}; the first is {_name(content, items[wrong[0]]).rstrip()}")
+    return list(itertools.compress(items, right)), *(array[right] for array in arrays)
 
 
 def _numbers(lists, count, most):

@@ -20,15 +20,15 @@ BOX_METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100"
 _NOWHERE = -1e6
 
 
-def load_ground_truth(path):
-    """`ground_truth` of an annotations file."""
-    return ground_truth(read_annotations(path))
-
-
 def load_labels(path, limit=None):
-    """ImageRecords, without paths, of the first `limit` images of an annotations file, and all its ground truth."""
+    """ImageRecords, without paths, of the first `limit` images of an annotations file, and all its ground truth.
+
+    Raises as `read_annotations` and `check_labelled`.
+    """
     annotations = read_annotations(path)
-    return image_records(annotations, limit=limit), ground_truth(annotations)
+    records = image_records(annotations, limit=limit)
+    check_labelled(records, path)
+    return records, ground_truth(annotations)
 
 
 def ground_truth(annotations):
@@ -36,34 +36,23 @@ def ground_truth(annotations):
 
     People are numbered from 1 in the file's order, since 0 means "no match" to pycocotools.
     """
-    labelled = np.count_nonzero(annotations.keypoints[..., 2], axis=1).tolist()
-    keypoints = annotations.keypoints.reshape(-1, 3 * NUM_KEYPOINTS).tolist()
-    images = [annotations.image_ids[owner] for owner in annotations.owners]
-    boxes, areas, crowd = (array.tolist() for array in (annotations.boxes, annotations.areas, annotations.crowd))
-    people = zip(images, boxes, areas, crowd, keypoints, labelled, strict=True)
-    return as_coco(
-        {
-            "info": {},
-            "categories": [{"id": PERSON_CATEGORY, "name": "person"}],
-            "images": [
-                {"id": identity, "width": width, "height": height}
-                for identity, (width, height) in zip(annotations.image_ids, annotations.sizes.tolist(), strict=True)
-            ],
-            "annotations": [
-                {
-                    "id": number,
-                    "image_id": image,
-                    "category_id": PERSON_CATEGORY,
-                    "bbox": box,
-                    "area": area,
-                    "iscrowd": int(region),
-                    "keypoints": points,
-                    "num_keypoints": count,
-                }
-                for number, (image, box, area, region, points, count) in enumerate(people, start=1)
-            ],
-        }
-    )
+    columns = {
+        "image_id": [annotations.image_ids[owner] for owner in annotations.owners],
+        "bbox": annotations.boxes.tolist(),
+        "area": annotations.areas.tolist(),
+        "iscrowd": annotations.crowd.astype(int).tolist(),
+        "keypoints": annotations.keypoints.reshape(-1, 3 * NUM_KEYPOINTS).tolist(),
+        "num_keypoints": np.count_nonzero(annotations.keypoints[..., 2], axis=1).tolist(),
+    }
+    people = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    for number, person in enumerate(people, start=1):
+        person |= {"id": number, "category_id": PERSON_CATEGORY}
+    images = [
+        {"id": identity, "width": width, "height": height}
+        for identity, (width, height) in zip(annotations.image_ids, annotations.sizes.tolist(), strict=True)
+    ]
+    categories = [{"id": PERSON_CATEGORY, "name": "person"}]
+    return as_coco({"info": {}, "categories": categories, "images": images, "annotations": people})
 
 
 def check_labelled(records, path):

@@ -12,7 +12,7 @@ from mpn.evaluation.coco import check_labelled, evaluate_boxes, evaluate_keypoin
 from mpn.evaluation.curves import write_curves
 from mpn.evaluation.errors.report import write_error_report
 from mpn.evaluation.results import box_results, keypoint_results, of_category, results_file, write_keypoint_results
-from mpn.evaluation.segmentation import count_pixels, silhouette_metrics
+from mpn.evaluation.segmentation import pixel_counts, silhouette_metrics, true_silhouettes
 from mpn.evaluation.sources import (
     BOX_SOURCES,
     GROUND_TRUTH,
@@ -107,7 +107,7 @@ class Evaluation(Settings):
     metrics: str | None = option(None, PATH, "write every figure printed, in 0-1", metavar="FILE.json")
     curves: str | None = option(None, PATH, "write recall-precision curves of keypoints: .csv and .png", metavar="DIR")
     errors: str | None = option(
-        None, PATH, "write which errors poses have and what each kind costs: .csv, .json and .png", metavar="DIR"
+        None, PATH, "write which errors poses have and what each kind costs: .json and .png", metavar="DIR"
     )
 
     def check(self):
@@ -198,8 +198,9 @@ def evaluate(evaluation):
         poses += keypoint_results(record.id, people)
         boxes += box_results(record.id, people)
         if measured:
-            silhouettes.append(count_pixels(record, silhouette_map.mask(threshold=evaluation.silhouette_threshold)))
-    write_keypoint_results(poses_path, poses, image_ids, not labelled, annotations.category)
+            found_mask = silhouette_map.mask(threshold=evaluation.silhouette_threshold)
+            silhouettes.append(pixel_counts(*true_silhouettes(record), found_mask))
+    write_keypoint_results(poses_path, poses, not labelled, annotations.category)
     write_json(boxes_path, of_category(boxes, annotations.category))
     metrics = {}
     if labelled:

@@ -1,33 +1,37 @@
 """Times a prediction by stage and number of people (§4.5, Fig. 6).
 
 `python -m mpn.evaluation.runtime photo.jpg --model DIR --output OUT` prints a table and draws a chart. Made-up boxes
-and peaks replace those that the network finds, so untrained weights take as long as trained ones. With `--scales`,
-`--mirror` or `--crops` it times each view of test-time augmentation (§4.2) instead.
+and peaks replace those that the network finds, so untrained weights take as long as trained ones.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import platform
+import re
 import statistics
 import time
 
 import numpy as np
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.cli.settings import add_options
-from mpn.errors import UserError
+from mpn.config import BACKBONES, ModelConfig
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
+from mpn.images import decode_image
 from mpn.inference.export_folder import refuse_export
-from mpn.settings import ImageSize, Views, positive_int
+from mpn.inference.grouping import build_people
+from mpn.lazy import tf
+from mpn.people import Detections
+from mpn.settings import ImageSize, positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 
 # In order; the last two depend on the number of people.
 STAGES = ("decode and resize", "backbone and subnets", "peaks and NMS", "PRN", "grouping")
 
-# All of `predict`, which runs the middle stages in one graph.
+# All stages in the graphs of `detect` and `group`; `predict` joins these two.
 WHOLE = "whole image"
 
 # Fig. 6: "1 to 20 people"; §4.5 and Table 1 name 1, 3 and 20.
@@ -47,78 +51,77 @@ def stage_times(model, images, people=PEOPLE, repeats=20):
     candidates; "grouping" is the assignment of peaks to people. Each stage is timed alone, so WHOLE is not quite their
     sum. Raises UserError for bytes that are no image.
     """
-    from mpn.evaluation.runtime_graphs import Crowded, PeaksAlone
-    from mpn.images import decode_image
-
     for name, data in images.items():
         decode_image(data, name)  # reports a damaged one before minutes of work
-    # Shared by all images, so that TensorFlow makes their graphs once.
-    alone, crowded = PeaksAlone(model), Crowded(model)
-    times = [_times_of_image(model, alone, crowded, data, people, repeats) for data in images.values()]
+    find_peaks = peaks_graph(model)  # shared by all images, so that TensorFlow makes the graph once
+    times = [_times_of_image(model, find_peaks, data, people, repeats) for data in images.values()]
     return {
         count: {stage: statistics.fmean(one[stage, count] for one in times) for stage in (*STAGES, WHOLE)}
         for count in people
     }
 
 
-def _times_of_image(model, alone, crowded, data, people, repeats):
+def _times_of_image(model, find_peaks, data, people, repeats):
     """Maps (stage, number of people) to seconds, for one image."""
-    from mpn.evaluation.runtime_graphs import halves_of_grouping
-    from mpn.images import decode_image
-
     image = decode_image(data, "image")
-    inputs, scale = model.prepare(image)
-    alone.look_at(model.forward_graph(*inputs))
-    slots = alone.run(inputs)["peaks"].shape[1]
+    inputs, _ = model.prepare(image)
+    outputs = model.forward_graph(*inputs)
+    found = [tf.constant(outputs[name]) for name in ("heatmaps", "regression", "classification")]
+    slots = find_peaks(*inputs, *found)["peaks"].shape[1]
     shared = {
         "decode and resize": lambda: model.prepare(decode_image(data, "image")),
         "backbone and subnets": lambda: model.forward_graph(*inputs),
-        "peaks and NMS": lambda: alone.run(inputs),
+        "peaks and NMS": lambda: find_peaks(*inputs, *found),
     }
+
+    def whole(detections):
+        model.detect(decode_image(data, "image"))
+        model.group(detections)
+
     stages = dict(shared)
     for count in people:
         detections = crowd(count, image.shape[:2], slots)
         stages["PRN", count], stages["grouping", count] = halves_of_grouping(model, detections)
-
-        def whole(detections=detections):  # a default, since a function made in a loop sees the loop's last value
-            crowded.put_in(detections, scale)  # takes 0.2 ms
-            crowded.predict(decode_image(data, "image"))
-
-        stages[WHOLE, count] = whole
+        stages[WHOLE, count] = functools.partial(whole, detections)
     times = medians(stages, repeats)
     return {**times, **{(stage, count): times[stage] for stage in shared for count in people}}
 
 
-def view_times(model, image, repeats=5):
-    """Measures a prediction from each view of an (H, W, 3) uint8 RGB image alone, and from all views together.
+def peaks_graph(model):
+    """The second part of a MultiPoseNet's `detect`, without its network: peaks and NMS.
 
-    `model` is a MultiPoseNet with test-time augmentation. Returns median seconds, warm: a dict with the names of the
-    views, "sum" (of these) and "together".
+    Returns a function of `MultiPoseNet.prepare`'s two inputs, and of the heatmaps, regression and classification that
+    `MultiPoseNet.forward_graph` gives for them, to a dict of numpy arrays. It takes images of all sizes.
     """
-    from mpn.evaluation.runtime_graphs import OneView
+    from mpn.inference.graphs import compile_graph
 
-    single, stages = OneView(model), {}
+    def find(images, size, heatmaps, regression, classification):
+        boxes = model._boxes({"regression": regression, "classification": classification}, images, size)
+        return {**model._found(heatmaps), **boxes}
 
-    def add_stage(part, factor, mirrored):
-        def alone():
-            single.view = factor, mirrored
-            return single.predict(part)
+    shapes = (2,), (1, None, None, NUM_KEYPOINTS + 1), (1, None, 4), (1, None, 1)
+    signature = tf.TensorSpec((1, None, None, 3), tf.uint8), *(tf.TensorSpec(shape, tf.float32) for shape in shapes)
+    return compile_graph(find, signature)
 
-        inputs, scale = model.prepare(part, factor, mirrored)
-        _, height, width, _ = inputs[0].shape
-        stages[f"{len(stages) + 1}: {height} x {width}{', mirrored' if mirrored else ''}"] = alone
-        return inputs, scale
 
-    model.augmentation.views(image, add_stage)
-    times = medians({**stages, "together": lambda: model.predict(image)}, repeats)
-    together = times.pop("together")
-    return {**times, "sum": sum(times.values()), "together": together}
+def halves_of_grouping(model, detections):
+    """A MultiPoseNet's `group` in two: the graph with RoIs, PRN and scores of candidates, and the rest.
+
+    Returns two functions without arguments; the second gives the people.
+    """
+    inputs = model._group_inputs([detections])
+    found = model._group_graph(*inputs)
+
+    def rest():
+        model._group_inputs([detections])
+        scored = found["candidates"], found["guesses"], found["guess_scores"]
+        return build_people(model.grouping, detections, *scored, model.assignment)
+
+    return lambda: model._group_graph(*inputs), rest
 
 
 def crowd(people, image_size, slots=0):
     """Makes Detections of a row of overlapping people with all keypoints, padded with 0 to `slots` peaks of each."""
-    from mpn.inference.multiposenet import Detections
-
     height, width = image_size
     left = np.linspace(0, 0.8 * width, people)
     boxes = np.stack([left, left * 0, left + 0.2 * width, left * 0 + height], axis=1).astype(np.float32)
@@ -172,67 +175,49 @@ def report(times, folder=None):
 
 
 def draw_times(times):
-    """Draws the times of `report`, stacked, over the number of people: a matplotlib Figure, a panel per precision."""
+    """Draws the times of `report`, stacked, for each number of people: a matplotlib Figure, a panel per precision."""
     figure = new_figure(6.6 * len(times), 5.2)
     panels = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
     for axes, (precision, by_people) in zip(panels, times.items(), strict=True):
-        _draw_panel(axes, sorted(by_people), by_people)
+        plain(axes, grid="y")
+        people = sorted(by_people)
+        names, bottom = list(map(str, people)), np.zeros(len(people))
+        for stage, colour in _COLOURS.items():
+            heights = [1000 * by_people[count][stage] for count in people]
+            axes.bar(names, heights, bottom=bottom, color=colour, label=stage)
+            bottom = bottom + heights
+        whole = [1000 * by_people[count][WHOLE] for count in people]
+        axes.plot(names, whole, "o-", color=INK, markersize=4, linewidth=1, label=f"{WHOLE}, with images a second")
+        for place, time_of_image in enumerate(whole):
+            at = {"textcoords": "offset points", "ha": "center", "color": INK}
+            axes.annotate(f"{1000 / time_of_image:.3g}", (place, time_of_image), (0, 10), **at)
+        axes.set_xlabel("people in the image")
         axes.set_title(f"{precision}, {device()}", color=INK, fontsize="medium")
+        axes.margins(y=0.12)
     panels[0].set_ylabel("milliseconds an image")
-    panels[0].set_ylim(0, 1.12 * max(axes.dataLim.ymax for axes in panels))
     legend = {"loc": "outside lower center", "ncols": 1 + len(times), "frameon": False, "labelcolor": INK}
     figure.legend(*panels[0].get_legend_handles_labels(), **legend)
     return figure
 
 
-def _draw_panel(axes, people, by_people):
-    plain(axes, grid="y")
-    # A single number is drawn as an area, too.
-    edges = people if len(people) > 1 else [people[0] - 0.5, people[0] + 0.5]
-    shown = people if len(people) > 1 else people * 2
-    bottom = [0.0] * len(shown)
-    for stage, colour in _COLOURS.items():
-        top = [low + 1000 * by_people[count][stage] for low, count in zip(bottom, shown, strict=True)]
-        axes.fill_between(edges, bottom, top, color=colour, linewidth=0, label=stage)
-        bottom = top
-    whole = [1000 * by_people[count][WHOLE] for count in people]
-    axes.plot(people, whole, "o-", color=INK, markersize=4, linewidth=1, label=f"{WHOLE}, with images a second")
-    for count, time_of_image in zip(people, whole, strict=True):
-        if count in (people[0], people[-1]) or count % 5 == 0:
-            at = {"textcoords": "offset points", "ha": "center", "color": INK}
-            axes.annotate(f"{1000 / time_of_image:.3g}", (count, time_of_image), (0, 10), **at)
-    axes.set(xlabel="people in the image", xticks=people)
-
-
 def device():
     """What the networks run on, in words."""
-    import tensorflow as tf
-
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "a GPU")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {_processor()}"
-
-
-def _processor():
     cpuinfo = pathlib.Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
+    name = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return f"{cores} cores of {name[1] if name else platform.processor() or platform.machine()}"
 
 
 def main(argv=None):
-    from mpn.config import BACKBONES, ModelConfig
-
     parser = argparse.ArgumentParser(
         prog="python -m mpn.evaluation.runtime",
         description="Times every stage of a prediction for 1 to 20 people.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="*", help="default: a photograph that scikit-image ships")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="photographs; times are means over them")
     parser.add_argument("--model", metavar="DIR", help="model directory or shipped model; default: random weights")
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="of the random weights")
     parser.add_argument("--image-size", action=ImageSize, metavar="SIDE", default=(384, 576), help="SHORTER [LONGEST]")
@@ -240,19 +225,12 @@ def main(argv=None):
     parser.add_argument("--people", type=positive_int, nargs="+", default=PEOPLE, help="numbers of people")
     parser.add_argument("--repeats", type=positive_int, default=20, help="runs of each stage; the median counts")
     parser.add_argument("--output", metavar="DIR", help="write runtime.csv and runtime.png there")
-    add_options(parser, Views)
     options = parser.parse_args(argv)
     import_tensorflow()
-    from mpn.images import decode_image
     from mpn.inference.multiposenet import MultiPoseNet
-    from mpn.inference.views import Augmentation
     from mpn.models.networks import Networks
 
-    augmentation = Augmentation(options.scales, options.mirror, options.crops)
-    single = augmentation.is_single
-    if options.output and not single:
-        raise UserError("--output is of the times by stage: leave it out with --scales, --mirror and --crops")
-    images = {path: read_bytes(path, "image") for path in options.images} or {"example": _example()}
+    images = {path: read_bytes(path, "image") for path in options.images}
     if options.output:
         make_writable(options.output)
     if options.model:
@@ -260,25 +238,10 @@ def main(argv=None):
     random = None if options.model else Networks(ModelConfig(backbone=options.backbone))
     times = {}
     for precision in dict.fromkeys(options.precision):
-        settings = {"image_size": options.image_size, "precision": precision, "augmentation": augmentation}
+        settings = {"image_size": options.image_size, "precision": precision}
         model = MultiPoseNet(random, **settings) if random else MultiPoseNet.load(options.model, **settings)
-        if single:
-            times[precision] = stage_times(model, images, list(dict.fromkeys(options.people)), options.repeats)
-            continue
-        for name, data in images.items():
-            print(f"{name} in {precision}, milliseconds on {device()}:\n")
-            seconds = view_times(model, decode_image(data, name), options.repeats)
-            print(markdown(["view", "time"], [[view, f"{1000 * value:.1f}"] for view, value in seconds.items()]))
-    if single:
-        report(times, options.output)
-
-
-def _example():
-    """The photograph that scikit-image ships, as the bytes of a JPEG."""
-    import cv2
-    from skimage import data
-
-    return cv2.imencode(".jpg", cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))[1].tobytes()
+        times[precision] = stage_times(model, images, list(dict.fromkeys(options.people)), options.repeats)
+    report(times, options.output)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,6 @@ def true_silhouettes(record):
     return people & ~crowds, crowds | (boxes & ~people)
 
 
-def count_pixels(record, found):
-    """`pixel_counts` of an ImageRecord and of the (H, W) bool mask of where people were found."""
-    return pixel_counts(*true_silhouettes(record), found)
-
-
 def pixel_counts(people, unknown, found):
     """The pixels of one image's intersection, union and true people, without unknown ones: three ints.
 

@@ -22,7 +22,8 @@ def write_csv(path, header, rows):
 def as_share(value, digits=3, signed=False):
     """A share as the paper prints it, .894; with its sign where `signed`, +.012."""
     value = round(value, digits) + 0.0  # not -0
-    return f"{value:{'+' if signed else ''}.{digits}f}".replace("0.", ".", 1)
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def _cell(value):

@@ -7,17 +7,16 @@ Other layers do not count: they are about 1 % here. One multiply-add is two floa
 """
 
 import argparse
-import dataclasses
 import math
+import typing
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.config import BACKBONES, ModelConfig
 from mpn.geometry import pad_to_multiple
-from mpn.model_directory import load_config
 from mpn.settings import ImageSize
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
+class Cost(typing.NamedTuple):
     """The cost of a block.
 
     `parameters` includes batch normalization statistics and the outputs that only training uses. `multiply_adds` is for
@@ -26,9 +25,6 @@ class Cost:
 
     parameters: int
     multiply_adds: int
-
-    def __add__(self, other):
-        return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
 
 
 def cost_table(config, height, width):
@@ -48,61 +44,46 @@ def cost_table(config, height, width):
     features = backbone(image)
     # Inference leaves out the outputs of K2-K5, which have losses in training.
     heatmaps = keras.Model(keypoint_subnet.input, keypoint_subnet.output["heatmaps"])
-    person_features = {level: features[level] for level in BACKBONE_LEVELS}
-    roi = keras.Input(prn.input.shape[1:], batch_size=1)
-    table = {
+    blocks = {
         f"backbone ({config.backbone}{', dilated' if config.dilated else ''})": (backbone, backbone, image),
         "keypoint subnet": (keypoint_subnet, heatmaps, features),
-        "person subnet": (person_subnet, person_subnet, person_features),
-        "pose residual network": (prn, prn, roi),
+        "person subnet": (person_subnet, person_subnet, {level: features[level] for level in BACKBONE_LEVELS}),
+        "pose residual network": (prn, prn, keras.Input(prn.input.shape[1:], batch_size=1)),
     }
     table = {
-        name: Cost(block.count_params(), multiply_adds(graph, inputs)) for name, (block, graph, inputs) in table.items()
+        name: Cost(all_.count_params(), multiply_adds(run, inputs)) for name, (all_, run, inputs) in blocks.items()
     }
-    return {**table, "total": sum(table.values(), Cost(0, 0))}
+    return table | {"total": Cost(*map(sum, zip(*table.values(), strict=True)))}
 
 
 def multiply_adds(model, inputs):
-    """Counts the multiply-adds of one call of a functional model from the shapes of its layers, without running it.
+    """Counts the multiply-adds of one call of a model in its TensorFlow graph, without running it.
 
-    `inputs` has the structure of `model.input` and consists of KerasTensors with a batch of 1 and known sizes. A model
-    inside `model` counts as often as it is called. Raises ValueError where a size, or the cost of a kernel, is unknown.
+    `inputs` has the structure of `model.input` and consists of KerasTensors with a batch of 1 and known sizes. Raises
+    ValueError where a size, or the cost of a kernel, is unknown.
     """
     import keras
+    import tensorflow as tf
 
-    total = 0
-
-    def call(layer, *arguments, **options):
-        nonlocal total
-        outputs = layer(*arguments, **options)
-        total += multiply_adds(layer, arguments[0]) if isinstance(layer, keras.Model) else _of_layer(layer, outputs)
-        return outputs
-
-    def like(old, tensor):
-        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=old.name)
-
-    fresh = keras.tree.map_structure(like, model.input, inputs)
-    # The clone shares the layers: layers of its own would need the memory of the weights again.
-    keras.models.clone_model(model, fresh, clone_function=lambda layer: layer, call_function=call)
-    return total
+    specs = keras.tree.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), inputs)
+    graph = tf.function(lambda values: model(values, training=False)).get_concrete_function(specs).graph
+    return sum(map(_of_operation, graph.get_operations()))
 
 
-def _of_layer(layer, outputs):
-    from keras import layers
-
-    if not isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)):
-        if any(len(weight.shape) > 1 for weight in layer.weights):
-            raise ValueError(f"layer {layer.name} ({type(layer).__name__}) has a kernel, and its cost is not known")
+def _of_operation(operation):
+    # How many axes of the kernel are summed over: rows, columns and, but for depthwise ones, channels.
+    summed = {"Conv2D": 3, "DepthwiseConv2dNative": 2, "MatMul": 1}.get(operation.type)
+    if summed is None:
+        if "Conv" in operation.type or "Call" in operation.type:
+            raise ValueError(f"the cost of {operation.name} ({operation.type}) is not known")
         return 0
-    # (B, H, W, channels) of a convolution, (B, ..., units) of a dense layer.
-    if None in outputs.shape:
-        raise ValueError(f"layer {layer.name} gives {outputs.shape}: the inputs' sizes must be known")
-    return math.prod(outputs.shape[:-1]) * math.prod(layer.kernel.shape)
+    shape = operation.outputs[0].shape
+    if None in shape:
+        raise ValueError(f"{operation.name} gives {shape}: the inputs' sizes must be known")
+    return math.prod(shape) * math.prod(operation.inputs[1].shape[:summed])
 
 
 def main(argv=None):
-    from mpn.config import BACKBONES, ModelConfig
-
     parser = argparse.ArgumentParser(description="Prints parameters and multiply-adds of every block of a network.")
     parser.add_argument("--model", metavar="DIR", help="a model directory, instead of --backbone")
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
@@ -111,10 +92,11 @@ def main(argv=None):
         "--image-size", action=ImageSize, metavar="SIDE", default=(384, 576), help="SHORTER [LONGEST] side in pixels"
     )
     options = parser.parse_args(argv)
-    config = ModelConfig(backbone=options.backbone, dilated=options.dilated)
-    if options.model:
-        config = load_config(options.model)
+    chosen = {"backbone": options.backbone, "dilated": options.dilated}
     import_tensorflow()
+    from mpn.model_directory import load_config
+
+    config = load_config(options.model) if options.model else ModelConfig(**chosen)
     height, width = (pad_to_multiple(side) for side in options.image_size)
     print(f"{f'{height} x {width} pixels, one person':<32}{'parameters':>14}{'multiply-adds':>18}")
     for name, cost in cost_table(config, height, width).items():

@@ -5,13 +5,14 @@
 
 import argparse
 import dataclasses
+import functools
 
 import numpy as np
 from tqdm import tqdm
 
 from mpn.cli.script import import_tensorflow, run
 from mpn.data.imperfect import PERFECT, Imperfections, boxes_at_iou
-from mpn.evaluation.coco import check_labelled, evaluate_keypoints, load_labels
+from mpn.evaluation.coco import evaluate_keypoints, load_labels
 from mpn.evaluation.results import keypoint_results
 from mpn.evaluation.tables import markdown
 from mpn.settings import positive_int
@@ -49,8 +50,7 @@ def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.
     """
     from mpn.evaluation.sources import find_people, with_true_boxes, with_true_keypoints
 
-    def add_keypoints(detections, record):
-        return with_true_keypoints(detections, record, imperfections)
+    add_keypoints = functools.partial(with_true_keypoints, imperfections=imperfections)
 
     def add_boxes(detections, record):
         detections = with_true_boxes(detections, record)
@@ -80,7 +80,6 @@ def main(argv=None):
     from mpn.inference.multiposenet import MultiPoseNet
 
     records, ground_truth = load_labels(options.annotations, options.limit)
-    check_labelled(records, options.annotations)
     models = {name: MultiPoseNet.load(options.model, ("prn",), grouping=name) for name in GROUPINGS_COMPARED}
     metrics = {
         condition: {name: grouping_metrics(model, records, ground_truth, *spoilt) for name, model in models.items()}

@@ -4,9 +4,10 @@
 """
 
 import argparse
+import functools
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.evaluation.coco import check_labelled, load_labels
+from mpn.evaluation.coco import load_labels
 from mpn.evaluation.runtime import PRECISIONS, crowd, medians
 from mpn.evaluation.tables import markdown
 from mpn.inference.export_folder import refuse_export
@@ -29,32 +30,29 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
 
     for model_dir in model_dirs:
         refuse_export(model_dir)
-    truth = None
-    if annotations:
-        truth = load_labels(annotations)
-        check_labelled(truth[0], annotations)
-    rows = [{"PRN": str(model_dir)} for model_dir in model_dirs]
+    truth = load_labels(annotations) if annotations else None
     models = {
         (number, precision): MultiPoseNet.load(model_dir, parts=("prn",), precision=precision)
         for number, model_dir in enumerate(model_dirs)
         for precision in PRECISIONS
     }
-    for number, row in enumerate(rows):
-        prn = models[number, "float32"].networks.prn
-        row["parameters"] = f"{prn.count_params():,}"
-        row |= {f"MB {storage}": f"{stored_bytes(prn.weights, storage) / 1e6:.2f}" for storage in STORAGES}
     times = {}
     for count in people:
         detections = crowd(count, IMAGE_SIZE)
-        # Default arguments, because a function made in a loop sees the loop's last values.
-        calls = {key: (lambda model=model, seen=detections: model.group(seen)) for key, model in models.items()}
+        calls = {key: functools.partial(model.group, detections) for key, model in models.items()}
         times[count] = medians(calls, repeats)
-    for number, precision in models:
-        for count in people:
-            column = f"ms {precision}, {count} {'person' if count == 1 else 'people'}"
-            rows[number][column] = f"{1000 * times[count][number, precision]:.2f}"
-    for (number, precision), model in models.items() if truth else ():
-        rows[number][f"AP {precision}"] = grouping_metrics(model, *truth)["AP"]
+    rows = []
+    for number, model_dir in enumerate(model_dirs):
+        prn = models[number, "float32"].networks.prn
+        row = {"PRN": str(model_dir), "parameters": f"{prn.count_params():,}"}
+        row |= {f"MB {storage}": f"{stored_bytes(prn.weights, storage) / 1e6:.2f}" for storage in STORAGES}
+        for precision in PRECISIONS:
+            for count in people:
+                column = f"ms {precision}, {count} {'person' if count == 1 else 'people'}"
+                row[column] = f"{1000 * times[count][number, precision]:.2f}"
+        for precision in PRECISIONS if truth else ():
+            row[f"AP {precision}"] = grouping_metrics(models[number, precision], *truth)["AP"]
+        rows.append(row)
     return rows
 
 

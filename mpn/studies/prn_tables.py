@@ -7,8 +7,9 @@ at the end hold for every row. Finished rows are kept, so a stopped command goes
 """
 
 import argparse
+import collections.abc
 import dataclasses
-import multiprocessing
+import gc
 import pathlib
 
 from mpn.cli.script import run
@@ -19,7 +20,6 @@ from mpn.evaluation.coco import check_labelled, load_labels
 from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
 from mpn.settings import positive_int
-from mpn.skeleton import NUM_KEYPOINTS
 from mpn.studies.grouping_tables import SPOILT, grouping_metrics
 from mpn.training import PrnTraining
 from mpn.training.splits import SMALL_HOLD_OUT
@@ -38,7 +38,7 @@ class Row:
     options: str = ""  # of `train_prn.py`, separated by blanks
     weights: str | None = None  # name of the row whose weights it uses; None trains
     inference: dict = dataclasses.field(default_factory=dict)  # options of MultiPoseNet
-    score: str | None = None  # see `pose_score`
+    score: collections.abc.Callable | None = None  # from a Person to the pose score; None is the grouping's own
     paper: object = "-"  # the paper's AP
 
 
@@ -62,9 +62,9 @@ TABLES = {
         Row("window 3", weights="best", inference={"window": 3}),
         Row("window 7", weights="best", inference={"window": 7}),
         Row("window 15", weights="best", inference={"window": 15}),
-        Row("score: sum of confidences / 17", weights="best", score="mean confidence"),
-        Row("score: box score alone", weights="best", score="box score"),
-        Row("score: least confidence", weights="best", score="least confidence"),
+        Row("score: sum of confidences / 17", weights="best", score=lambda person: person.keypoints[:, 2].mean()),
+        Row("score: box score alone", weights="best", score=lambda person: person.box_score),
+        Row("score: least confidence", weights="best", score=lambda person: person.keypoints[:, 2].min()),
         Row("binary cross-entropy", "--design best --loss bce"),
         Row("curriculum", "--design best --curriculum"),
         Row("constant learning rate", "--design best --schedule plateau"),
@@ -78,16 +78,6 @@ TABLES = {
         Row("layers see every cell", "--design best --pool 1"),
     ),
 }
-
-
-def pose_score(person, score):
-    """A Person's pose score: "mean confidence", "box score" or "least confidence"; None is the grouping's own."""
-    if score is None:
-        return person.score
-    if score == "box score":
-        return person.box_score
-    confidences = person.keypoints[:, 2]
-    return confidences.min() if score == "least confidence" else confidences.sum() / NUM_KEYPOINTS
 
 
 def run_table(rows, annotations, test, output, steps=None, shared=()):
@@ -104,7 +94,6 @@ def run_table(rows, annotations, test, output, steps=None, shared=()):
     with command_line(PrnTraining, argv=shared) as settings:
         if test:
             records, truth = load_labels(test)
-            check_labelled(records, test)
         else:
             records, truth = held_out_labels(annotations, settings.limit, settings.hold_out, settings.seed)
     lines = []
@@ -116,7 +105,8 @@ def run_table(rows, annotations, test, output, steps=None, shared=()):
         if not file.exists():
             weights = pathlib.Path(output) / _folder_name(row.weights) if row.weights else folder
             if not row.weights and not (folder / "prn.weights.h5").exists():
-                _train(row, arguments)
+                print(f"training: {row.name}", flush=True)
+                _train(arguments)
             metrics = measure(row, weights, records, truth)
             folder.mkdir(parents=True, exist_ok=True)
             write_json(file, metrics | made_with, indent=2)
@@ -139,12 +129,8 @@ def measure(row, weights, records, truth):
     if not weights.exists():
         raise UserError(f"the row {row.name} needs the weights of {row.weights}: train that row first")
     model = MultiPoseNet.load(weights, ("prn",), **row.inference)
-
-    def rescore(person):
-        return pose_score(person, row.score)
-
-    metrics = grouping_metrics(model, records, truth, rescore=rescore)
-    metrics["spoilt AP"] = grouping_metrics(model, records, truth, *SPOILT, rescore=rescore)["AP"]
+    metrics = grouping_metrics(model, records, truth, rescore=row.score)
+    metrics["spoilt AP"] = grouping_metrics(model, records, truth, *SPOILT, rescore=row.score)["AP"]
     metrics["parameters"] = model.networks.prn.count_params()
     return metrics
 
@@ -164,24 +150,12 @@ def held_out_labels(annotations, limit, share, seed):
     return records, truth
 
 
-def _train(row, arguments):
-    """Trains a row in a process of its own, which gives back all of its memory."""
-    print(f"training: {row.name}", flush=True)
-    process = multiprocessing.get_context("spawn").Process(target=_train_here, args=(arguments,))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise UserError(f"the row {row.name} was not trained (exit code {process.exitcode}): the reason is above")
+def _train(arguments):
+    from mpn.training import train_prn
 
-
-def _train_here(arguments):
-    def train(_):
-        with command_line(PrnTraining, argv=arguments) as settings:
-            from mpn.training import train_prn
-
-            train_prn(settings)
-
-    run(train)
+    with command_line(PrnTraining, argv=arguments) as settings:
+        train_prn(settings)
+    gc.collect()  # a row takes gigabytes, and networks consist of circles
 
 
 def _folder_name(name):
@@ -198,16 +172,11 @@ def main(argv=None):
     parser.add_argument("--test", metavar="FILE", help="COCO keypoints JSON; default: held-out images of --annotations")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder with a model directory for each row")
     parser.add_argument("--steps", type=positive_int, help="training steps of a row; default: one pass")
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="these rows alone")
     options, shared = parser.parse_known_args(argv)
-    rows = [row for row in TABLES[options.table] if not options.only or row.name in options.only]
-    unknown = set(options.only or ()) - {row.name for row in rows}
-    if unknown:
-        raise UserError(f"--only names no row of {options.table}: {', '.join(sorted(unknown))}")
     taken = _OWN_OPTIONS & {word.partition("=")[0] for word in shared}
     if taken:
         raise UserError(f"{', '.join(sorted(taken))} cannot be given here: rows have one epoch of --steps, in --output")
-    run_table(rows, options.annotations, options.test, options.output, options.steps, shared)
+    run_table(TABLES[options.table], options.annotations, options.test, options.output, options.steps, shared)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,5 @@
-"""Writes a set of drawn people in COCO's layout, to train and test every stage without a download.
+"""A set of drawn people in COCO's layout, to train and test every stage without a download."""
 
-`python -m mpn.synthetic data/synthetic --train 2000 --val 200`
-"""
-
-import argparse
 from pathlib import Path
 
 import cv2
@@ -12,7 +8,6 @@ from tqdm import tqdm
 
 from mpn.errors import UserError
 from mpn.files import atomic_path, write_json
-from mpn.settings import natural, positive_int
 from mpn.skeleton import KEYPOINTS, LIMBS
 from mpn.synthetic.drawing import Canvas, draw_figure, visibility
 from mpn.synthetic.poses import sample_figure
@@ -60,7 +55,9 @@ def write_synthetic_coco(folder, train=200, val=40, test=8, image_size=(320, 240
                 image, annotations = _draw_scene(np.random.default_rng([seed, number, index]), image_size, index)
                 image_id = number * _IDS_PER_SPLIT + index + 1
                 name = f"{image_id:012d}.jpg"
-                _write_jpeg(folder / split / name, image)
+                bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+                with atomic_path(folder / split / name) as temporary:
+                    temporary.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1])
                 size = {"width": image_size[0], "height": image_size[1]}
                 content["images"].append({"id": image_id, "file_name": name, **size, "license": 0})
                 for annotation in annotations:
@@ -270,14 +267,6 @@ def _contours(mask):
     return [outline[:, 0] for outline in chosen if len(outline) > 2]
 
 
-def _write_jpeg(path, image):
-    ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
-    if not ok:
-        raise RuntimeError(f"cv2 could not encode {path}")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
-
-
 def _remove_earlier_set(folder):
     """Removes JSON files that this module wrote, and raises UserError where one belongs to another set."""
     files = [folder / "annotations" / name for name in _FILES.values()]
@@ -288,20 +277,3 @@ def _remove_earlier_set(folder):
                     raise UserError(f"{path} was not written by mpn.synthetic.scenes: give another folder")
     for path in files:
         path.unlink(missing_ok=True)
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m mpn.synthetic", description="Writes a COCO-like set of drawn people."
-    )
-    parser.add_argument("folder", help="where to write")
-    parser.add_argument("--train", type=natural, default=200, help="training images (default: %(default)s)")
-    parser.add_argument("--val", type=natural, default=40, help="validation images (default: %(default)s)")
-    parser.add_argument("--test", type=natural, default=8, help="test images (default: %(default)s)")
-    parser.add_argument(
-        "--image-size", type=positive_int, nargs=2, default=(320, 240), metavar=("W", "H"), help="default: 320 240"
-    )
-    parser.add_argument("--seed", type=natural, default=0, help="what to draw (default: %(default)s)")
-    options = parser.parse_args(argv)
-    sizes = options.train, options.val, options.test
-    write_synthetic_coco(options.folder, *sizes, options.image_size, options.seed, progress=True)

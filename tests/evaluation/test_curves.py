@@ -31,15 +31,15 @@ def imperfect():
 
 
 def test_ground_truth_has_precision_one_everywhere():
-    curves = recall_precision_curves(*people_and_results(noise=0))
-    assert curves.precisions.shape == (10, 101, 3) and curves.precisions == pytest.approx(1)
+    _, _, precisions = recall_precision_curves(*people_and_results(noise=0))
+    assert precisions.shape == (10, 101, 3) and precisions == pytest.approx(1)
 
 
 def test_means_of_curves_are_cocos_numbers(imperfect):
-    curves = recall_precision_curves(*imperfect)
+    _, _, precisions = recall_precision_curves(*imperfect)
     metrics = evaluate_keypoints(*imperfect)
     assert 0.05 < metrics["AP"] < 0.95
-    averages = curves.average_precisions
+    averages = precisions.mean(axis=1)
     assert averages[:, 0].mean() == pytest.approx(metrics["AP"])
     assert averages[[0, 5], 0] == pytest.approx([metrics["AP50"], metrics["AP75"]])
     assert averages[:, 1].mean() == pytest.approx(metrics["APM"])
@@ -51,10 +51,10 @@ def test_one_of_two_people_found():
     people = [labels(), labels(x=1000)]
     truth = ground_truth(*map(annotation, people))
     found = np.concatenate([[moved(p, joint, 0.81) for joint, p in enumerate(people[0])], np.ones((17, 1))], axis=1)
-    curves = recall_precision_curves(truth, [detection(found)], [1])
-    for threshold, precisions in zip(curves.thresholds, curves.precisions[..., 0], strict=True):
-        expected = (curves.recalls <= 0.5) & (threshold < 0.81)
-        assert precisions == pytest.approx(expected.astype(float)), threshold
+    thresholds, recalls, precisions = recall_precision_curves(truth, [detection(found)], [1])
+    for threshold, curve in zip(thresholds, precisions[..., 0], strict=True):
+        expected = (recalls <= 0.5) & (threshold < 0.81)
+        assert curve == pytest.approx(expected.astype(float)), threshold
 
 
 def legend_shares(figure):
@@ -65,7 +65,7 @@ def legend_shares(figure):
 
 def test_legends_and_titles_say_cocos_ap(imperfect):
     metrics = evaluate_keypoints(*imperfect)
-    figure = draw_curves(recall_precision_curves(*imperfect))
+    figure = draw_curves(*recall_precision_curves(*imperfect))
     shares = legend_shares(figure)
     assert shares.shape == (3, 10)
     assert shares[0, [0, 5]] == pytest.approx([metrics["AP50"], metrics["AP75"]], abs=5e-4)
@@ -77,15 +77,15 @@ def test_legends_and_titles_say_cocos_ap(imperfect):
 
 
 def test_table_and_picture(imperfect, tmp_path):
-    curves = write_curves(tmp_path, *imperfect)
+    thresholds, recalls, precisions = write_curves(tmp_path, *imperfect)
     with open(tmp_path / "recall_precision.csv", newline="") as file:
         header, *lines = csv.reader(file)
     assert tuple(header) == COLUMNS and len(lines) == 3 * 10 * 101
     values = np.array([[float(value) for value in line[1:]] for line in lines]).reshape(3, 10, 101, 3)
     assert [line[0] for line in lines[:: 10 * 101]] == list(AREAS)
-    assert values[..., 0] == pytest.approx(np.broadcast_to(curves.thresholds[:, None], (3, 10, 101)))
-    assert values[..., 1] == pytest.approx(np.broadcast_to(curves.recalls, (3, 10, 101)))
-    assert values[..., 2].transpose(1, 2, 0) == pytest.approx(curves.precisions, abs=1e-6)
+    assert values[..., 0] == pytest.approx(np.broadcast_to(thresholds[:, None], (3, 10, 101)))
+    assert values[..., 1] == pytest.approx(np.broadcast_to(recalls, (3, 10, 101)))
+    assert values[..., 2].transpose(1, 2, 0) == pytest.approx(precisions, abs=1e-6)
     picture = read_image(tmp_path / "recall_precision.png")
     assert picture.shape[1] > 1200 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
 
@@ -94,14 +94,14 @@ def test_sizes_that_nobody_has_are_left_out(tmp_path):
     """AREA is that of large people."""
     truth = ground_truth(annotation(labels()))
     curves = write_curves(tmp_path, truth, [detection(labels())], [1])
-    assert (curves.average_precisions[:, 1] == -1).all() and curves.average_precisions[:, 2] == pytest.approx(1)
+    assert (curves[2][..., 1] == -1).all() and curves[2][..., 2] == pytest.approx(1)
     with open(tmp_path / "recall_precision.csv", newline="") as file:
         assert {line["area"] for line in csv.DictReader(file)} == {"all", "large"}
-    medium = draw_curves(curves).axes[1]
+    medium = draw_curves(*curves).axes[1]
     assert medium.get_legend() is None and "nobody" in medium.texts[0].get_text() and "AP" not in medium.get_title()
 
 
 def test_no_results_have_precision_zero():
     curves = recall_precision_curves(ground_truth(annotation(labels())), [], [1])
-    assert (curves.precisions[..., 0] == 0).all()
-    draw_curves(curves)
+    assert (curves[2][..., 0] == 0).all()
+    draw_curves(*curves)

@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from coco_people import load_ground_truth
 from pycocotools.coco import COCO
 
 import evaluate as script
@@ -18,14 +19,8 @@ from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, hold_out, load_annotations
 from mpn.errors import UserError
 from mpn.evaluation import Evaluation, evaluate
-from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints, load_ground_truth
-from mpn.evaluation.results import (
-    box_results,
-    keypoint_results,
-    results_file,
-    validate_keypoint_results,
-    write_keypoint_results,
-)
+from mpn.evaluation.coco import evaluate_boxes, evaluate_keypoints
+from mpn.evaluation.results import box_results, keypoint_results, results_file, write_keypoint_results
 from mpn.model_directory import save_config
 from mpn.people import Person
 from mpn.training.splits import training_and_validation
@@ -120,34 +115,10 @@ def test_an_image_keeps_its_best_twenty_people():
     assert [result["score"] for result in results] == [i / 100 for i in range(29, 9, -1)]
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"image_id": 99}, "no image"),
-        ({"category_id": 2}, "category 2"),
-        ({"keypoints": [0.0] * 50}, "51"),
-        ({"keypoints": [0.0] * 50 + [float("nan")]}, "finite"),
-        ({"score": float("inf")}, "finite"),
-    ],
-)
-def test_results_are_checked_before_they_are_written(tmp_path, change, words):
-    results = keypoint_results(1, [person()])
-    results[0] |= change
-    path = results_file(tmp_path, "test-dev", "mpn")
-    with pytest.raises(UserError, match=words):
-        write_keypoint_results(path, results, [1], zipped=True)
-    assert not list(tmp_path.iterdir())
-
-
-def test_more_than_twenty_people_are_refused():
-    with pytest.raises(UserError, match="more than 20"):
-        validate_keypoint_results(keypoint_results(1, [person()]) * 21, [1])
-
-
 def test_files_have_the_servers_names_and_content(tmp_path):
     path = results_file(tmp_path / "new", "test-dev", "mpn")
     results = keypoint_results(1, [person()])
-    write_keypoint_results(path, results, [1], zipped=True)
+    write_keypoint_results(path, results, zipped=True)
     assert path.name == "person_keypoints_test-dev2017_mpn_results.json"
     assert json.loads(path.read_text()) == results
     with zipfile.ZipFile(path.with_suffix(".zip")) as archive:
@@ -412,6 +383,6 @@ def test_results_load_in_pycocotools(synthetic_coco, tmp_path):
     path = annotation_file(synthetic_coco, "val")
     record = next(r for r in load_annotations(path) if r.labelled.any())
     file = results_file(tmp_path, "val", "mpn")
-    write_keypoint_results(file, keypoint_results(record.id, true_people(record, record.labelled)), [record.id])
+    write_keypoint_results(file, keypoint_results(record.id, true_people(record, record.labelled)))
     loaded = COCO(str(path)).loadRes(str(file))
     assert len(loaded.getAnnIds()) == record.labelled.sum()

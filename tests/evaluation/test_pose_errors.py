@@ -4,10 +4,9 @@ import os
 
 import numpy as np
 import pytest
-from coco_people import AREA, annotation, detection, ground_truth, labels, moved
+from coco_people import AREA, annotation, detection, ground_truth, labels, load_ground_truth, moved
 
 from mpn.data.coco import annotation_file, load_annotations
-from mpn.evaluation.coco import load_ground_truth
 from mpn.evaluation.errors.pose_errors import (
     ERRORS,
     GOOD,

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 import evaluate as script
 from mpn.config import ModelConfig
 from mpn.data.coco import annotation_file, hold_out, load_annotations, load_coco, read_record
-from mpn.evaluation.segmentation import count_pixels, silhouette_metrics, true_silhouettes
+from mpn.evaluation.segmentation import pixel_counts, silhouette_metrics, true_silhouettes
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.people import SilhouetteMap
 
@@ -30,6 +30,10 @@ def picture(make_record):
         return make_record(*people, width=6, height=4)
 
     return make
+
+
+def count_pixels(record, found):
+    return pixel_counts(*true_silhouettes(record), found)
 
 
 def pixels(mask):

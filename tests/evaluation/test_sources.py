@@ -5,10 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from coco_people import load_ground_truth
 from entries import box, peak, written
 
 from mpn.errors import UserError
-from mpn.evaluation.coco import evaluate_keypoints, load_ground_truth
+from mpn.evaluation.coco import evaluate_keypoints
 from mpn.evaluation.results import keypoint_results
 from mpn.evaluation.sources import (
     EMPTY,

@@ -19,6 +19,8 @@ from mpn.evaluation.tables import as_share, markdown, write_csv
         (-0.25, {"signed": True}, "-.250"),
         (-0.0001, {"signed": True}, "+.000"),
         (np.float64(-1.0), {"signed": True}, "-1.000"),
+        (10.25, {}, "10.250"),
+        (-20.5, {"signed": True}, "-20.500"),
     ],
 )
 def test_shares_as_the_paper_prints_them(value, options, text):

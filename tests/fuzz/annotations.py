@@ -158,7 +158,7 @@ def try_annotations(content, folder):
     for record in records:
         found = with_true_boxes(with_true_keypoints(EMPTY, record), record)
         poses += keypoint_results(record.id, oracle_people(found, record))
-    write_keypoint_results(folder / "poses.json", poses, ids, category=read.category)
+    write_keypoint_results(folder / "poses.json", poses, category=read.category)
     average = coco.evaluate_keypoints(truth, poses, ids)["AP"]
     # Results have three decimals, and float32 fewer far outside: people of no size at all miss themselves.
     if read.areas.min() > 1 and np.abs(read.keypoints).max() < 1000:
@@ -185,7 +185,7 @@ def try_peaks(content, folder):
     for record in records:
         found = source.add_to(with_true_boxes(EMPTY, record), record)
         results += keypoint_results(record.id, oracle_people(found, record))
-    write_keypoint_results(folder / "poses.json", results, [7, 8])
+    write_keypoint_results(folder / "poses.json", results)
     _check_average(coco.evaluate_keypoints(truth, results, [7, 8])["AP"])
 
 

@@ -11,11 +11,9 @@ import tensorflow as tf
 from mpn import MultiPoseNet
 from mpn.config import ModelConfig
 from mpn.errors import UserError
-from mpn.evaluation.runtime import view_times
 from mpn.heatmaps import STRIDE, encode_keypoints, find_peaks
 from mpn.inference.augmentation import merge_views, on_grid
 from mpn.inference.views import Augmentation
-from mpn.models.networks import Networks
 from mpn.skeleton import KEYPOINTS, MIRROR, NUM_KEYPOINTS
 
 CONFIG = ModelConfig(image_size=(192, 320))
@@ -282,16 +280,6 @@ def test_other_arrays_are_refused(image):
     for method in ("predict", "detect", "heatmaps"):
         with pytest.raises(ValueError, match="uint8 RGB"):
             getattr(blobs_model((1,), True), method)(image)
-
-
-def test_runtime_has_every_view(small_backbone):
-    narrow = {"keypoint_channels": 8, "keypoint_head_channels": 8, "person_channels": 8, "person_head_channels": 8}
-    networks = Networks(ModelConfig(backbone="mobilenet_v2", width=0.35, prn_nodes=8, **narrow))
-    augmentation = Augmentation((0.5, 1), True, 2)
-    times = view_times(MultiPoseNet(networks, (64, 96), "float32", augmentation=augmentation), blobs(), 1)
-    names = ["32 x 64", "32 x 64, mirrored", *("64 x 96", "64 x 96, mirrored") * 5]
-    assert list(times) == [*(f"{number + 1}: {name}" for number, name in enumerate(names)), "sum", "together"]
-    assert all(seconds > 0 for seconds in times.values())
 
 
 @pytest.mark.parametrize(

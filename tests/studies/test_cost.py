@@ -39,7 +39,6 @@ def chain(*stack, shape=(None, None, 3)):
         (layers.Conv2D(5, 3, padding="same"), 6 * 8 * 3 * 3 * 4 * 5),
         (layers.Conv2D(5, 3), 4 * 6 * 3 * 3 * 4 * 5),
         (layers.Conv2D(5, 1, strides=2), 3 * 4 * 4 * 5),
-        (layers.Conv2D(6, 3, padding="same", groups=2), 6 * 8 * 3 * 3 * 2 * 6),
         (layers.Conv2D(5, 3, padding="same", dilation_rate=2), 6 * 8 * 3 * 3 * 4 * 5),
         (layers.DepthwiseConv2D(3, padding="same"), 6 * 8 * 3 * 3 * 4),
         (layers.DepthwiseConv2D((3, 1), strides=2, padding="same"), 3 * 4 * 3 * 4),
@@ -74,7 +73,7 @@ def test_a_model_inside_counts_as_often_as_it_is_called():
 
 
 def test_kernels_of_unknown_cost_are_refused():
-    with pytest.raises(ValueError, match="Conv2DTranspose"):
+    with pytest.raises(ValueError, match="Conv2DBackpropInput"):
         multiply_adds(chain(layers.Conv2DTranspose(2, 2)), image(4, 4))
     with pytest.raises(ValueError, match="sizes must be known"):
         multiply_adds(chain(layers.Conv2D(2, 2)), keras.Input((None, None, 3), batch_size=1))

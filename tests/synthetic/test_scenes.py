@@ -12,9 +12,10 @@ from pycocotools.coco import COCO
 from mpn.errors import UserError
 from mpn.skeleton import KEYPOINTS, LIMBS
 from mpn.synthetic import scenes
+from mpn.synthetic.__main__ import main
 from mpn.synthetic.drawing import PART_ID, Canvas, draw_figure, visibility
 from mpn.synthetic.poses import sample_figure
-from mpn.synthetic.scenes import draw_people, main, mask_to_polygons, mask_to_rle, write_synthetic_coco
+from mpn.synthetic.scenes import draw_people, mask_to_polygons, mask_to_rle, write_synthetic_coco
 
 WIDTH, HEIGHT = 320, 240
 LEFT_SHOULDER, RIGHT_SHOULDER = KEYPOINTS.index("left_shoulder"), KEYPOINTS.index("right_shoulder")

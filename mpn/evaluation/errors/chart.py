@@ -4,24 +4,14 @@ import numpy as np
 
 from mpn.data.coco import read_record
 from mpn.evaluation.charts import INK, new_figure, plain
+from mpn.evaluation.errors.gains import in_words
 from mpn.evaluation.errors.pose_errors import ERRORS, GOOD, INVERSION, NOT_LABELLED
 from mpn.evaluation.tables import as_share
 from mpn.skeleton import LIMBS
 
 # After Okabe and Ito: people who confuse red and green can tell these colours apart.
-_COLOURS = {
-    "good": "#44aa55",
-    "jitter": "#56b4e9",
-    "inversion": "#e69f00",
-    "swap": "#cc79a7",
-    "miss": "#d55e00",
-    "all keypoints": "#777777",
-    "outside the box": "#885533",
-    "scores": "#0072b2",
-    "duplicates": "#009e73",
-    "background": "#b8a800",
-    "not found": "#333333",
-}
+_COLOURS = dict(zip(ERRORS, ("#44aa55", "#56b4e9", "#e69f00", "#cc79a7", "#d55e00"), strict=True))
+_NO_ERROR = "#777777"
 _WRONG = ERRORS[1:]
 _UNITS = dict.fromkeys((*_WRONG, "outside the box"), "keypoints") | {"not found": "people"}
 _UNITS |= {"duplicates": "detections", "background": "detections"}
@@ -51,18 +41,16 @@ def _draw_gains(axes, counts, gained):
     """Draws a bar for each correction: its gain, and how many things it corrects."""
     numbers = counts["overlap"]["all"] | counts["detections"]["all"]
     numbers["outside the box"] = sum(counts["box"]["outside"][kind] for kind in _WRONG)
-    rows = [(name, row["gain"]) for name, row in gained.items() if "gain" in row]
+    corrected = {name: row["gain"] for name, row in gained.items() if "gain" in row}
+    names = [f"{name}: {numbers[name]:,} {_UNITS[name]}" if name in numbers else name for name in corrected]
     plain(axes, "x")
-    for place, (name, gain) in enumerate(rows):
-        axes.barh(place, gain or 0, color=_COLOURS[name], height=0.7)
-        text = "-" if gain is None else as_share(gain, signed=True)
-        axes.annotate(text, (max(gain or 0, 0), place), (5, 0), textcoords="offset points", va="center", color=INK)
-    names = [f"{name}: {numbers[name]:,} {_UNITS[name]}" if name in numbers else name for name, _ in rows]
-    axes.set_yticks(range(len(rows)), names)
+    colours = [_COLOURS.get(name, _NO_ERROR) for name in corrected]
+    bars = axes.barh(names, [gain or 0 for gain in corrected.values()], color=colours)
+    axes.bar_label(bars, [in_words(gain) for gain in corrected.values()], padding=5, color=INK)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     before = gained["as it is"]["AP"]
-    axes.set_title("AP gained if corrected alone" + ("" if before is None else f"; AP as it is {as_share(before)}"))
+    axes.set_title("AP gained if corrected alone" + (f"; AP as it is {as_share(before)}" if before >= 0 else ""))
 
 
 def _draw_shares(axes, rows, labels, title):
@@ -73,11 +61,10 @@ def _draw_shares(axes, rows, labels, title):
     heights = np.zeros(len(rows))
     for kind in _WRONG:
         shares = 100 * np.array([row[kind] for row in rows.values()]) / np.maximum(wholes, 1)
-        axes.bar(places, shares, bottom=heights, color=_COLOURS[kind], width=0.7, label=kind)
+        bars = axes.bar(places, shares, bottom=heights, color=_COLOURS[kind], width=0.7, label=kind)
         heights += shares
-    for place, height, whole in zip(places, heights, wholes, strict=True):
-        text = f"{height:.0f}" if whole else "none"
-        axes.annotate(text, (place, height), (0, 3), textcoords="offset points", ha="center", color=INK)
+    texts = [f"{height:.0f}" if whole else "none" for height, whole in zip(heights, wholes, strict=True)]
+    axes.bar_label(bars, texts, padding=3, color=INK)
     axes.set_xticks(places, labels)
     axes.margins(x=0.01)
     axes.set_ylim(0, 1.1 * heights.max() or 1)  # axes.margins leaves no room above bars without height
@@ -101,8 +88,6 @@ def draw_worst(matches, results, records=()):
     for axes, match in zip(panels, matches, strict=False):
         result = results[match.result]
         pose, labelled = np.reshape(result["keypoints"], match.truth.shape), match.errors != NOT_LABELLED
-        if result["image_id"] in paths:
-            axes.imshow(read_record(paths[result["image_id"]]), alpha=0.5)
         for points, colour, width in ((match.truth, "#999999", 3), (pose, INK, 1.5)):
             for limb in map(list, LIMBS):
                 if labelled[limb].all():
@@ -111,15 +96,13 @@ def draw_worst(matches, results, records=()):
             axes.plot(*np.stack([pose[joint, :2], match.truth[joint, :2]]).T, ":", color=INK, linewidth=1)
         for kind in range(GOOD, len(ERRORS)):
             axes.scatter(*pose[match.errors == kind, :2].T, s=28, color=_COLOURS[ERRORS[kind]], zorder=3)
-        _show_around(axes, np.concatenate([pose[labelled, :2], match.truth[labelled, :2]]))
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.1)
+        axes.invert_yaxis()
+        axes.autoscale(False)
+        if result["image_id"] in paths:
+            axes.imshow(read_record(paths[result["image_id"]]), alpha=0.5, zorder=0)
         axes.set_title(f"image {result['image_id']}: OKS {match.oks:.2f}", color=INK, fontsize="medium")
     handles = [panels[0].scatter([], [], color=_COLOURS[kind], label=kind) for kind in ERRORS]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(ERRORS), frameon=False, labelcolor=INK)
     return figure
-
-
-def _show_around(axes, points):
-    """Limits the axes to a square around all points, y downwards."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    (x, y), reach = (low + high) / 2, 0.56 * max(*(high - low), 8)
-    axes.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach), aspect="equal")

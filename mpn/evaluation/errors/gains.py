@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from mpn.evaluation.coco import as_coco, evaluate_keypoints
 from mpn.evaluation.errors.pose_errors import INVERSION, JITTER, MISS, SWAP
+from mpn.evaluation.tables import as_share
 
 CORRECTIONS = {
     "jitter": "keypoints near their place go there",
@@ -32,22 +33,28 @@ METRICS = ("AP", "AP50", "AP75", "APM", "APL")
 def gains(ground_truth, results, image_ids, diagnosis):
     """COCO's metrics as they are and after each correction: "as it is" and CORRECTIONS -> {metric: value}.
 
-    Metrics are METRICS in 0-1, and for corrections "gain", the rise of AP; None where there is nobody to measure. A
-    gain may be negative: of two detections of a person, "duplicates" removes the one of lower score, even if it fits
-    better.
+    Metrics are METRICS in 0-1, or -1 where there is nobody to measure, and for corrections "gain", the rise of AP, or
+    None. A gain may be negative: of two detections of a person, "duplicates" removes the one of lower score, even if it
+    fits better.
     """
-    rows = {"as it is": _measure(ground_truth, results, image_ids)}
+    before = evaluate_keypoints(ground_truth, results, image_ids)
+    rows = {"as it is": {metric: before[metric] for metric in METRICS}}
     for name in tqdm(CORRECTIONS, desc="what errors cost", unit="evaluation"):
         truth = without(ground_truth, diagnosis.missed) if name == "not found" else ground_truth
-        row = _measure(truth, correct(results, diagnosis, name), image_ids)
-        both = row["AP"], rows["as it is"]["AP"]
-        rows[name] = row | {"gain": None if None in both else both[0] - both[1]}
+        after = evaluate_keypoints(truth, correct(results, diagnosis, name), image_ids)
+        rows[name] = {metric: after[metric] for metric in METRICS}
+        rows[name]["gain"] = None if min(before["AP"], after["AP"]) < 0 else after["AP"] - before["AP"]
     return rows
+
+
+def in_words(gain):
+    """A gain as text, such as +.012; a dash for None."""
+    return "-" if gain is None else as_share(gain, signed=True)
 
 
 def correct(results, diagnosis, name):
     """New results with one of CORRECTIONS made; "not found" concerns people and leaves results as they are."""
-    corrected = [{key: r[key] for key in ("image_id", "category_id", "keypoints", "score")} for r in results]
+    corrected = [dict(result) for result in results]
     if name in _OF_KEYPOINTS:
         for match in diagnosis.matches:
             wrong = np.isin(match.errors, _OF_KEYPOINTS[name])
@@ -72,8 +79,3 @@ def without(ground_truth, annotations):
     """
     kept = [item for item in ground_truth.dataset["annotations"] if item["id"] not in annotations]
     return as_coco(ground_truth.dataset | {"annotations": kept})
-
-
-def _measure(ground_truth, results, image_ids):
-    metrics = evaluate_keypoints(ground_truth, results, image_ids)
-    return {name: metrics[name] if metrics[name] >= 0 else None for name in METRICS}

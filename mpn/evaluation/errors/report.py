@@ -1,4 +1,4 @@
-"""Reports the errors of poses and what they cost: printed, as tables in files, and as pictures.
+"""Reports the errors of poses and what they cost: printed, as JSON, and as pictures.
 
 `mpn.evaluation.errors.pose_errors` defines the errors, and `mpn.evaluation.errors.gains` their costs.
 """
@@ -9,9 +9,9 @@ import numpy as np
 
 from mpn.evaluation.charts import save
 from mpn.evaluation.errors.chart import draw_errors, draw_worst
-from mpn.evaluation.errors.gains import CORRECTIONS, METRICS, gains
+from mpn.evaluation.errors.gains import CORRECTIONS, METRICS, gains, in_words
 from mpn.evaluation.errors.pose_errors import ERRORS, INVERSION, NOT_LABELLED, diagnose
-from mpn.evaluation.tables import as_share, markdown, write_csv
+from mpn.evaluation.tables import markdown
 from mpn.files import write_json
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
@@ -21,7 +21,7 @@ OVERLAP_BINS = {"0": 0, "1-2": 1, "3-4": 3, "5 and more": 5}
 # Bins of keypoints by confidence: name -> least confidence.
 CONFIDENCE_BINS = {f"from {least:.1f}": least for least in np.arange(10) / 10}
 
-# Kinds of people and of detections; the shares of each tuple add up to 1, as those of ERRORS do.
+# Kinds of people and of detections.
 PEOPLE = ("found", "not found")
 DETECTIONS = ("matched", "duplicates", "background", "ignored")
 
@@ -65,17 +65,10 @@ def _count(errors):
     return {name: int(count) for name, count in zip(ERRORS, counts, strict=True)}
 
 
-def shares(row):
-    """A row of `summarise` as shares of its keypoints, people or detections; None where it has none."""
-    wholes = {kind: sum(row.get(k, 0) for k in kinds) for kinds in (ERRORS, PEOPLE, DETECTIONS) for kind in kinds}
-    return {kind: count / wholes[kind] if wholes[kind] else None for kind, count in row.items()}
-
-
 def write_error_report(folder, ground_truth, results, image_ids, settings, records=()):
     """Counts errors and what they cost, prints both and writes them into an existing folder.
 
-    The files are errors.csv (counts), gains.csv (a line for each correction), errors.json, errors.png, and worst.png
-    with the worst poses if any is wrong.
+    The files are errors.json, errors.png, and worst.png with the worst poses if any is wrong.
 
     Args:
         ground_truth, results, image_ids: as for `diagnose`.
@@ -91,20 +84,11 @@ def write_error_report(folder, ground_truth, results, image_ids, settings, recor
     counts = summarise(diagnosis, results)
     gained = gains(ground_truth, results, image_ids, diagnosis)
     worst = worst_matches(diagnosis, results)
-    report = {"counts": counts, "gains": gained, "worst": [], "settings": settings}
-    for match in worst:
-        image = results[match.result]["image_id"]
-        report["worst"].append({"image_id": image, "oks": match.oks, "errors": _count(match.errors)})
-    lines = (
-        (table, name, kind, row[kind], share)
-        for table, rows in counts.items()
-        for name, row in rows.items()
-        for kind, share in shares(row).items()
-    )
-    write_csv(folder / "errors.csv", ("table", "row", "kind", "count", "share"), lines)
-    columns = (*METRICS, "gain")
-    lines = ((name, *map(row.get, columns)) for name, row in gained.items())
-    write_csv(folder / "gains.csv", ("correction", *columns), lines)
+    described = [
+        {"image_id": results[match.result]["image_id"], "oks": match.oks, "errors": _count(match.errors)}
+        for match in worst
+    ]
+    report = {"counts": counts, "gains": gained, "worst": described, "settings": settings}
     save(draw_errors(counts, gained), folder / "errors.png")
     if worst:
         save(draw_worst(worst, results, records), folder / "worst.png")
@@ -127,29 +111,27 @@ def worst_matches(diagnosis, results):
 def print_report(report):
     """Prints the tables of `write_error_report`."""
     counts = report["counts"]
-    for title, table, kinds in (
-        ("keypoint", "keypoints", ERRORS),
-        ("confidence", "confidence", ERRORS),
-        ("enlarged box", "box", ERRORS),
-        ("people overlapping", "overlap", ERRORS + PEOPLE),
+    for title, table in (
+        ("keypoint", "keypoints"),
+        ("confidence", "confidence"),
+        ("enlarged box", "box"),
+        ("people overlapping", "overlap"),
     ):
-        header = [title, "keypoints", *kinds]
+        groups = (ERRORS, PEOPLE) if table == "overlap" else (ERRORS,)
         rows = [
-            [name, sum(row[kind] for kind in ERRORS), *(_or_dash(shares(row)[kind]) for kind in kinds)]
+            [name, sum(row[kind] for kind in ERRORS), *(share for kinds in groups for share in shares(row, kinds))]
             for name, row in counts[table].items()
         ]
-        print(f"\n{markdown(header, rows)}")
+        print(f"\n{markdown([title, 'keypoints', *sum(groups, ())], rows)}")
     print("\ndetections: " + ", ".join(f"{count} {kind}" for kind, count in counts["detections"]["all"].items()))
     rows = [
-        [name, *(_or_dash(row[metric]) for metric in METRICS), _gain(row.get("gain")), CORRECTIONS.get(name, "")]
+        [name, *(row[metric] for metric in METRICS), in_words(row.get("gain")), CORRECTIONS.get(name, "")]
         for name, row in report["gains"].items()
     ]
     print(f"\n{markdown(['without', *METRICS, 'AP gained', 'what that means'], rows)}")
 
 
-def _or_dash(share):
-    return "-" if share is None else share
-
-
-def _gain(value):
-    return "-" if value is None else as_share(value, signed=True)
+def shares(row, kinds):
+    """The shares of some kinds among the keypoints or people that a row counts; -1 where there are none."""
+    whole = sum(row[kind] for kind in kinds)
+    return [row[kind] / whole if whole else -1.0 for kind in kinds]
