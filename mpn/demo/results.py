@@ -8,9 +8,9 @@ from tqdm import tqdm
 from mpn.demo.drawing import SteadyColours, draw_people
 from mpn.demo.heatmap_sheet import draw_heatmaps
 from mpn.demo.inputs import HEATMAPS, LINES, PEOPLE, PICTURE, VIDEO
-from mpn.demo.video import VideoReader, VideoWriter
 from mpn.files import atomic_path, write_json
 from mpn.images import write_image
+from mpn.videos import VideoReader, VideoWriter
 
 
 def annotate_image(image, file_name, base, find_people, find_heatmaps=None, rle=False):
@@ -71,11 +71,7 @@ def annotate_video(path, base, find_people, rle=False, window=None, title=None):
             done += 1
             progress.update()
     report = f"{'1 frame' if done == 1 else f'{done} frames'}, {done / (time.perf_counter() - start):.1f} images/s"
-    if video.breaks_off:
-        report += f"; reading failed after {done} frames, and what was read is kept"
-    elif video.lost:
-        report += f"; {video.lost} frames could not be decoded and are left out"
-    return report
+    return f"{report}; {video.problem}" if video.problem else report
 
 
 def _result(base, suffix):

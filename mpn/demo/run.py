@@ -12,10 +12,10 @@ from mpn.cli.script import in_words
 from mpn.demo.inputs import EXAMPLE, find_inputs, read_input, result_names
 from mpn.demo.results import annotate_image, annotate_video
 from mpn.demo.settings import PredictionSettings
-from mpn.demo.video import is_video
 from mpn.demo.window import open_window
 from mpn.errors import UserError
 from mpn.files import make_writable
+from mpn.videos import is_video
 
 # Faults of one file or of its results' names; the next file may be fine.
 _ABOUT_ONE_FILE = (UserError, OSError, cv2.error, av.FFmpegError, ValueError, MemoryError)
