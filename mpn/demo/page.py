@@ -25,13 +25,41 @@ _PLACEHOLDER = f"# Drop a photo here\nor click to choose one\n{_KINDS}"
 _FOOT = "<p>Photos stay on the computer that runs this page, and are deleted within about an hour.</p>"
 
 _STYLE = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-#head h1 { font-size: 2.1rem; font-weight: 750; margin: .6rem 0 .1rem; letter-spacing: -.02em; }
+.gradio-container { width: 100%; max-width: 1180px !important; margin: 0 auto !important; }
+#head h1 { font-size: 2.3rem; font-weight: 800; margin: .6rem 0 .1rem; letter-spacing: -.02em; width: fit-content; }
+#head h1 { background: linear-gradient(90deg, #ff7a1a, #f0469b, #4b73ff); background-clip: text; color: transparent; }
 #head p { font-size: 1.05rem; opacity: .8; margin: 0 0 .4rem; }
-#said { min-height: 2.6rem; }
-#said p { margin: .2rem 0; font-size: 1.05rem; }
-#said .problem { padding: .6rem .9rem; border-radius: .5rem; background: #fde8e8; color: #9b1c1c; }
+#said p, #refused p { margin: 0; font-size: 1.05rem; }
+.problem:not([hidden]) { display: block; padding: .6rem .9rem; border-radius: .5rem; background: #fde8e8; }
+.problem { color: #9b1c1c; }
 #foot p { font-size: .85rem; opacity: .65; text-align: center; }
+"""
+
+# Refuses files before they are sent. Without it, Gradio's own words would vanish after some seconds.
+_REFUSE = f"""
+() => {{
+    const problem = (file) => {{
+        if (file.type.startsWith("video/"))
+            return `'${{file.name}}' is a video, and this page takes photos: run demo.py on the file`;
+        if (!file.type.startsWith("image/"))
+            return `'${{file.name}}' is not an image: choose a photo`;
+        if (file.size > {MOST_MEGABYTES} * 2 ** 20)
+            return `'${{file.name}}' has more than {MOST_MEGABYTES} MB: choose a smaller photo`;
+    }};
+    const check = (event) => {{
+        const file = (event.dataTransfer ?? event.target).files?.[0];
+        if (!file || !event.target.closest("#photo")) return;
+        const sentence = problem(file);
+        const line = document.querySelector("#refused p");
+        line.textContent = sentence ?? "";
+        line.hidden = !sentence;
+        if (sentence) {{
+            event.preventDefault();
+            event.stopImmediatePropagation();
+        }}
+    }};
+    for (const kind of ["change", "drop"]) document.addEventListener(kind, check, true);
+}}
 """
 
 # Options of gradio.Blocks.launch: nothing of the page is published, recorded or asked of other servers.
@@ -47,6 +75,7 @@ LAUNCH = {
     "ssr_mode": False,
     "pwa": False,
     "css": _STYLE,
+    "js": _REFUSE,
 }
 
 
@@ -72,8 +101,14 @@ def build_page(gradio, show, threshold, refine):
                     buttons=[],
                     elem_id="photo",
                 )
+                gradio.HTML('<p class="problem" hidden></p>', elem_id="refused")
                 examples = [[str(path)] for path in EXAMPLES]
                 gradio.Examples(examples, [photo], label="Or try one of these", cache_examples=False)
+                names = [(layer.capitalize(), layer) for layer in LAYERS]
+                layers = gradio.CheckboxGroup(names, value=list(LAYERS), label="Show", elem_id="layers")
+                least = gradio.Slider(0, 1, threshold, step=0.05, label="Least score of a person", elem_id="least")
+                label = "Refine: look at each person again, for better keypoints"
+                again = gradio.Checkbox(bool(refine), label=label, visible=bool(refine), elem_id="refine")
             with gradio.Column():
                 drawing = gradio.Image(
                     label="People",
@@ -83,16 +118,9 @@ def build_page(gradio, show, threshold, refine):
                     elem_id="drawing",
                 )
                 said = gradio.HTML(elem_id="said")
-                layers = gradio.CheckboxGroup(
-                    [(layer.capitalize(), layer) for layer in LAYERS], value=list(LAYERS), label="Show"
-                )
-                least = gradio.Slider(0, 1, threshold, step=0.05, label="Least score of a person")
-                again = gradio.Checkbox(
-                    bool(refine), label="Refine: look at each person again", visible=bool(refine), elem_id="refine"
-                )
                 file = gradio.DownloadButton("Download JSON", interactive=False, variant="primary", elem_id="file")
-        with gradio.Accordion("JSON", open=False):
-            content = gradio.JSON(show_label=False, elem_id="content")
+                with gradio.Accordion("Look at the JSON", open=False):
+                    content = gradio.JSON(show_label=False, max_height=_HEIGHT, elem_id="content")
         gradio.HTML(_FOOT, elem_id="foot")
 
         def update(*inputs):

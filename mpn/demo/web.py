@@ -13,7 +13,6 @@ import threading
 import time
 from pathlib import Path
 
-from mpn.demo.drawing import LAYERS
 from mpn.demo.inputs import PEOPLE, PICTURE
 from mpn.demo.page import EXAMPLES, LAUNCH, build_page
 from mpn.demo.results import counted, result_path, write_people
@@ -82,7 +81,7 @@ class Viewer:
     def show(self, photo, layers, threshold, refine):
         """What the page shows of a photograph.
 
-        `photo` is None or a dict with the "path" of the file, `layers` a list of LAYERS. Returns the path of the
+        `photo` is None or a dict with the "path" of the file, `layers` as in `draw_people`. Returns the path of the
         drawing, a sentence in HTML, the path of the JSON file, and its content; paths and content are None if there
         is no photograph or it cannot be used, and the sentence says why.
         """
@@ -92,7 +91,7 @@ class Viewer:
         try:
             people, seconds = self.find(str(path), float(threshold), bool(refine))
             base = Path(tempfile.mkdtemp(dir=self._folder)) / path.stem
-            write_people(self._read(str(path)), path.name, base, people, layers=[layer for layer in LAYERS if layer in layers])
+            write_people(self._read(str(path)), path.name, base, people, layers=layers)
         except ABOUT_ONE_FILE as error:
             return None, f'<p class="problem">{html.escape(reason(path.name, error))}</p>', None, None
         picture, file = (str(result_path(base, suffix)) for suffix in (PICTURE, PEOPLE))
