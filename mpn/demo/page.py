@@ -30,6 +30,7 @@ _STYLE = """
 #head h1 { background: linear-gradient(90deg, #ff7a1a, #f0469b, #4b73ff); background-clip: text; color: transparent; }
 #head p { font-size: 1.05rem; opacity: .8; margin: 0 0 .4rem; }
 #said p, #refused p { margin: 0; font-size: 1.05rem; }
+#refused:has(p[hidden]) { display: none; }
 .problem:not([hidden]) { display: block; padding: .6rem .9rem; border-radius: .5rem; background: #fde8e8; }
 .problem { color: #9b1c1c; }
 #foot p { font-size: .85rem; opacity: .65; text-align: center; }

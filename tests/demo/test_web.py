@@ -69,7 +69,7 @@ def test_each_layer_draws_its_own():
     found.keypoints[:] = (40, 30, 0.9)
     drawn = {layer: draw_people(image, [found], layers=[layer]) for layer in LAYERS}
     assert (drawn["silhouettes"] == image).all()  # this person has none
-    assert (drawn["boxes"][20:50, 20:60] == image[20:50, 20:60]).all() and (drawn["boxes"] != image).any()
+    assert (drawn["boxes"][30:50, 20:60] == 90).all() and (drawn["boxes"][30:50, 8:12] != 90).any()
     assert (drawn["poses"][:20] == image[:20]).all() and (drawn["poses"][25:35] != image[25:35]).any()
 
 
