@@ -1,9 +1,11 @@
 """The notebook of the documentation runs from top to bottom."""
 
 import os
+from pathlib import Path
 
 import pytest
-from runs import ENVIRONMENT, ROOT
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
@@ -12,7 +14,7 @@ def test_the_tour_runs(tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
     notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
-    for name, value in {**ENVIRONMENT, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}.items():
+    for name, value in {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     nbclient.NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(tmp_path)}}).execute()
     texts = ["".join(_texts(cell)) for cell in notebook.cells]

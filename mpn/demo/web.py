@@ -37,17 +37,16 @@ def run_web(model, settings=PredictionSettings(), web=WebSettings()):  # noqa: B
     turn refinement off. Raises UserError if Gradio is not installed, the address cannot be used, or the model cannot be
     loaded.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    gradio = import_extra("gradio")
     _check_address(web)
-    model, refined = settings.load(model)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed
     with tempfile.TemporaryDirectory(prefix="mpn-web-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}  # read by the import
+        gradio = import_extra("gradio")
+        model, refined = settings.load(model)
         viewer = Viewer(model, refined if settings.refine else None, settings, folder)
         viewer.find(str(EXAMPLES[0]), settings.threshold, bool(settings.refine))  # compiles the graphs
         page = build_page(gradio, viewer.show, settings.threshold, settings.refine)
         page.launch(server_name=web.host, server_port=web.port, **LAUNCH)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed
         print(f"open {page.local_url} in a browser; Ctrl-C ends", file=sys.stderr, flush=True)
         try:
             threading.Event().wait()

@@ -11,13 +11,14 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from pathlib import Path
 
 import pytest
-from runs import ENVIRONMENT, ROOT
 from skimage import data
 
 from mpn.images import write_image
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "mpn-demo": "demo",
     "mpn-evaluate": "evaluate",
@@ -47,9 +48,8 @@ def test_a_command_ends_with_a_sentence_and_a_status(capsys, monkeypatch):
 def test_the_wheel_runs_from_any_folder(tmp_path):
     """A fresh environment, which finds the dependencies of this one, gets the wheel."""
     pytest.importorskip("setuptools", reason="setuptools is not installed")
-    source = shutil.copytree(
-        ROOT / "mpn", tmp_path / "source" / "mpn"
-    ).parent  # an earlier build would get into the wheel
+    source = tmp_path / "source"  # a copy, since an earlier build in the checkout would get into the wheel
+    shutil.copytree(ROOT / "mpn", source / "mpn")
     for name in ("setup.py", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, source)
     build = ["pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, source]
@@ -65,7 +65,7 @@ def test_the_wheel_runs_from_any_folder(tmp_path):
     subprocess.run([binaries / "pip", "install", "-q", "--no-deps", wheel], check=True)
     assert set(COMMANDS) <= set(os.listdir(binaries))
     write_image(tmp_path / "photo.jpg", data.astronaut())
-    environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     for command in (["mpn-demo", "photo.jpg"], *([name, "--help"] for name in COMMANDS)):
         done = subprocess.run(
             [binaries / command[0], *command[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True

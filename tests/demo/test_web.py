@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brightness import BrightnessModel, person
-from runs import ENVIRONMENT, ROOT
 
 import demo
 from mpn.demo import web
@@ -25,6 +24,7 @@ from mpn.errors import UserError
 from mpn.images import read_image, write_image
 from mpn.inference.refiner import Refined
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 120_000  # milliseconds that a visitor waits
 
@@ -111,7 +111,6 @@ def test_bad_files_become_a_sentence_that_shows_no_folder(tmp_path):
 
 
 def test_an_address_that_cannot_be_used_is_a_sentence():
-    pytest.importorskip("gradio", reason="the extra web is not installed")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1, port {port} .*in use.*--port"):
@@ -174,7 +173,7 @@ def server(tmp_path_factory):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
-    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TMPDIR": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TMPDIR": str(folder)}
     command = [sys.executable, "-c", SERVER, str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
     said = []
