@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -60,7 +59,7 @@ def test_the_wheel_runs_from_any_folder(tmp_path):
         assert any(re.fullmatch(rf"mpn-.*dist-info/(.*/)?{licence}", name) for name in names), licence
     venv.create(tmp_path / "env", with_pip=True)
     (site,) = (tmp_path / "env").glob("lib/python3*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
     binaries = tmp_path / "env" / "bin"
     subprocess.run([binaries / "pip", "install", "-q", "--no-deps", wheel], check=True)
     assert set(COMMANDS) <= set(os.listdir(binaries))
