@@ -2,16 +2,31 @@
 
 from setuptools import find_packages, setup
 
+# The page of `demo.py --web`, and what looks at it in the tests, with a browser of the system.
+WEB = ["gradio>=6.0"]
+BROWSER = ["playwright>=1.45"]
+
 setup(
     name="mpn",
     version="0.1.0",
     description="MultiPoseNet (ECCV 2018) in Keras: every person in a photo, 17 keypoints and a silhouette",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
-    license="MIT",
+    license="MIT AND Apache-2.0",  # the shipped weights start from Google's, see NOTICE
+    license_files=["LICENSE", "mpn/pretrained/LICENSE-APACHE-2.0", "mpn/pretrained/NOTICE"],
     python_requires=">=3.10",
     packages=find_packages(include=["mpn", "mpn.*"]),
     package_data={"mpn": ["deployment/templates/*", "pretrained/*", "pretrained/*/*"]},
+    entry_points={
+        "console_scripts": [
+            "mpn-demo = mpn.demo.command:main.run",
+            "mpn-evaluate = mpn.evaluation.command:main.run",
+            "mpn-train-keypoints = mpn.training.commands:keypoints.run",
+            "mpn-train-person = mpn.training.commands:person.run",
+            "mpn-train-prn = mpn.training.commands:prn.run",
+            "mpn-export = mpn.export:main.run",
+        ]
+    },
     # `.ci/oldest` runs the quick tests with the lowest version of each, one requirement a line.
     install_requires=[
         "tensorflow==2.21.*",  # runs the networks; keras-retinanet's layers are written for it
@@ -35,7 +50,8 @@ setup(
         # Engines of exported models, and what makes the exports.
         "onnx": ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"],
         "openvino": ["openvino>=2025.0"],
+        "web": WEB,
         "gpu": ["tensorflow[and-cuda]==2.21.*"],
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6"],
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "nbclient>=0.10", "ipykernel>=6.29", *WEB, *BROWSER],
     },
 )

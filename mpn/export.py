@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 
-from mpn.cli.script import import_tensorflow, run
+from mpn.cli.script import command, import_tensorflow
 from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path
 from mpn.inference.export_folder import FORMATS
@@ -71,6 +71,7 @@ def _check_target(source, target, overwrite):
         raise UserError(f"{target} exists already: choose another folder, or add --overwrite")
 
 
+@command
 def main(argv=None):
     import_tensorflow()
     from mpn.weights import STORAGES
@@ -102,4 +103,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    run(main)
+    main.run()

@@ -1,5 +1,6 @@
 """What every command shares: a quiet start, errors as one sentence, and an exit status."""
 
+import functools
 import os
 import sys
 import tempfile
@@ -37,6 +38,12 @@ def run(main, argv=None):
         _leave(130, argv is None)
     print(f"error: {message}", file=sys.stderr)
     _leave(1, argv is None)
+
+
+def command(main):
+    """Decorates a `main(argv)`: `main.run()` is the whole program, for scripts and for the wheel's entry points."""
+    main.run = functools.partial(run, main)
+    return main
 
 
 def in_words(error):

@@ -29,6 +29,8 @@ _SILHOUETTE_OPACITY = 0.25
 LEAST_DRAWN_CONFIDENCE = 0.3
 _RIM_COLOUR = (25, 25, 25)
 _INK = (20, 20, 20)
+# What is drawn of a person; the score belongs to the box.
+LAYERS = POSES, BOXES, SILHOUETTES = "poses", "boxes", "silhouettes"
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SAME_PERSON = 0.3  # least IoU of a person's boxes in neighbouring frames
 _SHIFT = 4  # fractional bits in cv2's drawing coordinates
@@ -38,7 +40,7 @@ _FACE = frozenset(i for i, name in enumerate(KEYPOINTS) if name.endswith(("nose"
 _REFERENCE_SIDE = 640  # the longer side of a COCO photograph, for which the sizes below are given in pixels
 
 
-def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None):
+def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None, layers=LAYERS):
     """Draws people, in image pixels and best first, over a copy of their (H, W, 3) uint8 RGB image.
 
     Each person has a colour for box, score and silhouette. Limbs have the colours of `mpn.skeleton`: warm on the
@@ -46,19 +48,21 @@ def draw_people(image, people, threshold=LEAST_DRAWN_CONFIDENCE, colours=None):
     image.
 
     Keypoints with a confidence below `threshold` are not drawn, nor the limbs that end in them. `colours` has a number
-    from 0 for each person, see SteadyColours; None takes their order. Twelve colours repeat. Raises ValueError for an
-    image of another shape or dtype, or silhouettes of another size.
+    from 0 for each person, see SteadyColours; None takes their order. Twelve colours repeat. `layers` are those of
+    LAYERS that are drawn. Raises ValueError for an image of another shape or dtype, or silhouettes of another size.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image to draw on is (H, W, 3) uint8, not {image.shape} {image.dtype}")
     numbers = range(len(people)) if colours is None else colours
     colours = [_PERSON_COLOURS[number % len(_PERSON_COLOURS)] for number in numbers]
-    canvas = _with_silhouettes(image, people, colours)
+    canvas = _with_silhouettes(image, people, colours) if SILHOUETTES in layers else image.copy()
     backwards = list(zip(people, colours, strict=True))[::-1]  # the best on top
     for person, colour in backwards:
-        _draw_box(canvas, person, colour)
-        _draw_skeleton(canvas, person, threshold)
-    for person, colour in backwards:
+        if BOXES in layers:
+            _draw_box(canvas, person, colour)
+        if POSES in layers:
+            _draw_skeleton(canvas, person, threshold)
+    for person, colour in backwards if BOXES in layers else ():
         _draw_score(canvas, person, colour)
     return canvas
 

@@ -4,9 +4,9 @@ import glob
 import os
 from pathlib import Path
 
-from mpn.demo.video import VIDEO_SUFFIXES
 from mpn.errors import UserError
 from mpn.images import IMAGE_SUFFIXES, read_image
+from mpn.videos import VIDEO_SUFFIXES
 
 # The default input: a photograph of one person that scikit-image ships.
 EXAMPLE = Path("astronaut.png")

@@ -5,36 +5,48 @@ import time
 
 from tqdm import tqdm
 
-from mpn.demo.drawing import SteadyColours, draw_people
+from mpn.demo.drawing import LAYERS, SteadyColours, draw_people
 from mpn.demo.heatmap_sheet import draw_heatmaps
 from mpn.demo.inputs import HEATMAPS, LINES, PEOPLE, PICTURE, VIDEO
-from mpn.demo.video import VideoReader, VideoWriter
 from mpn.files import atomic_path, write_json
 from mpn.images import write_image
+from mpn.videos import VideoReader, VideoWriter
+
+
+def write_people(image, file_name, base, people, rle=False, layers=LAYERS):
+    """Writes the drawing of an (H, W, 3) uint8 RGB image, and its people.
+
+    `BASE_poses.json` has "image" (`file_name`, without its folder), "width" and "height" of the upright image in
+    pixels, and "people", a list of `Person.to_json`, best first. `BASE_poses.jpg` shows `layers` of the people, see
+    `draw_people`. `base` is the Path of the results without their suffixes. Returns the drawing, uint8 RGB.
+    """
+    drawing = draw_people(image, people, layers=layers)
+    height, width = image.shape[:2]
+    found = [person.to_json(rle) for person in people]
+    write_image(result_path(base, PICTURE), drawing)
+    content = {"image": file_name, "width": width, "height": height, "people": found}
+    write_json(result_path(base, PEOPLE), content, indent=1)
+    return drawing
 
 
 def annotate_image(image, file_name, base, find_people, find_heatmaps=None, rle=False):
-    """Writes the drawing of an (H, W, 3) uint8 RGB image, its people and, if wanted, its heatmaps.
+    """Finds the people of an image and writes the files of `write_people` and, if wanted, its heatmaps.
 
-    `BASE_poses.json` has "image" (`file_name`, without its folder), "width" and "height" of the upright image in
-    pixels, and "people", a list of `Person.to_json`, best first.
-
-    `base` is the Path of the results without their suffixes. `find_people` gives a list of Person for an image, and
-    `find_heatmaps` (h, w, 18) float for `BASE_heatmaps.jpg`. Returns the drawing, uint8 RGB, and a str that says what
-    was found.
+    `find_people` gives a list of Person for an image, and `find_heatmaps` (h, w, 18) float for `BASE_heatmaps.jpg`.
+    Returns the drawing, uint8 RGB, and a str that says what was found.
     """
     start = time.perf_counter()
     people = find_people(image)
     milliseconds = 1000 * (time.perf_counter() - start)
-    drawing = draw_people(image, people)
-    height, width = image.shape[:2]
-    found = [person.to_json(rle) for person in people]
-    write_image(_result(base, PICTURE), drawing)
-    content = {"image": file_name, "width": width, "height": height, "people": found}
-    write_json(_result(base, PEOPLE), content, indent=1)
+    drawing = write_people(image, file_name, base, people, rle)
     if find_heatmaps:
-        write_image(_result(base, HEATMAPS), draw_heatmaps(image, find_heatmaps(image)))
-    return drawing, f"{'1 person' if len(people) == 1 else f'{len(people)} people'}, {milliseconds:.0f} ms"
+        write_image(result_path(base, HEATMAPS), draw_heatmaps(image, find_heatmaps(image)))
+    return drawing, f"{counted(people)}, {milliseconds:.0f} ms"
+
+
+def counted(people):
+    """A number of people in words."""
+    return "1 person" if len(people) == 1 else f"{len(people)} people"
 
 
 def annotate_video(path, base, find_people, rle=False, window=None, title=None):
@@ -54,8 +66,8 @@ def annotate_video(path, base, find_people, rle=False, window=None, title=None):
     done = 0
     with (
         VideoReader(path) as video,
-        atomic_path(_result(base, VIDEO)) as film_path,
-        atomic_path(_result(base, LINES)) as lines_path,
+        atomic_path(result_path(base, VIDEO)) as film_path,
+        atomic_path(result_path(base, LINES)) as lines_path,
         VideoWriter(film_path, video.size, video.rate) as film,
         open(lines_path, "w", encoding="utf-8") as lines,
         tqdm(total=video.announced, desc=title, unit="image", leave=False) as progress,
@@ -71,12 +83,9 @@ def annotate_video(path, base, find_people, rle=False, window=None, title=None):
             done += 1
             progress.update()
     report = f"{'1 frame' if done == 1 else f'{done} frames'}, {done / (time.perf_counter() - start):.1f} images/s"
-    if video.breaks_off:
-        report += f"; reading failed after {done} frames, and what was read is kept"
-    elif video.lost:
-        report += f"; {video.lost} frames could not be decoded and are left out"
-    return report
+    return f"{report}; {video.problem}" if video.problem else report
 
 
-def _result(base, suffix):
+def result_path(base, suffix):
+    """The path of a result; suffixes are those of `mpn.demo.inputs`."""
     return base.with_name(base.name + suffix)

@@ -12,13 +12,13 @@ from mpn.cli.script import in_words
 from mpn.demo.inputs import EXAMPLE, find_inputs, read_input, result_names
 from mpn.demo.results import annotate_image, annotate_video
 from mpn.demo.settings import PredictionSettings
-from mpn.demo.video import is_video
 from mpn.demo.window import open_window
 from mpn.errors import UserError
 from mpn.files import make_writable
+from mpn.videos import is_video
 
 # Faults of one file or of its results' names; the next file may be fine.
-_ABOUT_ONE_FILE = (UserError, OSError, cv2.error, av.FFmpegError, ValueError, MemoryError)
+ABOUT_ONE_FILE = (UserError, OSError, cv2.error, av.FFmpegError, ValueError, MemoryError)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -66,10 +66,10 @@ def run_demo(
                 find_heatmaps = model.heatmaps if heatmaps else None
                 image = read_input(path)
                 drawing, report = annotate_image(image, _printable(path.name), base, find_people, find_heatmaps, rle)
-        except _ABOUT_ONE_FILE as error:
+        except ABOUT_ONE_FILE as error:
             if isinstance(error, OSError) and error.errno in _FULL_DISK:
                 raise
-            _say(f"{title} skipped: {_reason(path, error)}")
+            _say(f"{title} skipped: {reason(path, error)}")
             bad += 1
         else:
             _say(f"{title} {path}: {report}")
@@ -89,8 +89,8 @@ def _say(line):
     print(_printable(line), file=sys.stderr)
 
 
-def _reason(path, error):
-    """Why a file is skipped: a sentence that names it."""
+def reason(path, error):
+    """Why a file cannot be used, for one of ABOUT_ONE_FILE: a sentence that names it."""
     if isinstance(error, UserError):
         return str(error)
     words = "it needs more memory than there is" if isinstance(error, MemoryError) else in_words(error)

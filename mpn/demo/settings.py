@@ -4,7 +4,7 @@ import dataclasses
 
 from mpn.cli.script import import_tensorflow
 from mpn.inference.export_folder import is_export
-from mpn.settings import SIDES, TEXT, Views, choice, option, share
+from mpn.settings import SIDES, TEXT, Settings, Views, choice, option, positive_int, share
 
 # Models of the package.
 DEFAULT_MODEL, DEFAULT_REFINER = "small", "small-refiner"
@@ -71,3 +71,16 @@ class PredictionSettings(Views):
     def find_people(self, model, image):
         """The people in an image whose scores reach the threshold: list of Person."""
         return [person for person in model.predict(image) if person.score >= self.threshold]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WebSettings(Settings):
+    """Where the page of `demo.py --web` is served."""
+
+    host: str = option(
+        "127.0.0.1",
+        TEXT,
+        "with --web: address to serve the page at; 0.0.0.0 lets other computers in",
+        metavar="ADDRESS",
+    )
+    port: int = option(7860, positive_int, "with --web: port to serve the page at", metavar="N")

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mpn.errors import UserError
 from mpn.inference.augmentation import interpolation, resample
 from mpn.inference.multiposenet import MultiPoseNet
+from mpn.inference.predictor import Predictor
 from mpn.oks import keypoint_similarities
 from mpn.people import GUESS_CONFIDENCE, SilhouetteMap
 
@@ -19,8 +20,10 @@ OKS_THRESHOLD = 0.5
 SILHOUETTE_SHARE = 0.52
 
 
-class Ensemble:
+class Ensemble(Predictor):
     """Several models that predict as one: OKS-NMS drops each pose that resembles a better one.
+
+    Silhouettes are averaged over the models.
 
     `models` are MultiPoseNets, or anything with their `predict`; one model alone gets OKS-NMS, too. Raises UserError
     without models, or for a threshold outside 0 to 1.
@@ -39,13 +42,12 @@ class Ensemble:
         """Loads model directories; `options` and errors are those of `MultiPoseNet.load`."""
         return cls([MultiPoseNet.load(model_dir, **options) for model_dir in model_dirs], oks_threshold)
 
-    def predict(self, image, with_silhouettes=False):
-        """Finds the people in one image, see `MultiPoseNet.predict`. Silhouettes are averaged over the models."""
+    def _predict_one(self, image):
         found = [model.predict(image, with_silhouettes=True) for model in self.models]
         silhouettes = average_silhouettes([silhouette_map for _, silhouette_map in found])
         people = oks_nms([person for people, _ in found for person in people], self.oks_threshold)
         people = [dataclasses.replace(person, silhouettes=silhouettes) for person in people]
-        return (people, silhouettes) if with_silhouettes else people
+        return people, silhouettes
 
 
 def oks_nms(people, threshold):

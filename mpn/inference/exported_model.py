@@ -12,11 +12,12 @@ from mpn.images import check_image
 from mpn.inference.augmentation import merge_views
 from mpn.inference.engines import load_export
 from mpn.inference.grouping import assignment_of, build_people
+from mpn.inference.predictor import Predictor
 from mpn.inference.views import Augmentation
 from mpn.people import Detections
 
 
-class ExportedModel:
+class ExportedModel(Predictor):
     """An exported MultiPoseNet, with its methods and arguments; `folder` is the export, which always has all `parts`.
 
     Raises UserError where the export is damaged or of another version, its engine is not installed, or an option needs
@@ -53,11 +54,9 @@ class ExportedModel:
             if value != own:
                 raise UserError(f"{folder} is an export with the {option} {own}: for {value} take the model itself")
 
-    def predict(self, image, with_silhouettes=False):
-        """Finds the people in one image; see `MultiPoseNet.predict`."""
+    def _predict_one(self, image):
         detections = self.detect(image)
-        people = self.group(detections)
-        return (people, detections.silhouettes) if with_silhouettes else people
+        return self.group(detections), detections.silhouettes
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, not yet grouped."""

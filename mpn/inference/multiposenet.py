@@ -15,6 +15,7 @@ from mpn.inference.export_folder import is_export
 from mpn.inference.exported_model import ExportedModel
 from mpn.inference.graphs import compile_graph, run_with_constant_weights, suppress_boxes
 from mpn.inference.grouping import assignment_of, build_people, check_grouping, for_each_box, score_candidates
+from mpn.inference.predictor import Predictor
 from mpn.inference.prn import GroupingPRN
 from mpn.inference.views import Augmentation
 from mpn.model_directory import PARTS, load_networks, save_networks
@@ -30,7 +31,7 @@ _INPUTS = (tf.TensorSpec((1, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.f
 BOXES_AT_A_TIME = 256
 
 
-class MultiPoseNet:
+class MultiPoseNet(Predictor):
     """Finds the people in an image.
 
     One call of one compiled graph does everything from the image to the PRN's scores: the backbone once, both subnets,
@@ -87,12 +88,7 @@ class MultiPoseNet:
         """Writes configuration and weights to a model directory, each file atomically."""
         save_networks(self.networks, model_dir)
 
-    def predict(self, image, with_silhouettes=False):
-        """Finds the people in an (H, W, 3) uint8 RGB image: list of Person, best first.
-
-        `with_silhouettes` gives a pair of that list and the image's SilhouetteMap, which exists even if nobody was
-        found. Raises ValueError for an image of another shape or dtype.
-        """
+    def _predict_one(self, image):
         if self.augmentation.is_single:
             inputs, scale = self.prepare(image)
             raw = self._predict_graph(*inputs)
@@ -102,7 +98,7 @@ class MultiPoseNet:
         else:
             detections = self.detect(image)
             people = self.group(detections)
-        return (people, detections.silhouettes) if with_silhouettes else people
+        return people, detections.silhouettes
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, before grouping."""

@@ -12,6 +12,7 @@ from mpn.images import check_image
 from mpn.inference.augmentation import MIRRORED_CHANNELS
 from mpn.inference.engines import load_export
 from mpn.inference.export_folder import is_export
+from mpn.inference.predictor import Predictor
 from mpn.lazy import tf
 from mpn.people import pose_scores
 from mpn.skeleton import NUM_KEYPOINTS
@@ -150,7 +151,7 @@ class ExportedRefiner(Refiner):
         return {"positions": keypoints[..., :2] / STRIDE, "scores": keypoints[..., 2]}
 
 
-class Refined:
+class Refined(Predictor):
     """A model whose people a Refiner refines.
 
     `model` is anything with MultiPoseNet's `predict`. People with a score below `least_score` before refinement are
@@ -167,11 +168,10 @@ class Refined:
             raise AttributeError(name)
         return getattr(self.model, name)
 
-    def predict(self, image, with_silhouettes=False):
-        """Finds the people in one image; see `MultiPoseNet.predict`."""
+    def _predict_one(self, image):
         people, silhouettes = self.model.predict(image, with_silhouettes=True)
-        people = self.refiner.refine(image, [person for person in people if person.score >= self.least_score])
-        return (people, silhouettes) if with_silhouettes else people
+        people = [person for person in people if person.score >= self.least_score]
+        return self.refiner.refine(image, people), silhouettes
 
 
 def refined(model, refiner_dir, precision="auto", mirror=False, least_score=0.0):

@@ -16,9 +16,9 @@ from mpn.demo.drawing import SteadyColours
 from mpn.demo.inputs import find_inputs, result_names
 from mpn.demo.run import run_demo
 from mpn.demo.settings import PredictionSettings
-from mpn.demo.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, is_video
 from mpn.errors import UserError
 from mpn.images import write_image
+from mpn.videos import VIDEO_SUFFIXES, VideoReader, VideoWriter, is_video
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,9 +17,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from mpn.demo.video import VideoReader, VideoWriter
 from mpn.errors import UserError
 from mpn.images import decode_image
+from mpn.videos import VideoReader, VideoWriter
 
 _MOST_SECONDS = 60  # for one file
 _MOST_FRAMES = 40

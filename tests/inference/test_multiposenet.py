@@ -86,6 +86,16 @@ def test_people_have_sound_fields(model):
     assert len(people[0].to_json()["keypoints"]) == 17
 
 
+def test_a_list_of_images_of_any_size(model):
+    images = [noise(96, 130), noise(120, 80, seed=1)]
+    for people, image in zip(model.predict(images), images, strict=True):
+        expected = model.predict(image)
+        assert len(people) == len(expected) > 0
+        for one, other in zip(people, expected, strict=True):
+            np.testing.assert_allclose(one.keypoints, other.keypoints, atol=1e-3)
+            assert one.silhouette().shape == image.shape[:2]
+
+
 def test_predict_is_detect_then_group(model):
     image = noise(96, 130, seed=1)
     whole, halves = model.predict(image), model.group(model.detect(image))

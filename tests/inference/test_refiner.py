@@ -15,7 +15,6 @@ from mpn.data.augmentation import PatchAugmentation
 from mpn.data.patches import patch_map
 from mpn.demo.run import run_demo
 from mpn.demo.settings import PredictionSettings
-from mpn.demo.video import VideoWriter
 from mpn.errors import UserError
 from mpn.images import write_image
 from mpn.inference import refiner as refiner_module
@@ -23,6 +22,7 @@ from mpn.inference.refiner import Refined, Refiner
 from mpn.inference.views import Augmentation
 from mpn.people import Person
 from mpn.skeleton import KEYPOINTS
+from mpn.videos import VideoWriter
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 

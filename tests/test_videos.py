@@ -14,10 +14,10 @@ from brightness import BrightnessModel
 from PIL import Image
 
 from mpn import images
-from mpn.demo import video
+from mpn import videos as video
 from mpn.demo.run import run_demo
-from mpn.demo.video import VideoReader
 from mpn.errors import UserError
+from mpn.videos import VideoReader
 
 FOUR = [[(250, 40, 40), (40, 250, 40)], [(40, 40, 250), (230, 230, 230)]]  # red, green; blue, white
 

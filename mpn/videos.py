@@ -1,4 +1,4 @@
-"""Reads and writes video files one frame at a time, with PyAV.
+"""Video files <-> (H, W, 3) uint8 RGB frames, one at a time, with PyAV.
 
 PyAV includes FFmpeg. With OpenCV, times, orientation and errors would depend on its version.
 """
@@ -56,6 +56,7 @@ class VideoReader:
         announced: the file's own estimate of its number of frames, or None.
         breaks_off: whether reading failed before the file's end; known after the last frame.
         lost: how many packets could not be decoded so far.
+        decoded: how many frames were decoded so far.
 
     Raises UserError if the file is missing, no video, damaged or too large (MOST_PIXELS), OSError if it cannot be read.
     """
@@ -64,7 +65,7 @@ class VideoReader:
         if not os.path.exists(path):
             raise UserError(f"video '{path}' does not exist: check the path")
         open(path, "rb").close()  # the system's own error if it cannot be read
-        self.breaks_off, self.lost = False, 0
+        self.breaks_off, self.lost, self.decoded = False, 0, 0
         with contextlib.ExitStack() as stack:
             try:
                 # Without "file:", FFmpeg would take some names for protocols.
@@ -97,6 +98,13 @@ class VideoReader:
             yield first
             yield from self._frames
 
+    @property
+    def problem(self):
+        """What is missing from the video, in words; None if nothing is. Known after the last frame."""
+        if self.breaks_off:
+            return f"reading failed after {self.decoded} frames, and what was read is kept"
+        return f"{self.lost} frames could not be decoded and are left out" if self.lost else None
+
     def _decode(self):
         """Yields (frame, time), and finds out whether the file breaks off."""
         start = max(0, self._container.start_time or 0) / av.time_base
@@ -114,6 +122,7 @@ class VideoReader:
                     time = before + float(1 / self.rate)
                 time = time or 0.0
                 pause = max(pause, time - (before or 0))
+                self.decoded += 1
                 yield _upright(frame), time
         short = end + pause + _ROUNDING < self._promised()
         self.breaks_off = self.breaks_off or any(cut.values()) or short
