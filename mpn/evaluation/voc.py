@@ -86,7 +86,7 @@ def main(argv=None):
     parser.add_argument(
         "--image-size", action=ImageSize, metavar="SIDE", help="SHORTER [LONGEST] side of images; default: the model's"
     )
-    parser.add_argument("--precision", choices=INFERENCE_PRECISIONS, default="auto", help="bfloat16 where it is fast")
+    parser.add_argument("--precision", choices=INFERENCE_PRECISIONS, default="auto", help="auto: half where it is fast")
     add_options(parser, Views)
     parser.add_argument("--square", action="store_true", help="pad images to squares, as stage 1 does; slower")
     parser.add_argument(

@@ -41,11 +41,19 @@ class Ensemble:
 
     def predict(self, image, with_silhouettes=False):
         """Finds the people in one image, see `MultiPoseNet.predict`. Silhouettes are averaged over the models."""
-        found = [model.predict(image, with_silhouettes=True) for model in self.models]
+        people, silhouettes = self._merged([model.predict(image, with_silhouettes=True) for model in self.models])
+        return (people, silhouettes) if with_silhouettes else people
+
+    def predict_all(self, images):
+        """Finds the people in a list of images, see `MultiPoseNet.predict_all`."""
+        found = [model.predict_all(images) for model in self.models]
+        return [self._merged(of_image) for of_image in zip(*found, strict=True)]
+
+    def _merged(self, found):
+        """People and silhouettes of one image, from those of each model."""
         silhouettes = average_silhouettes([silhouette_map for _, silhouette_map in found])
         people = oks_nms([person for people, _ in found for person in people], self.oks_threshold)
-        people = [dataclasses.replace(person, silhouettes=silhouettes) for person in people]
-        return (people, silhouettes) if with_silhouettes else people
+        return [dataclasses.replace(person, silhouettes=silhouettes) for person in people], silhouettes
 
 
 def oks_nms(people, threshold):

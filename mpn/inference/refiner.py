@@ -170,8 +170,16 @@ class Refined:
     def predict(self, image, with_silhouettes=False):
         """Finds the people in one image; see `MultiPoseNet.predict`."""
         people, silhouettes = self.model.predict(image, with_silhouettes=True)
-        people = self.refiner.refine(image, [person for person in people if person.score >= self.least_score])
+        people = self._refined(image, people)
         return (people, silhouettes) if with_silhouettes else people
+
+    def predict_all(self, images):
+        """Finds the people in a list of images; see `MultiPoseNet.predict_all`."""
+        found = zip(images, self.model.predict_all(images), strict=True)
+        return [(self._refined(image, people), silhouettes) for image, (people, silhouettes) in found]
+
+    def _refined(self, image, people):
+        return self.refiner.refine(image, [person for person in people if person.score >= self.least_score])
 
 
 def refined(model, refiner_dir, precision="auto", mirror=False, least_score=0.0):
