@@ -78,13 +78,25 @@ def fill_box(mask, matrix, box):
     fill_polygon(mask, matrix, [(x1, y1), (x2, y1), (x2, y2), (x1, y2)])
 
 
+def fit_factor(height, width, image_size):
+    """The factor that makes an image as large as `image_size`, (shorter, longest side) in pixels, allows."""
+    return min(image_size[0] / min(height, width), image_size[1] / max(height, width))
+
+
+def input_size(height, width, image_size, square=False):
+    """Height and width of `network_input` for an image of `height` and `width`."""
+    factor = fit_factor(height, width, image_size)
+    padded = tuple(pad_to_multiple(max(1, round(side * factor))) for side in (height, width))
+    return (max(padded),) * 2 if square else padded
+
+
 def fit_image(image, image_size):
     """Scales an (H, W, 3) uint8 image as large as `image_size`, (shorter, longest side) in pixels, allows.
 
     Returns the scaled image and its scale along x and y, (2,) float32; the two differ by rounding.
     """
     height, width = image.shape[:2]
-    factor = min(image_size[0] / min(height, width), image_size[1] / max(height, width))
+    factor = fit_factor(height, width, image_size)
     new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
     # As in `warp_image`, so that whole images look like patches to the network.
     scaled = cv2.resize(_shrink(image, factor), (new_width, new_height), interpolation=cv2.INTER_LINEAR)
@@ -98,12 +110,10 @@ def network_input(image, image_size, factor=1.0, mirrored=False, square=False):
     input, (1, h, w, 3) uint8, its width and height without padding, (2,) float32, and the scale, (2,) float32 input
     pixels per image pixel along x and y.
     """
-    scaled, scale = fit_image(image, [factor * side for side in image_size])
+    image_size = [factor * side for side in image_size]
+    scaled, scale = fit_image(image, image_size)
     height, width = scaled.shape[:2]
-    padded = [pad_to_multiple(side) for side in (height, width)]
-    if square:
-        padded = [max(padded)] * 2
-    images = np.zeros((1, *padded, 3), np.uint8)
+    images = np.zeros((1, *input_size(*image.shape[:2], image_size, square), 3), np.uint8)
     images[0, :height, :width] = scaled[:, ::-1] if mirrored else scaled
     return images, np.array([width, height], np.float32), scale
 

@@ -13,7 +13,7 @@ from mpn.errors import UserError
 pin_keras()
 
 TRAINING_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16")
+INFERENCE_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 _ONEDNN_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 
@@ -26,6 +26,18 @@ def multiplies_bfloat16():
     """Whether this CPU multiplies bfloat16 in hardware, which is faster than float32."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     return cpuinfo.exists() and not _BFLOAT16_INSTRUCTIONS.isdisjoint(cpuinfo.read_text().split())
+
+
+def gpu_half_precision():
+    """The half precision in which the first GPU is fast, "bfloat16" or "float16"; None for old GPUs and without one.
+
+    NVIDIA's tensor cores multiply float16 from compute capability 7.0 on, and bfloat16 from 8.0 on.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability") if gpus else None
+    if not capability or capability < (7, 0):
+        return None
+    return "bfloat16" if capability >= (8, 0) else "float16"
 
 
 def set_training_precision(precision):
@@ -55,12 +67,21 @@ def rewrite_to_bfloat16(active):
 
 
 def resolve_inference_precision(precision):
-    """Turns one of INFERENCE_PRECISIONS into "float32" or "bfloat16"; "auto" is bfloat16 where a CPU multiplies it."""
+    """Turns one of INFERENCE_PRECISIONS into "float32", "bfloat16" or "float16".
+
+    "auto" is the half precision in which the GPU, or without one the CPU, is fast, and else float32. Raises UserError
+    for float16 without a GPU.
+    """
     if precision not in INFERENCE_PRECISIONS:
         raise UserError(f"precision must be one of {', '.join(INFERENCE_PRECISIONS)}, not {precision!r}")
-    if precision == "auto":
-        return "bfloat16" if multiplies_bfloat16() and not tf.config.list_physical_devices("GPU") else "float32"
-    return precision
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    if precision == "float16" and not on_gpu:
+        raise UserError("precision float16 needs a GPU: take bfloat16 or float32")
+    if precision != "auto":
+        return precision
+    if on_gpu:
+        return gpu_half_precision() or "float32"
+    return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
 def rewrites_to_bfloat16(precision):
@@ -72,9 +93,9 @@ def rewrites_to_bfloat16(precision):
 def network_dtype_policy(precision):
     """Sets the dtype policy of networks built inside, from INFERENCE_PRECISIONS; always float32 on a CPU."""
     precision = resolve_inference_precision(precision)
-    half = precision == "bfloat16" and not rewrites_to_bfloat16(precision)
+    exact = precision == "float32" or rewrites_to_bfloat16(precision)
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if half else "float32")
+    keras.config.set_dtype_policy("float32" if exact else f"mixed_{precision}")
     try:
         yield
     finally:

@@ -4,9 +4,13 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import pytest
+import tensorflow as tf
 
-from mpn.precision import multiplies_bfloat16
+from mpn import precision
+from mpn.errors import UserError
+from mpn.precision import multiplies_bfloat16, network_dtype_policy, resolve_inference_precision
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -50,3 +54,31 @@ def test_which_processors_multiply_bfloat16(monkeypatch, flags, multiplies):
     monkeypatch.setattr(pathlib.Path, "exists", lambda path: flags is not None)
     monkeypatch.setattr(pathlib.Path, "read_text", lambda path: f"model name : any\nflags\t\t: {flags}\n")
     assert multiplies_bfloat16.__wrapped__() is multiplies
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cpu_multiplies", "auto", "policy"),
+    [
+        ({"compute_capability": (9, 0)}, False, "bfloat16", "mixed_bfloat16"),
+        ({"compute_capability": (8, 0)}, True, "bfloat16", "mixed_bfloat16"),
+        ({"compute_capability": (7, 5)}, True, "float16", "mixed_float16"),
+        ({"compute_capability": (6, 1)}, True, "float32", "float32"),
+        ({}, True, "float32", "float32"),  # a GPU of another make
+        (None, True, "bfloat16", "float32"),  # oneDNN rewrites the graphs
+        (None, False, "float32", "float32"),
+    ],
+)
+def test_inference_is_in_half_precision_where_the_device_is_fast(monkeypatch, gpu, cpu_multiplies, auto, policy):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [] if gpu is None else ["GPU:0"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: gpu)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: cpu_multiplies)
+    assert resolve_inference_precision("auto") == auto
+    assert resolve_inference_precision("float32") == "float32"
+    with network_dtype_policy("auto"):
+        assert keras.config.dtype_policy().name == policy
+    assert keras.config.dtype_policy().name == "float32"
+    if gpu is None:
+        with pytest.raises(UserError, match="float16 needs a GPU"):
+            resolve_inference_precision("float16")
+    else:
+        assert resolve_inference_precision("float16") == "float16"

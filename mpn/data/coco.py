@@ -146,18 +146,6 @@ def read_record(record):
     return image
 
 
-def image_reader(cached):
-    """`read_record`, or where `cached` one that keeps every image in memory, at 3 bytes a pixel."""
-    kept = {}
-
-    def read(record):
-        if record.path not in kept:
-            kept[record.path] = read_record(record)
-        return kept[record.path]
-
-    return read if cached else read_record
-
-
 def hold_out(records, share, seed):
     """Splits records into two lists, for training and held out, each in the order of `records`.
 

@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from mpn.data import order
 from mpn.data.augmentation import PatchAugmentation
-from mpn.data.coco import image_reader
 from mpn.data.patches import cut_patch, patch_map
 from mpn.data.photometry import jitter_colours
+from mpn.data.reading import Reading, SampleImages
 from mpn.heatmaps import STRIDE
 from mpn.skeleton import NUM_KEYPOINTS
 
@@ -25,7 +25,7 @@ def keypoint_dataset(
     seed=0,
     first=0,
     training=True,
-    cached=False,
+    reading=Reading(),  # noqa: B008  frozen
 ):
     """Returns batches to fit the keypoint model: a tf.data.Dataset of (images, {output: y for each of `outputs`}).
 
@@ -39,19 +39,19 @@ def keypoint_dataset(
         seed: sample number n is the same in every run with this seed.
         first: number of samples to skip, see `mpn.data.order.samples`.
         training: endless, shuffled and augmented; False is one pass in order without jitter.
-        cached: keep decoded images in memory, at 3 bytes per pixel.
+        reading: see `Reading`.
     """
     augmentation = augmentation or PatchAugmentation()
     if not training:
         augmentation = augmentation.without_jitter()
-    read = image_reader(cached)
+    source = SampleImages(records, seed, reading)
 
     def sample(number, turn, index):
         # Each sample has its own generator, so the order of the threads does not matter.
         rng = np.random.default_rng([seed, number])
-        record = records[index]
+        record, image = source.read(number, index)
         matrix = patch_map(record, size, augmentation, turn, rng)
-        patch, targets, mask = cut_patch(read(record), record, matrix, size, foreground)
+        patch, targets, mask = cut_patch(image, record, matrix, size, foreground)
         if augmentation.colour:
             patch = jitter_colours(patch, augmentation.colour, rng)
         return patch, np.concatenate([targets, mask], axis=-1)

@@ -4,8 +4,8 @@ import os
 
 import tensorflow as tf
 
-# Number of samples prepared at the same time.
-WORKERS = os.cpu_count() or 1
+# Number of samples prepared at the same time: one for each core that this process may use.
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def samples(count, seed, first=0, training=True):

@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras_retinanet.utils.anchors import anchor_targets_bbox, anchors_for_shape
 
 from mpn.data import order
-from mpn.data.coco import image_reader
 from mpn.data.photometry import jitter_colours
+from mpn.data.reading import Reading, SampleImages
 from mpn.errors import UserError
 from mpn.geometry import box_intersections, fit_image, pad_to_multiple
 
@@ -26,7 +26,7 @@ def person_dataset(
     seed=0,
     first=0,
     training=True,
-    cached=False,
+    reading=Reading(),  # noqa: B008  frozen
 ):
     """Returns batches to fit the person detector: a tf.data.Dataset of (images, {"regression", "classification"}).
 
@@ -39,14 +39,14 @@ def person_dataset(
     """
     if not 0 < scale[0] <= scale[1]:
         raise UserError(f"scale must be two positive factors, the smaller first, not {scale}")
-    read = image_reader(cached)
+    source = SampleImages(records, seed, reading)
 
     def sample(number, index):
-        record = records[index]
+        record, image = source.read(number, index)
         rng = np.random.default_rng([seed, number])
         mirrored = training and rng.random() < mirror
         factor = rng.uniform(*scale) if training else 1.0
-        image, fitted = fit_image(read(record), [factor * side for side in image_size])
+        image, fitted = fit_image(image, [factor * side for side in image_size])
         boxes, crowd = valid_boxes(record)
         boxes, crowd = boxes * np.tile(fitted, 2), crowd * np.tile(fitted, 2)
         if mirrored:

@@ -27,7 +27,7 @@ class PredictionSettings(Views):
         "least score, 0 to 1, of a person that is refined, drawn and written",
         metavar="SCORE",
     )
-    precision: str = option("auto", choice("auto", "float32", "bfloat16"), "of the network")
+    precision: str = option("auto", choice("auto", "float32", "bfloat16", "float16"), "of the network")
     refine: str | None = option(
         None,
         TEXT,

@@ -20,11 +20,13 @@ from mpn.evaluation.sources import (
     KEYPOINT_SOURCES,
     NETWORK,
     box_source,
+    by_input_size,
     find_people,
     keypoint_source,
 )
 from mpn.files import make_replaceable, make_writable, write_json
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble
+from mpn.inference.export_folder import is_export
 from mpn.inference.grouping import GROUPINGS
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.refiner import refined
@@ -95,7 +97,10 @@ class Evaluation(Settings):
     grouping: str = option("prn", choice(*GROUPINGS, "oracle"), "what joins keypoints and boxes, see Table 3")
     limit: int | None = option(None, positive_int, "first N images only", metavar="N")
     image_size: tuple | None = option(None, SIDES, "SHORTER [LONGEST] side of images; default: the model's")
-    precision: str = option("auto", choice(*INFERENCE_PRECISIONS), "auto is bfloat16 where it is fast")
+    precision: str = option("auto", choice(*INFERENCE_PRECISIONS), "auto: half where it is fast")
+    batch: int = option(
+        1, positive_int, "images of one padded size that go through the network together; for a GPU", metavar="N"
+    )
     nms_threshold: float = option(NMS_THRESHOLD, share, "IoU above which the worse of two boxes is dropped")
     scales: tuple = same_option(Views, "scales")
     mirror: bool = same_option(Views, "mirror")
@@ -150,6 +155,14 @@ class Evaluation(Settings):
                 f"several {{model}}, or {{oks_threshold}}, need people whom each model finds by itself: {both}",
             ),
             (self.refine and not network_alone, f"{{refine}} improves what the network finds: {both}"),
+            (
+                self.batch > 1 and augmented,
+                "{batch} is for single views of images: leave it out, or {scales}, {mirror} and {crops}",
+            ),
+            (
+                self.batch > 1 and not self.needs_images,
+                "{batch} is for the network, which does not run: {keypoints} or {boxes} must be network",
+            ),
         ):
             if refused:
                 raise SettingsError(why)
@@ -190,16 +203,8 @@ def evaluate(evaluation):
     model = load_model(evaluation)
     described = _describe(model, evaluation)
     add_keypoints = keypoint_source(evaluation.keypoints, described["image_size"], image_ids)
-    poses, boxes, silhouettes = [], [], []
     measured = labelled and evaluation.keypoints == NETWORK
-    found = find_people(model, records, add_keypoints, add_boxes, evaluation.grouping == "oracle")
-    progress = tqdm(records, desc=f"{evaluation.split}, {evaluation.grouping}", unit="image")
-    for record, (people, silhouette_map) in zip(progress, found, strict=True):
-        poses += keypoint_results(record.id, people)
-        boxes += box_results(record.id, people)
-        if measured:
-            found_mask = silhouette_map.mask(threshold=evaluation.silhouette_threshold)
-            silhouettes.append(pixel_counts(*true_silhouettes(record), found_mask))
+    poses, boxes, silhouettes = _results(model, evaluation, records, (add_keypoints, add_boxes), measured)
     write_keypoint_results(poses_path, poses, not labelled, annotations.category)
     write_json(boxes_path, of_category(boxes, annotations.category))
     metrics = {}
@@ -226,12 +231,32 @@ def evaluate(evaluation):
     return metrics
 
 
+def _results(model, evaluation, records, sources, measured):
+    """COCO's poses and boxes, in the order of the records, and if `measured` the pixels of silhouettes."""
+    poses, boxes, silhouettes = [], [], []
+    visited = by_input_size(model, records) if evaluation.batch > 1 else records
+    found = find_people(model, visited, *sources, evaluation.grouping == "oracle", evaluation.batch)
+    progress = tqdm(visited, desc=f"{evaluation.split}, {evaluation.grouping}", unit="image")
+    for record, (people, silhouette_map) in zip(progress, found, strict=True):
+        poses += keypoint_results(record.id, people)
+        boxes += box_results(record.id, people)
+        if measured:
+            found_mask = silhouette_map.mask(threshold=evaluation.silhouette_threshold)
+            silhouettes.append(pixel_counts(*true_silhouettes(record), found_mask))
+    place = {record.id: number for number, record in enumerate(records)}
+    for results in (poses, boxes):
+        results.sort(key=lambda result: place[result["image_id"]])
+    return poses, boxes, silhouettes
+
+
 def load_model(evaluation):
     """Loads the MultiPoseNet or Ensemble of an Evaluation, and its refiner; raises as `MultiPoseNet.load`."""
     options = {name: getattr(evaluation, name) for name in ("image_size", "precision", "nms_threshold", "square")}
     options["augmentation"] = Augmentation(evaluation.scales, evaluation.mirror, evaluation.crops)
     # "max" needs no PRN, and the oracle replaces the grouping.
     options["grouping"] = "max" if evaluation.grouping == "oracle" else evaluation.grouping
+    if evaluation.batch > 1 and any(map(is_export, evaluation.model)):
+        raise SettingsError("an export takes one image at a time: leave out {batch}")
     if evaluation.is_ensemble:
         threshold = OKS_THRESHOLD if evaluation.oks_threshold is None else evaluation.oks_threshold
         model = Ensemble.load(evaluation.model, threshold, parts=evaluation.parts, **options)

@@ -12,7 +12,7 @@ from mpn.data.coco import read_record
 from mpn.data.imperfect import PERFECT
 from mpn.errors import UserError
 from mpn.files import read_json
-from mpn.geometry import pad_to_multiple
+from mpn.geometry import fit_factor, input_size
 from mpn.heatmaps import STRIDE, encode_keypoints, find_peaks
 from mpn.inference.multiposenet import Detections
 from mpn.people import Person
@@ -34,7 +34,7 @@ EMPTY = Detections(
 )
 
 
-def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False):
+def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False, batch=1):
     """Yields for each image its list of Person, and its SilhouetteMap or None where the network did not run.
 
     Args:
@@ -42,27 +42,39 @@ def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False
         records: list of ImageRecord.
         add_keypoints, add_boxes: from `keypoint_source` and `box_source`; None takes what the network finds.
         oracle: group by `oracle_people` instead of the model; needs true boxes.
+        batch: number of successive images that the network gets at a time, see `MultiPoseNet.detect_all`; 1 needs only
+            `predict` and `detect` of the model.
     """
-    if add_keypoints is add_boxes is None:
-        yield from (model.predict(read_record(record), with_silhouettes=True) for record in records)
-        return
     network = add_keypoints is None or add_boxes is None
-
-    def detections_of(record):
-        found = model.detect(read_record(record)) if network else EMPTY
-        for add in (add_keypoints, add_boxes):
-            found = add(found, record) if add else found
-        return found
-
-    at_a_time = 1 if network else IMAGES_AT_A_TIME
+    at_a_time = batch if network else IMAGES_AT_A_TIME
     for start in range(0, len(records), at_a_time):
-        batch = records[start : start + at_a_time]
-        detections = [detections_of(record) for record in batch]
+        chunk = records[start : start + at_a_time]
+        if add_keypoints is add_boxes is None:
+            yield from _predicted(model, [read_record(record) for record in chunk])
+            continue
+        detections = _detected(model, [read_record(record) for record in chunk]) if network else [EMPTY] * len(chunk)
+        for add in filter(None, (add_keypoints, add_boxes)):
+            detections = [add(found, record) for found, record in zip(detections, chunk, strict=True)]
         if oracle:
-            people = [oracle_people(*pair) for pair in zip(detections, batch, strict=True)]
+            people = [oracle_people(*pair) for pair in zip(detections, chunk, strict=True)]
         else:
             people = model.group_all(detections)
         yield from zip(people, (found.silhouettes for found in detections), strict=True)
+
+
+def by_input_size(model, records):
+    """The ImageRecords in an order in which those with one size of the network's input are together."""
+    first = getattr(model, "models", [model])[0]  # of an ensemble
+    return sorted(records, key=lambda r: input_size(r.height, r.width, first.config.image_size, first.square))
+
+
+def _predicted(model, images):
+    # A graph for one image is faster than one for any number.
+    return model.predict_all(images) if len(images) > 1 else [model.predict(images[0], with_silhouettes=True)]
+
+
+def _detected(model, images):
+    return model.detect_all(images) if len(images) > 1 else [model.detect(images[0])]
 
 
 def keypoint_source(name, image_size, image_ids=None):
@@ -119,10 +131,10 @@ def with_true_keypoints(detections, record, imperfections=PERFECT):
 
 def with_true_heatmaps(detections, record, image_size):
     """Replaces the peaks by those of the target heatmaps, which a perfect keypoint subnet would give."""
-    scale = min(image_size[0] / min(record.height, record.width), image_size[1] / max(record.height, record.width))
+    scale = fit_factor(record.height, record.width, image_size)
     keypoints = record.keypoints[record.labelled] * (scale, scale, 1)
-    height, width = (pad_to_multiple(max(1, round(side * scale))) for side in (record.height, record.width))
-    peaks, scores = find_peaks(encode_keypoints(keypoints, height, width)[None])
+    heatmaps = encode_keypoints(keypoints, *input_size(record.height, record.width, image_size))
+    peaks, scores = find_peaks(heatmaps[None])
     return dataclasses.replace(
         detections, peaks=np.asarray(peaks)[0] * STRIDE / scale, peak_scores=np.asarray(scores)[0]
     )

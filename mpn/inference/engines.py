@@ -25,8 +25,8 @@ class Engine:
         self.precision = precision
         self._suffix, module = FORMATS[self.format]
         self._library = import_extra(module) if module else None
-        if precision == "bfloat16" and self.format != "openvino":
-            raise UserError(f"an export as {self.format} computes in float32: leave out the precision bfloat16")
+        if precision not in ("auto", "float32") and (self.format, precision) != ("openvino", "bfloat16"):
+            raise UserError(f"an export as {self.format} does not compute in {precision}: leave out the precision")
         self._load = functools.lru_cache(self._load)
 
     def run(self, graph, **inputs):

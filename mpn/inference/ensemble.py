@@ -43,11 +43,18 @@ class Ensemble(Predictor):
         return cls([MultiPoseNet.load(model_dir, **options) for model_dir in model_dirs], oks_threshold)
 
     def _predict_one(self, image):
-        found = [model.predict(image, with_silhouettes=True) for model in self.models]
+        return self._merged([model.predict(image, with_silhouettes=True) for model in self.models])
+
+    def predict_all(self, images):
+        """Finds the people in a list of images, see `MultiPoseNet.predict_all`."""
+        found = [model.predict_all(images) for model in self.models]
+        return [self._merged(of_image) for of_image in zip(*found, strict=True)]
+
+    def _merged(self, found):
+        """People and silhouettes of one image, from those of each model."""
         silhouettes = average_silhouettes([silhouette_map for _, silhouette_map in found])
         people = oks_nms([person for people, _ in found for person in people], self.oks_threshold)
-        people = [dataclasses.replace(person, silhouettes=silhouettes) for person in people]
-        return people, silhouettes
+        return [dataclasses.replace(person, silhouettes=silhouettes) for person in people], silhouettes
 
 
 def oks_nms(people, threshold):

@@ -27,6 +27,10 @@ from mpn.skeleton import NUM_KEYPOINTS
 # Inputs of a graph: a padded image, and its width and height without padding.
 _INPUTS = (tf.TensorSpec((1, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.float32))
 
+# Inputs of the graph that takes a batch, and outputs of the network, which a second graph takes for each image.
+_BATCH = (tf.TensorSpec((None, None, None, 3), tf.uint8),)
+_OUTPUTS = ("heatmaps", "regression", "classification")
+
 # Boxes in a batch when many images are grouped together; their RoIs take 35 MB.
 BOXES_AT_A_TIME = 256
 
@@ -40,7 +44,7 @@ class MultiPoseNet(Predictor):
 
     Args:
         image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
-        precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor multiplies it.
+        precision: one of `mpn.precision.INFERENCE_PRECISIONS`; auto is the half precision in which the device is fast.
         grouping: one of `mpn.inference.grouping.GROUPINGS`.
         nms_threshold: largest IoU of two kept boxes. The paper's 0.3 also drops people who stand close together.
         square: pad images to squares, like the patches of stage 1; slower.
@@ -108,6 +112,36 @@ class MultiPoseNet(Predictor):
         merged = self._merged(image)
         raw = self._merged_graph(merged.heatmaps, merged.boxes, merged.box_scores, merged.size)
         return Detections.in_image(raw, merged.scale, image.shape[:2])
+
+    def predict_all(self, images):
+        """`predict` with silhouettes for a list of images, each of its own size: a list of pairs.
+
+        Images that `prepare` gives one size go through the network together; see `detect_all`. Results are those of
+        `predict` up to rounding.
+        """
+        detections = self.detect_all(images)
+        return list(zip(self.group_all(detections), (found.silhouettes for found in detections), strict=True))
+
+    def detect_all(self, images):
+        """`detect` for a list of images; those of one padded size go through the network together.
+
+        All of them must fit the memory. With test-time augmentation each image goes through it alone.
+        """
+        if not self.augmentation.is_single:
+            return [self.detect(image) for image in images]
+        prepared = [self.prepare(image) for image in images]
+        of_size = {}
+        for index, ((padded, _), _) in enumerate(prepared):
+            of_size.setdefault(tuple(padded.shape), []).append(index)
+        found = [None] * len(images)
+        for shape, indices in of_size.items():
+            outputs = self._batch_graph(tf.concat([prepared[index][0][0] for index in indices], axis=0))
+            for row, index in enumerate(indices):
+                (_, size), scale = prepared[index]
+                one = {name: values[row : row + 1] for name, values in outputs.items()}
+                raw = self._rest_graph(*(one[name] for name in _OUTPUTS), shape[1:3], size)
+                found[index] = Detections.in_image(raw, scale, images[index].shape[:2])
+        return found
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""
@@ -190,7 +224,7 @@ class MultiPoseNet(Predictor):
 
         def look(images, size):
             outputs = self._forward(images)
-            return {"heatmaps": outputs["heatmaps"][0], **self._boxes(outputs, images, size)}
+            return {"heatmaps": outputs["heatmaps"][0], **self._boxes(outputs, tf.shape(images)[1:3], size)}
 
         return self._compile(look, *_INPUTS, as_numpy=False)
 
@@ -208,6 +242,23 @@ class MultiPoseNet(Predictor):
     def forward_graph(self):
         """The forward pass alone: a function from `prepare`'s inputs to the outputs of `Networks.forward`."""
         return self._compile(lambda images, size: self._forward(images), *_INPUTS)
+
+    @functools.cached_property
+    def _batch_graph(self):
+        """The forward pass on (B, H, W, 3) uint8 images; outputs stay on the device for `_rest_graph`."""
+        return self._compile(self._forward, *_BATCH, as_numpy=False)
+
+    @functools.cached_property
+    def _rest_graph(self):
+        """The rest of `_detected`, from the network's outputs for one image."""
+
+        def rest(heatmaps, regression, classification, shape, size):
+            outputs = {"regression": regression, "classification": classification}
+            return {**self._found(heatmaps), **self._boxes(outputs, shape, size)}
+
+        shapes = (1, None, None, NUM_KEYPOINTS + 1), (1, None, 4), (1, None, 1)
+        floats = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+        return self._compile(rest, *floats, tf.TensorSpec((2,), tf.int32), tf.TensorSpec((2,), tf.float32))
 
     @functools.cached_property
     def _group_graph(self):
@@ -230,7 +281,7 @@ class MultiPoseNet(Predictor):
     def _detected(self, images, size):
         """Forward pass, peaks and NMS on one image: the fields of Detections in input pixels."""
         outputs = self._forward(images)
-        return {**self._found(outputs["heatmaps"]), **self._boxes(outputs, images, size)}
+        return {**self._found(outputs["heatmaps"]), **self._boxes(outputs, tf.shape(images)[1:3], size)}
 
     def _found(self, heatmaps):
         """Peaks, in input pixels, and silhouette of (1, h, w, 18) heatmaps."""
@@ -244,11 +295,11 @@ class MultiPoseNet(Predictor):
             found["heatmaps"] = tf.transpose(keypoints[0], (2, 0, 1))
         return found
 
-    def _boxes(self, outputs, images, size):
-        """Boxes after NMS, in input pixels."""
-        shape, scores = tf.shape(images), outputs["classification"][0]
+    def _boxes(self, outputs, shape, size):
+        """Boxes after NMS, in input pixels; `shape` is the input's height and width."""
+        scores = outputs["classification"][0]
         likely = tf.where(scores[:, 0] > SCORE_THRESHOLD)[:, 0]  # few anchors, and only these need a box
-        boxes = decode_boxes(outputs["regression"], shape[1], shape[2], likely)[0]
+        boxes = decode_boxes(outputs["regression"], shape[0], shape[1], likely)[0]
         return suppress_boxes(boxes, tf.gather(scores, likely), size, self.nms_threshold)
 
     def _grouped(self, detected):
@@ -276,11 +327,11 @@ class MultiPoseNet(Predictor):
     def _compile(self, function, *signature, as_numpy=True):
         # Builds the networks, which must not happen inside a graph.
         _ = self._prn
-        if signature == _INPUTS:
+        runs_network = signature in (_INPUTS, _BATCH)
+        if runs_network:
             _ = self.networks.forward
         # The PRN has its own bfloat16 weights. Graphs without the network stay exact.
-        rewrites = rewrites_to_bfloat16(self.precision) and signature == _INPUTS
-        return compile_graph(function, signature, rewrites, as_numpy)
+        return compile_graph(function, signature, runs_network and rewrites_to_bfloat16(self.precision), as_numpy)
 
 
 def _batches(images):

@@ -170,8 +170,15 @@ class Refined(Predictor):
 
     def _predict_one(self, image):
         people, silhouettes = self.model.predict(image, with_silhouettes=True)
-        people = [person for person in people if person.score >= self.least_score]
-        return self.refiner.refine(image, people), silhouettes
+        return self._refined(image, people), silhouettes
+
+    def predict_all(self, images):
+        """Finds the people in a list of images; see `MultiPoseNet.predict_all`."""
+        found = zip(images, self.model.predict_all(images), strict=True)
+        return [(self._refined(image, people), silhouettes) for image, (people, silhouettes) in found]
+
+    def _refined(self, image, people):
+        return self.refiner.refine(image, [person for person in people if person.score >= self.least_score])
 
 
 def refined(model, refiner_dir, precision="auto", mirror=False, least_score=0.0):

@@ -7,6 +7,7 @@ import pathlib
 from mpn.config import ModelConfig
 from mpn.data.keypoints import keypoint_dataset
 from mpn.data.patches import ENLARGEMENT, people_alone
+from mpn.data.reading import Reading
 from mpn.errors import UserError
 from mpn.model_directory import (
     CONFIG_FILE,
@@ -53,7 +54,7 @@ def train_keypoints(settings):
         augmentation=settings,
         foreground=settings.foreground,
         seed=settings.seed,
-        cached=settings.cache_images,
+        reading=Reading(settings.cache_images, settings.damaged),
     )
     trained = set()
 

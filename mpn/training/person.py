@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 from mpn.data.person import person_dataset, valid_boxes
+from mpn.data.reading import Reading
 from mpn.model_directory import last_checkpoint, load_networks, load_part, model_folder, save_part
 from mpn.training.distribution import building
 from mpn.training.loop import Stage, check_fresh, train
@@ -44,7 +45,7 @@ def train_person(settings):
         scale=settings.scale,
         colour=settings.colour,
         seed=settings.seed,
-        cached=settings.cache_images,
+        reading=Reading(settings.cache_images, settings.damaged),
     )
     train(
         Stage(

@@ -94,6 +94,14 @@ class KeypointTraining(PatchAugmentation, Training):
     epochs: int = with_default(Training, "epochs", 100)
     image_size: int = option(480, positive_int, "side of the square training patches")
     cache_images: bool = option(False, SWITCH, "keep decoded images in memory", may_change=True)
+    damaged: float = option(
+        0.01,
+        share,
+        "share of the images, but at least three, that may be damaged: each is named, and others take its place; with "
+        "0 the first one ends the run",
+        may_change=True,
+        metavar="SHARE",
+    )
     backbone: str = option("resnet50", choice(*BACKBONES), "feature extractor")
     dilated: bool = option(False, SWITCH, "ResNet conv5 dilated instead of strided (Table 2)")
     width: float = option(1.0, positive_float, "channel multiplier of a MobileNet")
@@ -168,6 +176,7 @@ class PersonTraining(Training):
     learning_rate: float = with_default(Training, "learning_rate", 1e-5)
     image_size: tuple = option((800, 1333), SIDES, "sides of images; LONGEST may be left out: 5/3 of SHORTER")
     cache_images: bool = with_default(KeypointTraining, "cache_images", False)
+    damaged: float = with_default(KeypointTraining, "damaged", 0.01)
     initial_model: str | None = option(
         None,
         TEXT,

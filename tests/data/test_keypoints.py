@@ -7,6 +7,7 @@ from mpn.data.augmentation import PatchAugmentation
 from mpn.data.coco import load_coco
 from mpn.data.keypoints import keypoint_dataset
 from mpn.data.patches import cut_patch, patch_map
+from mpn.data.reading import Reading
 from mpn.images import read_image
 
 SIZE = 64
@@ -100,7 +101,8 @@ def test_cached_images_give_the_same_samples_without_their_files(make_record, tm
     path.write_bytes(records[0].path.read_bytes())
     record = make_record({"box": [60, 20, 130, 120]}, path=path)
     plain = take(keypoint_dataset([record], SIZE, 2, OUTPUTS, seed=1), 3)
-    batches = iter(keypoint_dataset([record], SIZE, 2, OUTPUTS, seed=1, cached=True).as_numpy_iterator())
+    kept = keypoint_dataset([record], SIZE, 2, OUTPUTS, seed=1, reading=Reading(cached=True))
+    batches = iter(kept.as_numpy_iterator())
     cached = [next(batches)]
     path.unlink()
     assert_same(plain, cached + [next(batches), next(batches)])

@@ -222,6 +222,8 @@ def test_heatmap_codec_loses_next_to_nothing(synthetic_coco, tmp_path):
         (["--grouping", "oracle"], "oracle"),
         (["--held-out", "0.1"], "--split train"),
         (["--scales", "0.5,9"], "--scales must be"),
+        (["--batch", "2", "--mirror"], "--batch is for single views"),
+        (["--batch", "2", "--keypoints", "ground-truth", "--boxes", "ground-truth"], "--batch is for the network"),
         (["--held-out", "0", "--split", "test-dev"], "--split train"),
         (["--voc", "VOC2012", "--limit", "3"], "python -m mpn.evaluation.voc"),
         (["--runtime"], "python -m mpn.evaluation.runtime"),

@@ -1,0 +1,110 @@
+"""Prints what the training of the three stages costs: operations, memory traffic between devices, and hours.
+
+`python -m mpn.studies.training_cost --backbone resnet101 --rate 100`
+
+Multiply-adds are those of `mpn.studies.cost`; one is two floating-point operations (FLOPs). The backward pass counts as
+two forward passes, and layers that keep their weights have none. Validation, about 1 %, is left out.
+"""
+
+import argparse
+import dataclasses
+
+from mpn.cli.script import import_tensorflow, run
+from mpn.evaluation.tables import markdown
+from mpn.settings import positive_float
+from mpn.studies.cost import cost_table, multiply_adds
+
+HEADER = (
+    *("stage", "samples an epoch", "epochs", "GFLOPs a sample", "EFLOPs in all"),
+    *("gradients, MB a step", "checkpoint, MB", "hours"),
+)
+
+# COCO train2017: images with a person who has keypoints, and people with two keypoints or more.
+SAMPLES = {"keypoints": 56599, "person": 56599, "prn": 146543}
+
+# Batches of four of these images are padded to 1.27 million pixels on average in stage 2, as many as this.
+PERSON_INPUT = (1120, 1120)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """The cost of training one stage."""
+
+    operations: int  # FLOPs of a sample, forward and backward
+    trained: int  # parameters with gradients
+
+    @property
+    def gradient_bytes(self):
+        """float32 gradients, which devices exchange in each step."""
+        return 4 * self.trained
+
+    @property
+    def checkpoint_bytes(self):
+        """The trained weights and Adam's two moments of them, in float32."""
+        return 3 * 4 * self.trained
+
+
+def stage_costs(config, image_size, person_input=PERSON_INPUT):
+    """Returns a dict of stage to StageCost for a ModelConfig.
+
+    `image_size` is the side of the patches of stage 1, and `person_input` the height and width in stage 2, in pixels.
+    """
+    import keras  # brings TensorFlow: not before `import_tensorflow`
+
+    from mpn.models.networks import Networks
+
+    networks = Networks(config)
+    model = networks.keypoint_model()
+    patch = keras.Input((image_size, image_size, 3), batch_size=1)
+    backbone, _, person, prn, _ = cost_table(config, *person_input).values()
+    trained = {
+        "keypoints": model,
+        "person": networks.person_detector.subnet,
+        "prn": networks.prn,
+    }
+    forward_and_backward = {
+        "keypoints": 3 * multiply_adds(model, patch),
+        "person": backbone.multiply_adds + 3 * person.multiply_adds,
+        "prn": 3 * prn.multiply_adds,
+    }
+    return {
+        stage: StageCost(2 * forward_and_backward[stage], sum(v.shape.num_elements() for v in part.trainable_variables))
+        for stage, part in trained.items()
+    }
+
+
+def cost_rows(costs, epochs, rate):
+    """Rows of HEADER from `stage_costs`, a dict of stage to epochs, and a number of samples a second."""
+    rows = []
+    for stage, cost in costs.items():
+        samples = SAMPLES[stage] * epochs[stage]
+        rows.append(
+            (
+                *(stage, f"{SAMPLES[stage]:,}", epochs[stage], f"{cost.operations / 1e9:,.1f}"),
+                f"{cost.operations * samples / 1e18:.3g}",
+                *(f"{size / 1e6:,.0f}" for size in (cost.gradient_bytes, cost.checkpoint_bytes)),
+                f"{samples / rate / 3600:,.1f}",
+            )
+        )
+    return rows
+
+
+def main(argv=None):
+    from mpn.config import BACKBONES, ModelConfig
+    from mpn.training.settings import KeypointTraining, PersonTraining, PrnTraining
+
+    parser = argparse.ArgumentParser(description="Prints what the three stages cost on COCO.", allow_abbrev=False)
+    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
+    parser.add_argument(
+        "--rate", type=positive_float, default=100.0, help="samples a second, from which hours are computed"
+    )
+    options = parser.parse_args(argv)
+    import_tensorflow()
+    config = ModelConfig(backbone=options.backbone)
+    stages = (KeypointTraining(), PersonTraining(), PrnTraining())
+    costs = stage_costs(config, stages[0].image_size)
+    print(markdown(HEADER, cost_rows(costs, {stage.stage: stage.epochs for stage in stages}, options.rate)))
+
+
+if __name__ == "__main__":
+    run(main)
