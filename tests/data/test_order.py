@@ -21,7 +21,7 @@ def test_a_seed_makes_an_order_repeatable():
 
 @pytest.mark.parametrize("first", [1, 6, 7, 16])
 def test_first_continues_where_a_run_stopped(first):
-    assert take(order.samples(7, 3, first=first), 15) == take(order.samples(7, 3), first + 15)[first:]
+    assert take(order.samples(7, 3, part=order.Part(first)), 15) == take(order.samples(7, 3), first + 15)[first:]
 
 
 def test_validation_is_one_pass_in_order():
