@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 
 import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
@@ -15,7 +17,7 @@ from tensorflow.python.eager import context
 from mpn.errors import UserError
 
 # How long the first host waits for the last one to start.
-JOIN_SECONDS = 600
+JOIN_SECONDS = 300
 # A host that has been silent this long counts as failed; a process that ends is noticed at once.
 HEARTBEAT_SECONDS = 30
 # How long a host waits at the end of a run until all others have finished.
@@ -100,8 +102,8 @@ def _wrong(fault):
 def join(cluster):
     """Waits for all hosts of a Cluster, and returns their tf.distribute.MultiWorkerMirroredStrategy.
 
-    A process can join only once, before it uses TensorFlow otherwise. Raises UserError if it has used it, if another
-    program has the port, and if a host does not come within JOIN_SECONDS.
+    A process can join only once, before it uses TensorFlow otherwise; UserError if it has used it, or if its port is
+    not free. If a host does not come within JOIN_SECONDS, the process ends with a sentence on stderr.
     """
     runtime = context.context()
     if runtime._initialized:
@@ -123,14 +125,28 @@ def join(cluster):
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
+    others = ", ".join(host for index, host in enumerate(cluster.hosts) if index != cluster.index)
+    print(f"waiting for {others}", flush=True)
+    hint = "start the same command on every host, and check that the ports of TF_CONFIG are free and reachable"
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        with _ended_after(JOIN_SECONDS, f"{others} did not come within {JOIN_SECONDS} seconds: {hint}"):
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except (tf.errors.OpError, RuntimeError) as error:
-        others = ", ".join(host for index, host in enumerate(cluster.hosts) if index != cluster.index)
-        raise UserError(
-            f"{cluster.hosts[cluster.index]} of TF_CONFIG could not join {others} ({_first_line(error)}): start the "
-            "same command on every host, and check that the ports are free and reachable"
-        ) from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{cluster.hosts[cluster.index]} could not join {others} ({reason}): {hint}") from error
+
+
+@contextlib.contextmanager
+def _ended_after(seconds, sentence):
+    """A context that a second process ends, together with this one: TensorFlow stops all of our threads in it."""
+    code = "import os, sys, time; time.sleep(float(sys.argv[1])); os.getppid() == int(sys.argv[3]) and ("
+    code += "print('error:', sys.argv[2], file=sys.stderr, flush=True), os.kill(int(sys.argv[3]), 9))"
+    watch = subprocess.Popen([sys.executable, "-c", code, str(seconds), sentence, str(os.getpid())])
+    try:
+        yield
+    finally:
+        watch.kill()
+        watch.wait()
 
 
 @contextlib.contextmanager
@@ -153,7 +169,3 @@ def together(cluster):
             f"{lost} has failed or cannot be reached: correct what it printed, and start the command on every host "
             "again, with --resume if there is a checkpoint"
         ) from error
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
