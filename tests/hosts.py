@@ -68,8 +68,9 @@ def _tiny_backbone(*_):
     x = images = keras.Input((None, None, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization")(x)
     features = {}
+    # Without biases, which batch normalisation would cancel: Adam turns their rounding errors into steps.
     for level, stride in (("C2", 4), ("C3", 2), ("C4", 2), ("C5", 2)):
-        x = layers.Conv2D(8, 3, stride, padding="same", name=f"{level}_conv")(x)
+        x = layers.Conv2D(8, 3, stride, padding="same", use_bias=False, name=f"{level}_conv")(x)
         x = BatchNormalization(momentum=0.9, name=f"{level}_bn")(x)
         features[level] = x = layers.Activation("relu", name=f"{level}_relu")(x)
     model = keras.Model(images, features, name="tiny")

@@ -46,7 +46,7 @@ class Cluster:
         return self.index == 0
 
 
-_barriers = itertools.count()  # each has a name of its own, the same on all hosts
+_numbers = itertools.count()  # for names that are the same on all hosts
 
 ALONE = Cluster(("localhost:0",))
 
@@ -149,6 +149,24 @@ def _ended_after(seconds, sentence):
         watch.wait()
 
 
+def check_agreement(cluster, facts):
+    """Raises UserError if a dict for JSON differs from that of the first host."""
+    if cluster is ALONE:
+        return
+    name = f"mpn-{next(_numbers)}"
+    facts = json.loads(json.dumps(facts))
+    if cluster.is_chief:
+        context.context().set_config_key_value(name, json.dumps(facts))
+        return
+    first = json.loads(context.context().get_config_key_value(name, _LEAVE_SECONDS * 1000))
+    for fact, value in facts.items():
+        if first[fact] != value:
+            raise UserError(
+                f"this host and the first, {cluster.hosts[0]}, do not train the same: {fact} is {value} here and "
+                f"{first[fact]} there; start the same command with the same files on every host"
+            )
+
+
 @contextlib.contextmanager
 def together(cluster):
     """A context in which hosts work together; the failure of another one becomes a UserError.
@@ -158,7 +176,7 @@ def together(cluster):
     try:
         yield
         if cluster is not ALONE:
-            context.context().wait_at_barrier(f"mpn-{next(_barriers)}", _LEAVE_SECONDS * 1000)
+            context.context().wait_at_barrier(f"mpn-{next(_numbers)}", _LEAVE_SECONDS * 1000)
     except _LOST as error:
         message = error.message or ""
         if cluster is ALONE or "UserError: " in message or not re.search("ollective|/job:worker|oordination", message):

@@ -14,9 +14,9 @@ from mpn.data.order import Part
 from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
 from mpn.model_directory import last_checkpoint, run_folder, weights_file
-from mpn.settings import SettingsError
+from mpn.settings import PATH, SettingsError, options_of
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
-from mpn.training.cluster import read_cluster, together
+from mpn.training.cluster import check_agreement, read_cluster, together
 from mpn.training.distribution import Adam, batches_on_devices
 from mpn.training.settings import to_store
 from mpn.training.steps import Steps
@@ -60,10 +60,11 @@ def train(stage, settings):
     """
     cluster = read_cluster()
     with together(cluster):
-        _train(stage, settings, cluster.is_chief)
+        _train(stage, settings, cluster)
 
 
-def _train(stage, settings, writes):
+def _train(stage, settings, cluster):
+    writes = cluster.is_chief
     folder = run_folder(settings.model, settings.stage)
     steps = settings.steps_per_epoch or max(1, len(stage.training) // settings.batch_size)
     _compile(stage, settings)
@@ -81,6 +82,7 @@ def _train(stage, settings, writes):
             print(f"{checkpoint}: the run is finished, with epoch {state['epoch']}; raise --epochs to go on")
             return
         print(f"resuming {checkpoint} after epoch {state['epoch']}")
+    check_agreement(cluster, _facts(stage, settings, state))
     _seed_dropout(stage.model)
     notes = {"architecture": stage.architecture, "options": to_store(settings)}
     averages = keras.callbacks.SwapEMAWeights() if settings.average is not None else None
@@ -139,6 +141,14 @@ def _run_epochs(stage, step, steps, epochs, first, callbacks, shown):
         callbacks.on_test_end(validated)
         callbacks.on_epoch_end(epoch, losses | {f"val_{name}": loss for name, loss in validated.items()})
     callbacks.on_train_end()
+
+
+def _facts(stage, settings, state):
+    """Facts about a run that are the same on all hosts."""
+    fields = options_of(settings).items()
+    options = {name: getattr(settings, name) for name, field in fields if field.metadata["kind"] is not PATH}
+    samples = {"training samples": len(stage.training), "validation samples": len(stage.validation)}
+    return options | samples | {f"{name} of the checkpoint": value for name, value in state.items()}
 
 
 def _logs(folder, epoch):

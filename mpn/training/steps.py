@@ -29,6 +29,8 @@ class Steps:
         gradients = tf.function(self._gradients, jit_compile=True, autograph=False) if jit else self._gradients
         self._train = self._on_devices(lambda *batch: self._train_step(gradients, *batch))
         self._validate = self._on_devices(self._validation_step)
+        self._statistics = self._own_statistics()
+        self._average = tf.function(lambda: self.strategy.run(self._average_step), autograph=False)
 
     def train(self, batches):
         """Takes a step of training with the next batch of an iterator (`batches_on_devices`)."""
@@ -56,25 +58,28 @@ class Steps:
 
     def average_statistics(self):
         """Sets batch normalisation's running statistics to their mean over the devices, which each have their own."""
-        if self.strategy.num_replicas_in_sync == 1:
-            return
-        layers = [layer for layer in self.model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-        own = [layer for layer in layers if layer.trainable and not layer.synchronized]
-        statistics = [value for layer in own for value in (layer.moving_mean, layer.moving_variance)]
-
-        def average():
-            means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, statistics)
-            for variable, mean in zip(statistics, means, strict=True):
-                variable.assign(mean)
-
-        if statistics:
-            tf.function(lambda: self.strategy.run(average), autograph=False)()
+        if self._statistics:
+            self._average()
 
     def _on_devices(self, step):
         def run(batches, *more):
             self.strategy.run(step, args=(*more, *batches.get_next()))
 
         return tf.function(run, autograph=False, reduce_retracing=True)
+
+    def _own_statistics(self):
+        """Variables that differ between the devices."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return []
+        layers = [layer for layer in self.model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+        own = [layer for layer in layers if layer.trainable and not layer.synchronized]
+        return [statistic for layer in own for statistic in (layer.moving_mean, layer.moving_variance)]
+
+    def _average_step(self):
+        values = [tf.convert_to_tensor(statistic) for statistic in self._statistics]
+        means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        for statistic, mean in zip(self._statistics, means, strict=True):
+            statistic.assign(mean)
 
     def _train_step(self, compute_gradients, images, targets):
         gradients, losses = compute_gradients(images, targets)
