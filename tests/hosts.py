@@ -7,6 +7,8 @@ is a dict:
     "host": place among the hosts of its round; none if it trains alone
     "devices": number of logical CPUs, 1 if not given
     "join_seconds": how long it waits for the others
+    "resume": the path of a file; if it exists when the round begins, all commands get --resume
+    "as_on_gpu": whether --precision sets Keras' policy, as on a GPU
     "kill": seconds after which it is killed, or the path of a file that must exist then; never if not given
 It prints a JSON list of rounds: for each job its exit status, and the seconds that it ran on after the last kill.
 
@@ -79,6 +81,7 @@ def _tiny_backbone(*_):
 
 
 def _work(job, ports):
+    import keras
     import tensorflow as tf
 
     from mpn.cli.script import run
@@ -94,6 +97,8 @@ def _work(job, ports):
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
         distribution.training_devices = lambda: [f"CPU:{number}" for number in range(devices)]
+    if job.get("as_on_gpu"):
+        distribution.set_training_precision = keras.config.set_dtype_policy
 
     def train(_):
         for stage, *arguments in job["commands"]:
@@ -127,6 +132,9 @@ def _is_due(kill, since):
 
 def _run_round(jobs, folder):
     ports = _free_ports(len(jobs))
+    for job in jobs:
+        if "resume" in job and pathlib.Path(job["resume"]).exists():
+            job["commands"] = [[*command, "--resume"] for command in job["commands"]]
     start = killed = time.monotonic()
     running = {_start(job, ports, folder): job for job in jobs}
     statuses, seconds = {}, {}

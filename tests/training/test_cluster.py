@@ -2,11 +2,12 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
 from hosts import last_line, output_of, run_rounds
-from runs import datasets_of, log_of, prn_arguments, state_of
+from runs import log_of, prn_arguments, state_of
 
 from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint
@@ -91,37 +92,34 @@ def test_a_host_waits_a_limited_time_for_the_others(labels_only, tmp_path):
 
 
 def kill_and_resume(folder, coco, kills):
-    """Trains stage 3 on two hosts, killed as `kills` says: (victim, seconds or path) each, and resumed each time."""
-    epochs = 400
-    command = ["prn", *map(str, prn_arguments("model", "--coco", coco, "--epochs", epochs, "--steps-per-epoch", 4))]
-    resumed = ["prn", "--model", "model", "--resume"]
-    before = 0
-    for number, (victim, when) in enumerate(kills):
-        exists = last_checkpoint(folder / "model", "prn").exists()
-        jobs = [
-            {"name": f"{number}-{i}", "host": i, "commands": [resumed if exists else command], "join_seconds": 30}
-            for i in (0, 1)
-        ]
+    """Trains stage 3 on two hosts, one of which is killed in each round: `kills` are pairs of it and of when."""
+    model, most = folder / "model", 1000
+    checkpoint = last_checkpoint(model, "prn")
+    command = ["prn", *map(str, prn_arguments(model, "--coco", coco, "--steps-per-epoch", 4))]
+
+    def hosts(name, epochs, **more):
+        job = {"commands": [[*command, "--epochs", epochs]], "resume": str(checkpoint), "join_seconds": 45, **more}
+        return [{"name": f"{name}-{host}", "host": host, **job} for host in (0, 1)]
+
+    rounds = [hosts(number, most) for number in range(len(kills))]
+    for jobs, (victim, when) in zip(rounds, kills, strict=True):
         jobs[victim]["kill"] = when
-        (result,) = run_rounds(folder, [jobs])
+    reached = []
+    for number, result in enumerate(run_rounds(folder, rounds, timeout=3000)):
+        victim, when = kills[number]
         status, seconds = result[f"{number}-{1 - victim}"]
         last = last_line(folder, f"{number}-{1 - victim}")
-        print(f"kill {number}: host {victim} at {when}; the other ended {seconds} s later: {last}")
+        reached += map(int, re.findall(r"after epoch (\d+)", output_of(folder, f"{number}-{1 - victim}")))
+        print(f"{number}: host {victim} killed at {when}; the other ended {seconds} s later: {last}; epochs {reached}")
         assert status != 0 and seconds < 60
-        assert last.startswith("error: ") and "localhost:" in last or "another host" in last
-        path = last_checkpoint(folder / "model", "prn")
-        if path.exists():
-            epoch = state_of(folder / "model", "prn")["epoch"]
-            datasets_of(path)  # can be read completely
-            assert before <= epoch < epochs
-            print(f"checkpoint of epoch {epoch}")
-            before = epoch
-    last = [*resumed, "--epochs", before + 2]
-    (result,) = run_rounds(folder, [[{"name": f"last{i}", "host": i, "commands": [last]} for i in (0, 1)]])
-    assert [status for status, _ in result.values()] == [0, 0], output_of(folder, "last1")
-    assert state_of(folder / "model", "prn")["epoch"] == before + 2
-    assert [int(row["epoch"]) for row in log_of(folder / "model", "prn")] == list(range(before + 2))
-    assert not [path for path in (folder / "model").rglob(".tmp-*")]
+        assert last.startswith("error: ") and ("localhost:" in last or "another host" in last), last
+    epoch = state_of(model, "prn")["epoch"] if checkpoint.exists() else 0
+    assert reached == sorted(reached) and 0 < epoch < most
+    (result,) = run_rounds(folder, [hosts("last", epoch + 2)])
+    assert [status for status, _ in result.values()] == [0, 0], output_of(folder, "last-1")
+    assert state_of(model, "prn")["epoch"] == epoch + 2
+    assert [int(row["epoch"]) for row in log_of(model, "prn")] == list(range(epoch + 2))
+    assert not list(model.rglob(".tmp-*"))
 
 
 @pytest.mark.slow
