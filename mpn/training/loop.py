@@ -238,7 +238,7 @@ def _seed_dropout(model):
                 device = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, state.dtype)
                 state.assign(tf.stack([seed + device, tf.constant(step, state.dtype)]))
 
-            model.distribute_strategy.run(assign)
+            tf.function(lambda assign=assign: model.distribute_strategy.run(assign), autograph=False)()
 
 
 def _drop_epochs_from(epoch, log):

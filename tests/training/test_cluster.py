@@ -131,4 +131,4 @@ def test_a_killed_host_ends_the_other_and_the_run_goes_on(labels_only, tmp_path)
 @pytest.mark.slow
 def test_hosts_killed_at_random(labels_only, tmp_path):
     rng = random.Random(1)
-    kill_and_resume(tmp_path, labels_only, [(rng.randrange(2), rng.uniform(0.5, 25)) for _ in range(10)])
+    kill_and_resume(tmp_path, labels_only, [(rng.randrange(2), rng.uniform(0.5, 60)) for _ in range(10)])
