@@ -23,7 +23,7 @@ def keypoint_dataset(
     augmentation=None,
     foreground=0.0,
     seed=0,
-    first=0,
+    part=order.WHOLE,
     training=True,
     reading=Reading(),  # noqa: B008  frozen
 ):
@@ -37,7 +37,7 @@ def keypoint_dataset(
         augmentation: PatchAugmentation; None is the paper's.
         foreground: see `cut_patch`.
         seed: sample number n is the same in every run with this seed.
-        first: number of samples to skip, see `mpn.data.order.samples`.
+        part: see `mpn.data.order.Part`.
         training: endless, shuffled and augmented; False is one pass in order without jitter.
         reading: see `Reading`.
     """
@@ -61,7 +61,7 @@ def keypoint_dataset(
         outputs = (tf.uint8, (size, size, 3)), (tf.float32, (cells, cells, TARGET_CHANNELS))
         return order.call_numpy(sample, (number, turn, index), *outputs)
 
-    batches = order.samples(len(records), seed, first, training).map(load, num_parallel_calls=order.WORKERS)
-    batches = batches.batch(batch_size, drop_remainder=training)
+    batches = order.samples(len(records), seed, batch_size, part, training).map(load, num_parallel_calls=order.WORKERS)
+    batches = batches.batch(part.size(batch_size), drop_remainder=training)
     batches = batches.map(lambda images, y: (images, {name: y for name in outputs}))
     return order.finish(batches, None if training else -(-len(records) // batch_size))

@@ -1,5 +1,6 @@
 """Common parts of the three input pipelines. The order of samples is repeatable and can be resumed."""
 
+import dataclasses
 import os
 
 import tensorflow as tf
@@ -8,23 +9,52 @@ import tensorflow as tf
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def samples(count, seed, first=0, training=True):
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The samples that a pipeline gives: from number `first` on, the `host`-th of `hosts` equal parts of each batch.
+
+    The order of samples is the same for any number of hosts. So that all hosts take the same number of steps, a pass of
+    validation is filled up with copies of its last sample, to whole batches, if there are several hosts.
+    """
+
+    first: int = 0
+    host: int = 0
+    hosts: int = 1
+
+    def size(self, batch_size):
+        """Number of samples of this part in a batch of `batch_size` samples, a multiple of `hosts`."""
+        return batch_size // self.hosts
+
+    def filled(self, count, batch_size):
+        """Number of samples of a pass of validation over `count` samples, over all hosts."""
+        return count if self.hosts == 1 else -(-count // batch_size) * batch_size
+
+
+WHOLE = Part()
+
+
+def samples(count, seed, batch_size=1, part=WHOLE, training=True):
     """Returns a tf.data.Dataset of (number, turn, index), int64 scalars.
 
     `number` counts the samples since the start of the run, `turn` the completed passes, and `index` in [0, count) is
-    the sample to take. `seed` and `turn` determine the order of a pass. `first` is the number of samples to skip, so
-    that a resumed run continues where it stopped. In training, passes never end and each is a new permutation;
+    the sample to take. `seed` and `turn` determine the order of a pass. `part.first` is the number of samples to skip,
+    so that a resumed run continues where it stopped. In training, passes never end and each is a new permutation;
     otherwise there is one pass in order.
     """
+    length = count if training else part.filled(count, batch_size)
 
     def one_pass(turn):
-        indices = tf.range(count, dtype=tf.int64)
+        indices = tf.minimum(tf.range(length, dtype=tf.int64), count - 1)
         if training:
             indices = tf.random.experimental.stateless_shuffle(indices, seed=tf.stack([tf.cast(seed, tf.int64), turn]))
-        return tf.data.Dataset.from_tensor_slices((tf.repeat(turn, count), indices))
+        return tf.data.Dataset.from_tensor_slices((tf.repeat(turn, length), indices))
 
-    passes = tf.data.Dataset.range(first // count, 2**62 if training else 1).flat_map(one_pass).skip(first % count)
-    return passes.enumerate(first).map(lambda number, sample: (number, *sample))
+    first, size = part.first, part.size(batch_size)
+    passes = tf.data.Dataset.range(first // length, 2**62 if training else 1).flat_map(one_pass).skip(first % length)
+    numbered = passes.enumerate(first).map(lambda number, sample: (number, *sample))
+    if part.hosts > 1:
+        numbered = numbered.filter(lambda number, *_: (number - first) % batch_size // size == part.host)
+    return numbered
 
 
 def call_numpy(function, arguments, *outputs):
@@ -37,9 +67,5 @@ def call_numpy(function, arguments, *outputs):
 
 def finish(batches, count=None):
     """Adds the last steps of every pipeline. `count` is the number of batches, or None if they never end."""
-    if count is not None:
-        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    options = tf.data.Options()
-    # There are no files for tf.distribute to share out, so workers share out the elements.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return batches.prefetch(2).with_options(options)
+    count = tf.data.INFINITE_CARDINALITY if count is None else count
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)

@@ -24,7 +24,7 @@ def person_dataset(
     scale=(1.0, 1.0),
     colour=0.0,
     seed=0,
-    first=0,
+    part=order.WHOLE,
     training=True,
     reading=Reading(),  # noqa: B008  frozen
 ):
@@ -69,9 +69,9 @@ def person_dataset(
         regression, classification = order.call_numpy(anchor_targets, (height, width, sizes, boxes, crowd), *outputs)
         return images, {"regression": regression, "classification": classification}
 
-    batches = order.samples(len(records), seed, first, training).map(load, num_parallel_calls=order.WORKERS)
+    batches = order.samples(len(records), seed, batch_size, part, training).map(load, num_parallel_calls=order.WORKERS)
     batches = batches.padded_batch(
-        batch_size,
+        part.size(batch_size),
         padding_values=(np.uint8(0), np.int64(0), np.float32(-1), np.float32(-1)),
         drop_remainder=training,
     )

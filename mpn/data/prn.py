@@ -68,7 +68,7 @@ def prn_dataset(
     imperfections=PERFECT,
     curriculum=True,
     seed=0,
-    first=0,
+    part=order.WHOLE,
     training=True,
 ):
     """Returns batches to fit the PRN: a tf.data.Dataset of (X, Y), each (B, 56, 36, 17) float32.
@@ -81,20 +81,25 @@ def prn_dataset(
         mirror: probability of mirroring left to right.
         imperfections: Imperfections of the keypoints.
         curriculum: easy people first in every pass; False shuffles.
-        seed, first, training: see `keypoint_dataset`.
+        seed, part, training: see `keypoint_dataset`.
     """
 
+    count, size = len(people), part.size(batch_size)
+    own = slice(part.host * size, (part.host + 1) * size)
+
     def gather(number):
-        count = len(people)
         if not training:
-            return gather_people(people, people.targets[number : number + batch_size])
+            numbers = np.arange(number, min(number + batch_size, part.filled(count, batch_size)))
+            return gather_people(people, people.targets[numbers.clip(max=count - 1)[own]])
         numbers = np.arange(number, number + batch_size)
         positions = numbers % count
         if not curriculum:
             turns = numbers // count  # a batch may span two passes
             positions = [_permutation(count, seed, int(turn))[p] for turn, p in zip(turns, positions, strict=True)]
         rng = np.random.default_rng([seed, number])
-        return gather_people(people, people.targets[positions], rng, jitter, mirror, imperfections)
+        # The whole batch shares one generator, so its parts are cut out afterwards: drawing numbers takes little time.
+        batch = gather_people(people, people.targets[positions], rng, jitter, mirror, imperfections)
+        return tuple(array[own] for array in batch)
 
     def load(number):
         peaks = (None, NUM_KEYPOINTS, None)
@@ -104,9 +109,9 @@ def prn_dataset(
         boxes = enlarge_boxes(boxes, margin)
         return encode_rois(positions, scores, boxes), encode_labels(own, labelled, boxes)
 
-    last = 2**62 if training else len(people)
-    batches = tf.data.Dataset.range(first, last, batch_size).map(load, num_parallel_calls=order.WORKERS)
-    return order.finish(batches, None if training else -(-len(people) // batch_size))
+    last = 2**62 if training else count
+    batches = tf.data.Dataset.range(part.first, last, batch_size).map(load, num_parallel_calls=order.WORKERS)
+    return order.finish(batches, None if training else -(-count // batch_size))
 
 
 def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections=PERFECT):

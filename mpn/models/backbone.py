@@ -141,3 +141,10 @@ def freeze_batch_normalization(model):
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
+
+
+def synchronize_batch_normalization(model):
+    """Makes batch normalisation take its statistics from the batches of all devices together."""
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.synchronized = True

@@ -79,24 +79,32 @@ class CosineSchedule(keras.callbacks.Callback):
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Raises FloatingPointError with epoch and step if the loss becomes NaN or infinite."""
+    """Raises FloatingPointError with epoch and step if the loss becomes NaN or infinite.
+
+    `first_bad` is a function that returns the number of the first step with such a loss.
+    """
+
+    def __init__(self, first_bad):
+        super().__init__()
+        self.first_bad = first_bad
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        self._check(logs, "loss", f"loss became {{}} at step {batch + 1} of epoch {self.epoch + 1}")
+        self._check(logs, "loss", lambda: f"at step {self.first_bad()} of epoch {self.epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
         # The last step may have broken the weights, which no checkpoint may keep.
-        self._check(logs, "val_loss", f"validation loss became {{}} in epoch {epoch + 1}")
+        self._check(logs, "val_loss", lambda: f"in epoch {epoch + 1}")
 
-    def _check(self, logs, name, what):
+    def _check(self, logs, name, place):
         loss = float((logs or {}).get(name, 0.0))
         if not math.isfinite(loss):
+            name = name.replace("val_", "validation ")
             raise FloatingPointError(
-                f"the {what.format(loss)}: go on from the last checkpoint with --resume and a lower --learning-rate, "
-                "or with --precision float32"
+                f"the {name} became {loss} {place()}: go on from the last checkpoint with --resume and a lower "
+                "--learning-rate, or with --precision float32"
             )
 
 
@@ -106,9 +114,10 @@ class Checkpoints(keras.callbacks.Callback):
     The file `path` gets weights, optimizer, epoch, schedule and `notes` (a dict for JSON), written atomically. `state`
     has the number of "samples" drawn so far and the "best" validation loss. If `averages` is a
     keras.callbacks.SwapEMAWeights, the best weights are moving averages; in the last state the optimizer has them.
+    Without `writes` it does everything else, so that the weights of all hosts stay the same.
     """
 
-    def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state, averages=None):
+    def __init__(self, path, save_best, schedule, samples_per_epoch, notes, state, averages=None, writes=True):
         super().__init__()
         self.path = path
         self.save_best = save_best
@@ -116,6 +125,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.samples_per_epoch = samples_per_epoch
         self.notes = notes
         self.averages = averages
+        self.writes = writes
         self.samples = state["samples"]
         self.best = state["best"]
 
@@ -125,10 +135,12 @@ class Checkpoints(keras.callbacks.Callback):
             if self.averages:
                 self.averages.on_test_begin()
             try:
-                self.save_best()
+                if self.writes:
+                    self.save_best()
             finally:
                 if self.averages:
                     self.averages.on_test_end()
         self.samples += self.samples_per_epoch
         state = {"epoch": epoch + 1, "samples": self.samples, "best": self.best, "plateau": self.schedule.memory()}
-        save_weights(self.model, self.path, {**self.notes, "state": state})
+        if self.writes:
+            save_weights(self.model, self.path, {**self.notes, "state": state})

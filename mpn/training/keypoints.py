@@ -19,7 +19,7 @@ from mpn.model_directory import (
     save_section,
     weights_file,
 )
-from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to
+from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to, synchronize_batch_normalization
 from mpn.models.networks import Networks
 from mpn.training.distribution import building
 from mpn.training.loop import Stage, check_fresh, train
@@ -43,8 +43,8 @@ def train_keypoints(settings):
     config = _configuration(settings)
     if settings.initial_model and not settings.resume:
         settings = settings.with_architecture(config)
-    with building(settings):
-        networks = _networks(settings, config)
+    with building(settings) as strategy:
+        networks = _networks(settings, config, settings.batch_size // strategy.num_replicas_in_sync)
         model = networks.keypoint_model()
     data = functools.partial(
         keypoint_dataset,
@@ -127,16 +127,20 @@ def _configuration(settings):
     return base.replace(**architecture, **size, refiner_share=settings.refiner_share)
 
 
-def _networks(settings, config):
-    """Networks with their first weights and with the frozen layers set."""
+def _networks(settings, config, batch_of_device):
+    """Networks with their first weights, the frozen layers, and batch normalisation set."""
     networks = Networks(config)
     if settings.initial_model and not settings.resume:
         load_part(networks, "keypoints", model_folder(settings.initial_model))
     elif not settings.resume:
         load_backbone_weights(networks.backbone, settings.backbone_weights, config.width)
-    too_few = settings.batch_size < LEAST_BATCH_FOR_NORMALIZATION
-    if settings.batch_normalization == "frozen" or (settings.batch_normalization == "auto" and too_few):
+    normalization = settings.batch_normalization
+    if normalization == "auto" and batch_of_device < LEAST_BATCH_FOR_NORMALIZATION:
+        normalization = "synchronized" if settings.batch_size >= LEAST_BATCH_FOR_NORMALIZATION else "frozen"
+    if normalization == "frozen":
         freeze_batch_normalization(networks.backbone)
+    elif normalization == "synchronized" and batch_of_device < settings.batch_size:
+        synchronize_batch_normalization(networks.backbone)
     if settings.frozen_up_to:
         freeze_up_to(networks.backbone, settings.frozen_up_to)
     return networks

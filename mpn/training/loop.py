@@ -10,13 +10,20 @@ import sys
 import keras
 import tensorflow as tf
 
+from mpn.data.order import Part
 from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
 from mpn.model_directory import last_checkpoint, run_folder, weights_file
+from mpn.settings import PATH, SettingsError, options_of
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
-from mpn.training.distribution import Adam
+from mpn.training.cluster import check_agreement, read_cluster, together
+from mpn.training.distribution import Adam, batches_on_devices
 from mpn.training.settings import to_store
+from mpn.training.steps import Steps
 from mpn.weights import check_numbers, load_weights, needed_bytes
+
+# The loss is read after the first steps of an epoch and then now and again: reading it waits for the devices.
+_LOOK_EVERY = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +31,14 @@ class Stage:
     """What `train` needs to know of a stage."""
 
     model: keras.Model  # built, not compiled
-    loss: object  # for keras.Model.compile
+    loss: object  # for `Steps`
     architecture: dict  # for JSON; a checkpoint with another one is refused
-    data: object  # function of samples, `first` and `training` that returns batches, such as `keypoint_dataset`
+    data: object  # function of samples, `part` and `training` that returns batches, such as `keypoint_dataset`
     training: object  # samples, with a length
     validation: object
     save_best: object  # function without arguments that stores the weights for the next stage
     clipnorm: float | None = None  # largest norm of the gradient of one variable
+    fixed_size: bool = True  # whether all images have the same size
 
 
 def check_fresh(settings):
@@ -44,15 +52,24 @@ def train(stage, settings):
     """Trains a Stage up to `settings.epochs` (`Training`). A run that already has all its epochs stays as it is.
 
     Shows progress, and writes log.csv, TensorBoard events and last.weights.h5 to training/STAGE of the model directory.
-    Calls `stage.save_best` after each epoch whose validation loss is the best so far.
+    Calls `stage.save_best` after each epoch whose validation loss is the best so far. If several hosts train, all call
+    this function, and only the first of them writes.
 
-    Raises UserError for a checkpoint that does not fit, OSError if a file cannot be written or the disk has no space
-    for the checkpoint, and FloatingPointError for a non-finite loss.
+    Raises UserError for a checkpoint that does not fit and if another host fails, OSError if a file cannot be written
+    or the disk has no space for the checkpoint, and FloatingPointError for a non-finite loss.
     """
+    cluster = read_cluster()
+    with together(cluster):
+        _train(stage, settings, cluster)
+
+
+def _train(stage, settings, cluster):
+    writes = cluster.is_chief
     folder = run_folder(settings.model, settings.stage)
     steps = settings.steps_per_epoch or max(1, len(stage.training) // settings.batch_size)
     _compile(stage, settings)
-    make_writable(folder, needed_bytes(stage.model))
+    if writes:
+        make_writable(folder, needed_bytes(stage.model))
     if settings.schedule == "cosine":
         schedule = CosineSchedule(settings.learning_rate, steps, settings.epochs)
     else:
@@ -60,36 +77,94 @@ def train(stage, settings):
     checkpoint = last_checkpoint(settings.model, settings.stage)
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if settings.resume:
-        state = _resume(stage, settings, schedule)
+        state = _resume(stage, settings, schedule, writes)
         if state["epoch"] >= settings.epochs:
             print(f"{checkpoint}: the run is finished, with epoch {state['epoch']}; raise --epochs to go on")
             return
         print(f"resuming {checkpoint} after epoch {state['epoch']}")
-    _drop_epochs_from(state["epoch"], folder / "log.csv")
+    check_agreement(cluster, _facts(stage, settings, state))
+    _seed_dropout(stage.model)
     notes = {"architecture": stage.architecture, "options": to_store(settings)}
     averages = keras.callbacks.SwapEMAWeights() if settings.average is not None else None
+    step = Steps(stage.model, stage.loss, settings.batch_size, _is_compiled(stage, settings))
     callbacks = [
         *([averages] if averages else ()),
-        StopOnNonFiniteLoss(),
+        StopOnNonFiniteLoss(step.first_bad),
         schedule,
-        keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
-        keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0),
+        *(_logs(folder, state["epoch"]) if writes else ()),
         # Last, so that it stores the schedule and learning rate of the next epoch.
-        Checkpoints(checkpoint, stage.save_best, schedule, steps * settings.batch_size, notes, state, averages),
+        Checkpoints(checkpoint, stage.save_best, schedule, steps * settings.batch_size, notes, state, averages, writes),
     ]
     try:
-        stage.model.fit(
-            stage.data(stage.training, first=state["samples"]),
-            epochs=settings.epochs,
-            initial_epoch=state["epoch"],
-            steps_per_epoch=steps,
-            validation_data=stage.data(stage.validation, training=False),
-            shuffle=False,  # the data sets shuffle themselves
-            verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=callbacks,
-        )
+        _run_epochs(stage, step, steps, range(state["epoch"], settings.epochs), state["samples"], callbacks, writes)
     except tf.errors.OpError as error:
         raise _as_ours(error, folder) from error
+
+
+def _run_epochs(stage, step, steps, epochs, first, callbacks, shown):
+    """Trains for a range of epochs of `steps` steps, from sample number `first` on; `shown` prints the progress."""
+
+    def batches(samples, first=0, **options):
+        def of_host(host, hosts):
+            return stage.data(samples, part=Part(first, host, hosts), **options)
+
+        return batches_on_devices(stage.model.distribute_strategy, of_host, step.batch_size)
+
+    callbacks = keras.callbacks.CallbackList(
+        callbacks,
+        add_progbar=shown,
+        model=stage.model,
+        verbose=1 if sys.stdout.isatty() else 2,
+        epochs=epochs.stop,
+        steps=steps,
+    )
+    training, validation = batches(stage.training, first), None
+    callbacks.on_train_begin()
+    for epoch in epochs:
+        callbacks.on_epoch_begin(epoch)
+        step.restart()
+        for number in range(steps):
+            callbacks.on_train_batch_begin(number)
+            step.train(training)
+            seen = number < _LOOK_EVERY or number % _LOOK_EVERY == 0 or number == steps - 1
+            callbacks.on_train_batch_end(number, step.losses() if seen else None)
+        losses = step.losses()
+        step.average_statistics()
+        callbacks.on_test_begin()
+        step.restart()
+        validation = validation or batches(stage.validation, training=False)
+        for number, place in enumerate(range(0, len(stage.validation), step.batch_size)):
+            callbacks.on_test_batch_begin(number)
+            step.validate(validation, len(stage.validation) - place)
+            callbacks.on_test_batch_end(number)
+        validated = step.losses()
+        callbacks.on_test_end(validated)
+        callbacks.on_epoch_end(epoch, losses | {f"val_{name}": loss for name, loss in validated.items()})
+    callbacks.on_train_end()
+
+
+def _facts(stage, settings, state):
+    """Facts about a run that are the same on all hosts."""
+    fields = options_of(settings).items()
+    options = {name: getattr(settings, name) for name, field in fields if field.metadata["kind"] is not PATH}
+    samples = {"training samples": len(stage.training), "validation samples": len(stage.validation)}
+    return options | samples | {f"{name} of the checkpoint": value for name, value in state.items()}
+
+
+def _logs(folder, epoch):
+    """Callbacks that write the logs, from an epoch on."""
+    _drop_epochs_from(epoch, folder / "log.csv")
+    yield keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True)
+    yield keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0)
+
+
+def _is_compiled(stage, settings):
+    """Whether XLA compiles network and gradient: "auto" does on a GPU, if it need not compile anew for each image."""
+    synchronized = any(getattr(layer, "synchronized", False) for layer in stage.model._flatten_layers())
+    if settings.jit == "on" and synchronized:
+        raise SettingsError("{jit} on does not go with synchronised batch normalisation: pass {jit} off")
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return settings.jit == "on" or (settings.jit == "auto" and on_gpu and stage.fixed_size and not synchronized)
 
 
 def _compile(stage, settings):
@@ -102,17 +177,16 @@ def _compile(stage, settings):
                 ema_momentum=settings.average or 0.0,
             ),
             loss=stage.loss,
-            jit_compile=False,  # XLA compiles anew for each image shape, and does not use oneDNN's bfloat16
+            jit_compile=False,  # `Steps` decides
         )
         stage.model.optimizer.build(stage.model.trainable_variables)
 
 
-def _resume(stage, settings, schedule):
+def _resume(stage, settings, schedule, writes):
     """Loads the last checkpoint into model and schedule; returns the run's "epoch", "samples" and "best"."""
     checkpoint = last_checkpoint(settings.model, settings.stage)
     stored = load_weights(stage.model, checkpoint, stage.architecture)
     state = _restored_state(stored, checkpoint, schedule)
-    _advance_dropout(stage.model)
     precisions = {settings.precision, stored["options"].get("precision", settings.precision)}
     if len(precisions) > 1 and "mixed_float16" in precisions:  # Keras wraps the optimizer
         print("the optimizer begins anew: that of --precision mixed_float16 has another state")
@@ -122,7 +196,8 @@ def _resume(stage, settings, schedule):
     try:
         check_numbers(weights_file(settings.model, settings.stage))
     except UserError:  # lost or damaged: take the last weights instead
-        stage.save_best()
+        if writes:
+            stage.save_best()
     return state
 
 
@@ -151,16 +226,23 @@ def _as_ours(error, folder):
     return error
 
 
-def _advance_dropout(model):
-    """Sets dropout's random state by the optimizer's step, since Keras does not store it with the weights."""
+def _seed_dropout(model):
+    """Sets dropout's random state by the optimizer's step, which Keras does not store, and by the device."""
+    step = int(model.optimizer.iterations.numpy())
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
             state = layer.seed_generator.state
-            state.assign([int(state.numpy()[0]), int(model.optimizer.iterations.numpy())])
+            seed = int(state.numpy()[0])
+
+            def assign(state=state, seed=seed):
+                device = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, state.dtype)
+                state.assign(tf.stack([seed + device, tf.constant(step, state.dtype)]))
+
+            tf.function(lambda assign=assign: model.distribute_strategy.run(assign), autograph=False)()
 
 
 def _drop_epochs_from(epoch, log):
-    """Removes lines of a CSV log that `fit` will write again. The run was killed between log and checkpoint."""
+    """Removes lines of a CSV log that will be written again. The run was killed between log and checkpoint."""
     if not log.exists():
         return
     lines = log.read_bytes().splitlines(keepends=True)

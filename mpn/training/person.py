@@ -57,6 +57,7 @@ def train_person(settings):
             validation=validation,
             save_best=lambda: save_part(networks, "person", settings.model),
             clipnorm=CLIPNORM,
+            fixed_size=False,
         ),
         settings,
     )

@@ -63,6 +63,12 @@ class Training(Settings):
     precision: str = option(
         "float32", choice("float32", "mixed_bfloat16", "mixed_float16"), "number format", may_change=True
     )
+    jit: str = option(
+        "auto",
+        choice("auto", "on", "off"),
+        "compile network and gradient with XLA; auto does so on a GPU if all images have one size",
+        may_change=True,
+    )
     hold_out: float | None = option(
         None,
         share_below_1,
@@ -126,8 +132,9 @@ class KeypointTraining(PatchAugmentation, Training):
     )
     batch_normalization: str = option(
         "auto",
-        choice("auto", "train", "frozen", "folded"),
-        "auto trains it from batch size 8 up; folded merges it into the convolutions, which trains faster",
+        choice("auto", "train", "synchronized", "frozen", "folded"),
+        "auto trains it from batch size 8 up, and synchronizes its statistics if a device has fewer than 8 images; "
+        "folded merges it into the convolutions, which trains faster",
     )
     frozen_up_to: str | None = option(
         None, choice("C2", "C3", "C4", "C5"), "backbone layers up to this level keep their weights"

@@ -7,6 +7,7 @@ import pytest
 from pycocotools import mask
 from pycocotools.cocoeval import Params
 
+from mpn.data import order
 from mpn.data.imperfect import PERFECT, Imperfections, boxes_at_iou, jitter_boxes
 from mpn.data.prn import collect_people, gather_people, prn_dataset
 from mpn.evaluation.sources import EMPTY, with_true_keypoints
@@ -302,7 +303,7 @@ def test_samples_with_imperfections_repeat_with_a_seed_and_can_be_resumed(people
         return [pair for pair, _ in zip(prn_dataset(people, **options, **more).as_numpy_iterator(), range(count))]  # noqa: B905
 
     one, again, other = batches(3, seed=1), batches(3, seed=1), batches(3, seed=2)
-    resumed = batches(1, seed=1, first=8)
+    resumed = batches(1, seed=1, part=order.Part(first=8))
     for part in (0, 1):
         for a, b in zip(one, again, strict=True):
             np.testing.assert_array_equal(a[part], b[part])

@@ -36,7 +36,7 @@ def test_keypoint_samples_repeat_with_a_seed_and_any_number_of_workers(records, 
         batches.append(take(keypoint_dataset(records, SIZE, 3, OUTPUTS, seed=seed), 4))
     assert_same(batches[0], batches[1])
     assert differ(batches[0], batches[2])
-    resumed = take(keypoint_dataset(records, SIZE, 3, OUTPUTS, seed=1, first=6), 2)
+    resumed = take(keypoint_dataset(records, SIZE, 3, OUTPUTS, seed=1, part=order.Part(first=6)), 2)
     assert_same(resumed, batches[0][2:])
 
 

@@ -156,7 +156,7 @@ def test_person_samples_repeat_with_a_seed_and_can_be_resumed(records, monkeypat
         batches.append(take(person_dataset(records, (48, 64), 2, seed=seed), 4))
     assert_same(batches[0], batches[1])
     assert differ(batches[0], batches[2])
-    assert_same(take(person_dataset(records, (48, 64), 2, seed=1, first=4), 2), batches[0][2:])
+    assert_same(take(person_dataset(records, (48, 64), 2, seed=1, part=order.Part(first=4)), 2), batches[0][2:])
 
 
 def test_scales_are_random_and_boxes_follow(make_record, records):

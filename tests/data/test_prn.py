@@ -135,7 +135,9 @@ def test_prn_samples_repeat_with_a_seed_and_can_be_resumed(people, monkeypatch):
         assert_same(batches[0], batches[1])
         assert differ(batches[0], batches[2])
         assert differ(batches[0][0], take(prn_dataset(people, 2, MARGIN, training=False), 1)[0])
-        assert_same(take(prn_dataset(people, 2, MARGIN, seed=1, first=4, **options), 1), batches[0][2:])
+        assert_same(
+            take(prn_dataset(people, 2, MARGIN, seed=1, part=order.Part(first=4), **options), 1), batches[0][2:]
+        )
 
 
 def test_mirrored_people_swap_left_and_right(people):

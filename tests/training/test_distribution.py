@@ -1,99 +1,153 @@
-"""Several devices train as one does: the first steps of each stage on one and on two logical CPUs."""
+"""Several devices and several hosts train as one device does: the same steps of each stage, on processors."""
 
-import json
-import subprocess
-import sys
+import math
 
 import numpy as np
 import pytest
-from runs import ENVIRONMENT, ROOT, datasets_of, keypoint_arguments, log_of, person_arguments, prn_arguments
+from hosts import output_of, run_rounds
+from runs import datasets_of, keypoint_arguments, log_of, person_arguments, prn_arguments, state_of
 
 from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint
 from mpn.training import distribution
 
 STAGES = ("keypoints", "person", "prn")
-
-STEPS = """
-import importlib
-import json
-import shutil
-import sys
-
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-import keras
-from keras import layers
-
-from mpn.models import networks
-from mpn.training import distribution
+EPOCHS = ("--epochs", 2)
 
 
-def tiny_backbone(*_):
-    x = images = keras.Input((None, None, 3))
-    x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
-    features = {}
-    for level, stride in (("C2", 4), ("C3", 2), ("C4", 2), ("C5", 2)):
-        x = layers.BatchNormalization()(layers.Conv2D(8, 3, stride, padding="same")(x))
-        features[level] = x = layers.Activation("relu")(x)
-    model = keras.Model(images, features)
-    model.strides = {"C2": 4, "C3": 8, "C4": 16, "C5": 32}
-    return model
+def commands(coco, model, *more, stages=STAGES):
+    """10 steps an epoch of some stages. The last of seven images leaves one of two devices without work."""
+    shared = ("--hold-out", 0, "--seed", 5, "--steps-per-epoch", 10, "--learning-rate", 1e-4, *more)
+    arguments = {
+        # With 8 images, batch normalisation is trained; on two devices its statistics are synchronised.
+        "keypoints": keypoint_arguments(coco, model, "--batch-size", 8, "--average", 0.5, *shared),
+        "person": person_arguments(coco, model, *shared),
+        # Each device drops units of its own.
+        "prn": prn_arguments(model, "--coco", coco, "--dropout", 0, *shared),
+    }
+    return [[stage, *map(str, arguments[stage])] for stage in stages]
 
 
-networks.build_backbone = tiny_backbone
-for devices in (1, 2):
-    distribution.training_devices = lambda: ["CPU:0", "CPU:1"][:devices]
-    for stage, arguments in json.loads(sys.argv[1]).items():
-        importlib.import_module(f"train_{stage}").main([argument.format(devices) for argument in arguments])
-        if stage == "keypoints":  # stage 2 starts from the same backbone
-            shutil.copytree("keypoints_1", f"person_{devices}")
-"""
+def on_hosts(name, jobs):
+    """A round in which two hosts run the same commands."""
+    return [{"name": f"{name}{host}", "host": host, "commands": jobs} for host in (0, 1)]
+
+
+def finished(folder, rounds):
+    """Runs rounds, all of whose jobs must end well, and returns the folder."""
+    for jobs in run_rounds(folder, rounds):
+        for name, (status, _) in jobs.items():
+            assert status == 0, output_of(folder, name)[-3000:]
+    return folder
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_coco, tmp_path_factory):
-    """Folder of the model directories STAGE_DEVICES after two steps of each stage."""
-    folder = tmp_path_factory.mktemp("devices")
-    # The last of seven images leaves one of two devices without work in validation.
-    shared = ("--epochs", 1, "--hold-out", 0, "--seed", 5)
-    runs = {
-        "keypoints": keypoint_arguments(tiny_coco, "keypoints_{}", *shared),
-        "person": person_arguments(tiny_coco, "person_{}", *shared),
-        # Each device drops units of its own.
-        "prn": prn_arguments("prn_{}", "--coco", tiny_coco, *shared, "--dropout", 0),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", STEPS, json.dumps({stage: [str(a) for a in run] for stage, run in runs.items()})],
-        capture_output=True,
-        text=True,
-        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
-        cwd=folder,
-        timeout=600,
+    """Folder of the model directories one, devices and hosts after 20 steps; hosts has stage 3 alone."""
+    return finished(
+        tmp_path_factory.mktemp("devices"),
+        [
+            [{"name": "one", "commands": commands(tiny_coco, "one", *EPOCHS)}],
+            [{"name": "devices", "devices": 2, "commands": commands(tiny_coco, "devices", *EPOCHS)}],
+            on_hosts("hosts", commands(tiny_coco, "hosts", *EPOCHS, stages=["prn"])),
+        ],
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+
+
+def assert_same_run(model, other, stage):
+    """The same log, weights and their averages, and optimizer's means of gradients and of their squares."""
+    rows, others = log_of(model, stage), log_of(other, stage)
+    assert [row.keys() for row in rows] == [row.keys() for row in others]
+    for row, second in zip(rows, others, strict=True):
+        for name, value in row.items():
+            assert float(second[name]) == pytest.approx(float(value), rel=1e-4), name
+    expected, found = (datasets_of(last_checkpoint(directory, stage)) for directory in (model, other))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        difference = np.linalg.norm(found[name].astype(float) - value) / max(np.linalg.norm(value.astype(float)), 1e-30)
+        print(name, difference)
+        assert difference <= 1e-4, name
+    assert state_of(model, stage)["samples"] == state_of(other, stage)["samples"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_devices_train_as_one_does(trained, stage):
-    """The loss, the weights, and the optimizer's means of gradients and of their squares."""
-    one, two = (trained / f"{stage}_{devices}" for devices in (1, 2))
-    (row,), (other,) = log_of(one, stage), log_of(two, stage)
-    for name in ("loss", "val_loss"):
-        assert float(other[name]) == pytest.approx(float(row[name]), rel=1e-4), name
-    expected, found = (datasets_of(last_checkpoint(model, stage)) for model in (one, two))
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        difference = np.linalg.norm(found[name].astype(float) - value)
-        print(name, difference / max(np.linalg.norm(value.astype(float)), 1e-30))
-        assert difference <= 1e-4 * np.linalg.norm(value.astype(float)), name
+    assert_same_run(trained / "one", trained / "devices", stage)
+
+
+def test_two_hosts_train_as_one_does(trained):
+    assert_same_run(trained / "one", trained / "hosts", "prn")
+    assert "Epoch 2/2" in output_of(trained, "hosts0") and "Epoch" not in output_of(trained, "hosts1")
 
 
 def test_a_batch_must_divide_among_the_devices(monkeypatch):
     monkeypatch.setattr(distribution, "training_devices", lambda: ["GPU:0", "GPU:1", "GPU:2"])
-    with pytest.raises(UserError, match="batch_size 4 does not divide among 3 GPUs"):
-        distribution.strategy_scope(4)
+    monkeypatch.setattr(distribution, "_mirrored", lambda *devices: type("", (), {"num_replicas_in_sync": 3}))
+    with pytest.raises(UserError, match="batch_size 4 does not divide among 3 devices"):
+        distribution.training_strategy(4)
+
+
+@pytest.mark.slow
+def test_two_hosts_train_all_stages_as_one_does(trained, tiny_coco):
+    finished(trained, [on_hosts("all", commands(tiny_coco, "all", *EPOCHS))])
+    for stage in STAGES:
+        assert_same_run(trained / "one", trained / "all", stage)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_hosts(trained, tiny_coco):
+    first = commands(tiny_coco, "half", "--epochs", 1, stages=["keypoints", "prn"])
+    second = [[stage, "--model", "half", "--resume", "--epochs", "2"] for stage in ("keypoints", "prn")]
+    finished(trained, [on_hosts("half", first), [{"name": "second", "commands": second}]])
+    for stage in ("keypoints", "prn"):
+        assert_same_run(trained / "one", trained / "half", stage)
+
+
+@pytest.mark.slow
+def test_hosts_with_different_options_are_refused(tiny_coco, tmp_path):
+    jobs = [
+        {"name": f"host{host}", "host": host, "commands": commands(tiny_coco, "m", "--seed", host, stages=["prn"])}
+        for host in (0, 1)
+    ]
+    (result,) = run_rounds(tmp_path, [jobs])
+    assert [status for status, _ in result.values()] == [1, 1]
+    assert "seed is 1 here and 0 there" in output_of(tmp_path, "host1")
+    assert "localhost:" in output_of(tmp_path, "host0").strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_trains(trained, tiny_coco, tmp_path, precision, devices):
+    """Losses are finite, and near those of float32."""
+    more = ("--epochs", 1, "--precision", precision)
+    job = {"name": "half", "devices": devices, "as_on_gpu": True, "commands": commands(tiny_coco, "half", *more)}
+    finished(tmp_path, [[job]])
+    for stage in STAGES:
+        (row,), expected = log_of(tmp_path / "half", stage), log_of(trained / "one", stage)[0]
+        for name in ("loss", "val_loss"):
+            assert math.isfinite(float(row[name]))
+            assert float(row[name]) == pytest.approx(float(expected[name]), rel=0.03), (stage, name)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_same_step(trained, tiny_coco, tmp_path):
+    finished(tmp_path, [[{"name": "jit", "commands": commands(tiny_coco, "jit", "--epochs", 1, "--jit", "on")}]])
+    for stage in STAGES:
+        (row,), expected = log_of(tmp_path / "jit", stage), log_of(trained / "one", stage)[0]
+        for name, value in row.items():
+            assert float(value) == pytest.approx(float(expected[name]), rel=1e-3), (stage, name)
+
+
+@pytest.mark.slow
+def test_runs_with_dropout_and_own_statistics_repeat(tiny_coco, tmp_path):
+    """Each device draws its own numbers, and has its own batch normalisation until the end of an epoch."""
+    rounds = []
+    for name in ("first", "again"):
+        more = ("--epochs", 1, "--steps-per-epoch", 3)
+        jobs = commands(tiny_coco, name, *more, "--batch-normalization", "train", stages=["keypoints"])
+        jobs += commands(tiny_coco, name, *more, "--dropout", 0.5, stages=["prn"])
+        rounds.append([{"name": name, "devices": 2, "commands": jobs}])
+    finished(tmp_path, rounds)
+    for stage in ("keypoints", "prn"):
+        assert_same_run(tmp_path / "first", tmp_path / "again", stage)

@@ -43,16 +43,17 @@ def test_loss_that_is_not_finite_ends_the_run_with_its_step(labels_only, tmp_pat
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_stop_on_non_finite_loss(value):
-    callback = StopOnNonFiniteLoss()
+    callback = StopOnNonFiniteLoss(first_bad=lambda: 8)
     callback.on_epoch_begin(4)
     callback.on_train_batch_end(6, {"loss": 0.5})
+    callback.on_train_batch_end(7, None)  # nobody looked
     with pytest.raises(FloatingPointError, match="step 8 of epoch 5"):
-        callback.on_train_batch_end(7, {"loss": value})
+        callback.on_train_batch_end(20, {"loss": value})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_whose_validation_loss_is_not_finite_reach_no_checkpoint(value):
-    callback = StopOnNonFiniteLoss()
+    callback = StopOnNonFiniteLoss(first_bad=None)
     callback.on_epoch_end(4, {"val_loss": 0.5})
     with pytest.raises(FloatingPointError, match="validation loss .* epoch 6"):
         callback.on_epoch_end(5, {"val_loss": value})
