@@ -9,8 +9,9 @@ at the end hold for every row. Finished rows are kept, so a stopped command goes
 import argparse
 import collections.abc
 import dataclasses
-import gc
+import multiprocessing
 import pathlib
+from concurrent import futures
 
 from mpn.cli.script import run
 from mpn.cli.settings import command_line
@@ -151,11 +152,19 @@ def held_out_labels(annotations, limit, share, seed):
 
 
 def _train(arguments):
-    from mpn.training import train_prn
+    """Trains a row in a process of its own, which gives back all of its memory."""
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            pool.submit(_train_here, arguments).result()
+        except futures.BrokenExecutor as error:
+            raise UserError("the training was killed, perhaps since memory was full: run the command again") from error
 
+
+def _train_here(arguments):
     with command_line(PrnTraining, argv=arguments) as settings:
+        from mpn.training import train_prn
+
         train_prn(settings)
-    gc.collect()  # a row takes gigabytes, and networks consist of circles
 
 
 def _folder_name(name):

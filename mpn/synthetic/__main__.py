@@ -8,9 +8,7 @@ from mpn.synthetic.scenes import write_synthetic_coco
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m mpn.synthetic", description="Writes a COCO-like set of drawn people."
-    )
+    parser = argparse.ArgumentParser(prog="python -m mpn.synthetic", description="Writes a set of drawn people.")
     parser.add_argument("folder", help="where to write")
     parser.add_argument("--train", type=natural, default=200, help="training images (default: %(default)s)")
     parser.add_argument("--val", type=natural, default=40, help="validation images (default: %(default)s)")

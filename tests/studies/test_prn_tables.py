@@ -103,7 +103,8 @@ def run_table(*arguments, only=()):
         prn_tables.main([str(argument) for argument in arguments])
 
 
-def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys):
+def test_rows_are_trained_measured_and_kept(labels, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(prn_tables, "_train", prn_tables._train_here)  # a process takes seconds to import TensorFlow
     shared = ["improvements", "--annotations", labels, "--output", tmp_path / "out", "--steps", 2]
     shared += ["--batch-size", 4, "--nodes", 8, "--hold-out", 0.25]
     names = ["best", "margin 21 %", "greedy assignment"]  # in the table's own order
