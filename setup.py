@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 # The page of `demo.py --web`, and what looks at it in the tests, with a browser of the system.
-WEB = ["gradio>=6.0"]
+WEB = ["gradio>=6.31"]
 BROWSER = ["playwright>=1.45"]
 
 setup(

@@ -21,8 +21,9 @@ def test_the_tour_runs(tmp_path, monkeypatch):
     assert any("nose" in text and "left_ankle" in text for text in texts)
     assert any(text == "[1, 1, 0]" for text in texts), "astronauts and a cat"
     assert sum(text.count("nose at") for text in texts) == 5
-    precisions = next(text for text in texts if text.endswith(")") and "Average Precision" in text)
-    assert all(0 <= float(word) <= 1 for word in precisions.rpartition("(")[2].rstrip(")").split(","))
+    metrics = next(text for text in texts if "8 images of train" in text)
+    precisions = [float(word) for word in metrics.rpartition("(")[2].rstrip(")").split(",")]
+    assert len(precisions) == 2 and all(0 <= precision <= 1 for precision in precisions)
     assert os.listdir(tmp_path) == []
 
 

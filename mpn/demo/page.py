@@ -33,6 +33,7 @@ _STYLE = """
 #refused:has(p[hidden]) { display: none; }
 .problem:not([hidden]) { display: block; padding: .6rem .9rem; border-radius: .5rem; background: #fde8e8; }
 .problem { color: #9b1c1c; }
+#drawing:has(img) [data-testid="block-label"] { display: none; }  /* it would hide a score */
 #foot p { font-size: .85rem; opacity: .65; text-align: center; }
 """
 

@@ -192,7 +192,8 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
     with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield browser
         browser.close()
 
@@ -236,11 +237,19 @@ def test_a_photograph_gives_a_picture_and_json(browser, server, tmp_path):
 
 def test_layers_and_examples_react(browser, server):
     with visitor(browser, server) as page:
-        page.locator("#component-0, button.gallery-item, .gallery-item").first.click()
+        page.locator(".gallery-item").first.click()
         page.wait_for_selector("#said >> text=1 person")
         first = page.get_attribute("#drawing img", "src")
         page.click("#layers >> text=Boxes")
         page.wait_for_function("first => document.querySelector('#drawing img')?.src !== first", arg=first)
+
+
+def test_the_webcam_takes_a_photograph(browser, server):
+    with visitor(browser, server) as page:
+        for name in ("Capture from camera", "Click to Access Webcam", "capture photo"):
+            page.get_by_role("button", name=name).click()
+        page.wait_for_selector("#said >> text=1 person")
+        page.wait_for_selector("#drawing img")
 
 
 def test_bad_files_get_a_sentence(browser, server, tmp_path):
