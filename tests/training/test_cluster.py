@@ -105,7 +105,7 @@ def kill_and_resume(folder, coco, kills):
     for jobs, (victim, when) in zip(rounds, kills, strict=True):
         jobs[victim]["kill"] = when
     reached = []
-    for number, result in enumerate(run_rounds(folder, rounds, timeout=3000)):
+    for number, result in enumerate(run_rounds(folder, rounds)):
         victim, when = kills[number]
         status, seconds = result[f"{number}-{1 - victim}"]
         last = last_line(folder, f"{number}-{1 - victim}")
