@@ -29,7 +29,7 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def run_rounds(folder, rounds, timeout=600):
+def run_rounds(folder, rounds, timeout=3000):
     """Runs a list of rounds in a process of its own and returns their results, see above."""
     done = subprocess.run(
         [sys.executable, __file__, str(folder), json.dumps(rounds)],

@@ -4,11 +4,12 @@ import json
 import random
 import re
 
-import numpy as np
 import pytest
+import tensorflow as tf
 from hosts import last_line, output_of, run_rounds
 from runs import log_of, prn_arguments, state_of
 
+import train_prn
 from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint
 from mpn.training.cluster import ALONE, Cluster, read_cluster
@@ -68,15 +69,14 @@ def test_a_wrong_configuration_is_one_sentence(text, words):
 
 
 def test_a_process_that_has_used_tensorflow_cannot_join(labels_only, tmp_path, monkeypatch):
-    import train_prn
-
     monkeypatch.setenv("TF_CONFIG", config({"worker": ["localhost:1", "localhost:2"]}, "worker", 0))
-    np.asarray(__import__("tensorflow").zeros(1))
+    tf.zeros(1)
     with pytest.raises(UserError, match="in a new process"):
         train_prn.main([str(a) for a in prn_arguments(tmp_path / "model", "--coco", labels_only)])
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_host_waits_a_limited_time_for_the_others(labels_only, tmp_path):
     """The first and the second host, whose TensorFlow notices it in different ways."""
     command = ["prn", *prn_arguments("model", "--coco", labels_only)]
@@ -105,7 +105,7 @@ def kill_and_resume(folder, coco, kills):
     for jobs, (victim, when) in zip(rounds, kills, strict=True):
         jobs[victim]["kill"] = when
     reached = []
-    for number, result in enumerate(run_rounds(folder, rounds, timeout=3000)):
+    for number, result in enumerate(run_rounds(folder, rounds)):
         victim, when = kills[number]
         status, seconds = result[f"{number}-{1 - victim}"]
         last = last_line(folder, f"{number}-{1 - victim}")
