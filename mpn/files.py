@@ -4,13 +4,13 @@ import contextlib
 import errno
 import functools
 import gzip
+import hashlib
 import io
 import json
-import math
 import os
 import re
-import secrets
 import shutil
+import socket
 import tempfile
 import time
 import zlib
@@ -23,25 +23,53 @@ from mpn.errors import UserError
 MOST_JSON_BYTES = 2**30
 MOST_JSON_CONTAINERS = 20_000_000
 MOST_JSON_COMMAS = 100_000_000
-# Temporary files that nobody has written to for so many seconds are those of killed processes.
-_SECONDS_IN_USE = 3600
-_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}-.+")
+# Temporary files of other machines are kept this long, since their processes cannot be seen.
+_SECONDS_OF_OTHERS = 24 * 3600
+# Files of a model directory, the only folder that is written under a temporary name.
+_OF_A_MODEL = re.compile(r"config\.json|.+-config\.json|.+\.weights\.h5|.+\.npy")
 
 
 def temporary_path(path):
-    """A new path beside `path` to write first, which no other process takes. Its name ends like `path`."""
+    """A path beside `path` to write first. The name holds process and machine, and ends like `path`."""
     path = Path(path)
     # Only the end of the name, which may be as long as the file system allows.
-    return path.with_name(f".tmp-{secrets.token_hex(8)}-{path.name[-50:]}")
+    return path.with_name(f".tmp-{os.getpid()}-{_machine()}-{path.name[-50:]}")
 
 
 @functools.lru_cache(maxsize=1000)  # once per folder, which may hold many files
 def _remove_leftovers(folder):
-    """Removes temporary files that killed processes have left in a folder."""
+    """Removes temporary files and folders that killed processes have left in a folder."""
     for path in Path(folder).glob(".tmp-*"):
+        name = re.match(r"\.tmp-(\d{1,9})-(?:([0-9a-f]{8})-)?.", path.name)
         with contextlib.suppress(OSError):
-            if _TEMPORARY.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _SECONDS_IN_USE:
-                path.unlink()  # fails for a folder, which may belong to the user
+            if not name or not _is_left_over(path, int(name[1]), name[2]):
+                continue
+            if not path.is_dir() or path.is_symlink():
+                path.unlink()
+            # Other folders may belong to the user.
+            elif name[2] and all(inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()):
+                shutil.rmtree(path)
+
+
+def _is_left_over(path, process, machine):
+    if os.name == "nt" or machine not in (None, _machine()):  # on Windows, os.kill would end the process
+        return time.time() - path.lstat().st_mtime > _SECONDS_OF_OTHERS
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        pass
+    return False
+
+
+@functools.cache
+def _machine():
+    """Eight digits that tell this machine or container from others that share its folders."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        name += os.readlink("/proc/self/ns/pid")  # containers may share their host's name, but not its process numbers
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
@@ -56,6 +84,7 @@ def atomic_path(path):
     temporary = temporary_path(path)
     _remove_leftovers(path.parent)
     try:
+        temporary.unlink(missing_ok=True)
         # O_EXCL does not follow a link.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -107,21 +136,26 @@ def read_json(path, what):
     try:
         if data.startswith(b"\x1f\x8b"):
             data = _read_up_to(gzip.GzipFile(fileobj=io.BytesIO(data)), MOST_JSON_BYTES, f"{what} '{path}'")
-        containers = data.count(b"[") + data.count(b"{"), MOST_JSON_CONTAINERS, "lists and objects"
-        for count, most, kind in (containers, (data.count(b","), MOST_JSON_COMMAS, "commas")):
-            if count > most:
-                raise UserError(f"{what} '{path}' has more than {most:,} {kind}, the most that are read")
+        if data.count(b"[") + data.count(b"{") > MOST_JSON_CONTAINERS:
+            most = f"{MOST_JSON_CONTAINERS:,} lists and objects, the most that are read"
+            raise UserError(f"{what} '{path}' has more than {most}")
+        if data.count(b",") > MOST_JSON_COMMAS:
+            raise UserError(f"{what} '{path}' has more than {MOST_JSON_COMMAS:,} commas, the most that are read")
         return json.loads(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error
-    except (ValueError, RecursionError) as error:  # no JSON, not text, numbers of thousands of digits, deep nesting
-        reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""  # with line and column
-        raise UserError(f"{what} '{path}' is not valid JSON{reason}: check that it is the right file") from error
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        raise UserError(f"{what} '{path}' is not valid JSON ({reason}): copy it again") from error
+    except (ValueError, RecursionError) as error:  # not text, numbers of thousands of digits, deep nesting
+        raise UserError(f"{what} '{path}' is not valid JSON: check that it is the right file") from error
 
 
-def read_bytes(path, what, most=math.inf):
+def read_bytes(path, what, most=None):
     """Reads a file; UserError if missing, unreadable or above `most` bytes. Messages call the file `what`."""
     try:
+        if most is None:
+            return Path(path).read_bytes()
         with open(path, "rb") as file:
             return _read_up_to(file, most, f"{what} '{path}'")
     except FileNotFoundError as error:
