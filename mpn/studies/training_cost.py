@@ -8,6 +8,7 @@ two forward passes, and layers that keep their weights have none. Validation, ab
 
 import argparse
 import dataclasses
+import math
 
 from mpn.cli.script import import_tensorflow, run
 from mpn.evaluation.tables import markdown
@@ -31,7 +32,8 @@ class StageCost:
     """The cost of training one stage."""
 
     operations: int  # FLOPs of a sample, forward and backward
-    trained: int  # parameters with gradients
+    parameters: int  # of the stage's model, batch normalization statistics included
+    trained: int  # those with gradients
 
     @property
     def gradient_bytes(self):
@@ -40,8 +42,8 @@ class StageCost:
 
     @property
     def checkpoint_bytes(self):
-        """The trained weights and Adam's two moments of them, in float32."""
-        return 3 * 4 * self.trained
+        """The weights, and Adam's two moments of those that are trained, in float32."""
+        return 4 * (self.parameters + 2 * self.trained)
 
 
 def stage_costs(config, image_size, person_input=PERSON_INPUT):
@@ -57,20 +59,18 @@ def stage_costs(config, image_size, person_input=PERSON_INPUT):
     model = networks.keypoint_model()
     patch = keras.Input((image_size, image_size, 3), batch_size=1)
     backbone, _, person, prn, _ = cost_table(config, *person_input).values()
-    trained = {
-        "keypoints": model,
-        "person": networks.person_detector.subnet,
-        "prn": networks.prn,
-    }
-    forward_and_backward = {
-        "keypoints": 3 * multiply_adds(model, patch),
-        "person": backbone.multiply_adds + 3 * person.multiply_adds,
-        "prn": 3 * prn.multiply_adds,
-    }
+    detector = networks.person_detector
     return {
-        stage: StageCost(2 * forward_and_backward[stage], sum(v.shape.num_elements() for v in part.trainable_variables))
-        for stage, part in trained.items()
+        "keypoints": StageCost(6 * multiply_adds(model, patch), model.count_params(), _trained(model)),
+        "person": StageCost(
+            2 * backbone.multiply_adds + 6 * person.multiply_adds, detector.count_params(), _trained(detector.subnet)
+        ),
+        "prn": StageCost(6 * prn.multiply_adds, networks.prn.count_params(), _trained(networks.prn)),
     }
+
+
+def _trained(model):
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def cost_rows(costs, epochs, rate):

@@ -30,19 +30,22 @@ def test_the_frozen_backbone_counts_once(costs):
 
 def test_gradients_and_checkpoints_are_those_of_trained_weights(costs):
     parameters = 2 * 8 * GRID + 8 + GRID
-    assert costs["prn"].trained == parameters
+    assert costs["prn"].trained == costs["prn"].parameters == parameters
     assert costs["prn"].gradient_bytes == 4 * parameters
     assert costs["prn"].checkpoint_bytes == 12 * parameters  # weights, mean and variance
+    backbone, _, person, *_ = (cost.parameters for cost in cost_table(NARROW, 64, 96).values())
+    assert costs["person"].parameters == backbone + person and costs["person"].trained == person
+    assert costs["person"].checkpoint_bytes == 4 * backbone + 12 * person
 
 
 def test_rows_have_the_operations_and_hours_of_the_whole_run():
-    (row,) = cost_rows({"person": StageCost(2 * 10**9, 250_000)}, {"person": 50}, rate=100)
+    (row,) = cost_rows({"person": StageCost(2 * 10**9, 250_000, 250_000)}, {"person": 50}, rate=100)
     total = SAMPLES["person"] * 50
     assert row == ("person", "56,599", 50, "2.0", f"{2e9 * total / 1e18:.3g}", "1", "3", f"{total / 360_000:,.1f}")
 
 
 def test_the_command_prints_three_stages(monkeypatch, capsys):
-    monkeypatch.setattr(training_cost, "stage_costs", lambda *_: dict.fromkeys(SAMPLES, StageCost(10**9, 10**6)))
+    monkeypatch.setattr(training_cost, "stage_costs", lambda *_: dict.fromkeys(SAMPLES, StageCost(10**9, 10**6, 10**6)))
     training_cost.main(["--rate", "200"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| keypoints", "| person", "| prn"]
