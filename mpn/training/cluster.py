@@ -20,8 +20,8 @@ from mpn.errors import UserError
 JOIN_SECONDS = 300
 # A host that has been silent this long counts as failed; a process that ends is noticed at once.
 HEARTBEAT_SECONDS = 30
-# How long a host waits at the end of a run until all others have finished.
-_LEAVE_SECONDS = 60
+# How long hosts wait for a slower one, which may be loading or writing large files; a failed one is noticed anyway.
+_PATIENCE_SECONDS = 3600
 
 # What TensorFlow raises if another host has failed.
 _LOST = (
@@ -115,7 +115,7 @@ def join(cluster):
         service_leader="/job:worker/task:0",
         cluster_register_timeout_in_ms=JOIN_SECONDS * 1000,
         heartbeat_timeout_in_ms=HEARTBEAT_SECONDS * 1000,
-        shutdown_barrier_timeout_in_ms=_LEAVE_SECONDS * 1000,
+        shutdown_barrier_timeout_in_ms=HEARTBEAT_SECONDS * 1000,
         coordinated_jobs=[CoordinatedJob(name="worker", num_tasks=len(cluster.hosts))],
     )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
@@ -158,12 +158,12 @@ def check_agreement(cluster, facts):
     if cluster.is_chief:
         context.context().set_config_key_value(name, json.dumps(facts))
         return
-    first = json.loads(context.context().get_config_key_value(name, _LEAVE_SECONDS * 1000))
+    first = json.loads(context.context().get_config_key_value(name, _PATIENCE_SECONDS * 1000))
     for fact, value in facts.items():
-        if first[fact] != value:
+        if first.get(fact) != value:
             raise UserError(
                 f"this host and the first, {cluster.hosts[0]}, do not train the same: {fact} is {value} here and "
-                f"{first[fact]} there; start the same command with the same files on every host"
+                f"{first.get(fact)} there; start the same command with the same files on every host"
             )
 
 
@@ -176,7 +176,7 @@ def together(cluster):
     try:
         yield
         if cluster is not ALONE:
-            context.context().wait_at_barrier(f"mpn-{next(_numbers)}", _LEAVE_SECONDS * 1000)
+            context.context().wait_at_barrier(f"mpn-{next(_numbers)}", _PATIENCE_SECONDS * 1000)
     except _LOST as error:
         message = error.message or ""
         if cluster is ALONE or "UserError: " in message or not re.search("ollective|/job:worker|oordination", message):

@@ -34,6 +34,11 @@ def photograph(path, value=200, height=60, width=80):
     return path
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 def viewer(folder, model=None, refined=None):
     return web.Viewer(model or BrightnessModel(), refined, PredictionSettings(), folder)
 
@@ -123,7 +128,7 @@ def test_an_address_that_cannot_be_used_is_a_sentence():
 def test_without_gradio_the_command_that_installs_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match="gradio is not installed: run pip install"):
-        web.run_web(None)
+        web.run_web(None, web=WebSettings(port=free_port()))
 
 
 def test_command_line_reaches_run_web(monkeypatch, capsys):
@@ -170,11 +175,9 @@ sys.exit(run_web(Busy(), PredictionSettings(), WebSettings(port=int(sys.argv[1])
 def server(tmp_path_factory):
     """Process of the page, and its address."""
     pytest.importorskip("gradio", reason="the extra web is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TMPDIR": str(folder)}
-    command = [sys.executable, "-c", SERVER, str(port)]
+    command = [sys.executable, "-c", SERVER, str(free_port())]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
     said = []
     for line in process.stderr:
