@@ -30,10 +30,10 @@ from mpn.skeleton import NUM_KEYPOINTS
 _CHANNELS = NUM_KEYPOINTS + 1
 
 
-def model_graphs(networks):
+def model_graphs(networks, size=None):
     """The graphs of Networks with the weights of all parts: a dict of tf.functions with an input signature.
 
-    Each function returns a dict of tensors.
+    Each function returns a dict of tensors. `size`, (height, width), fixes H and W of the network's input.
     """
     config = networks.config
     forward, prn = networks.forward, GroupingPRN(networks.prn, config.prn_pool)  # networks are built outside of graphs
@@ -55,7 +55,7 @@ def model_graphs(networks):
         return {"all_boxes": found, "all_scores": tf.gather(classification, likely)}
 
     def detect(heatmaps, all_boxes, all_scores, size):
-        positions, scores = find_peaks(heatmaps[None, ..., :NUM_KEYPOINTS])
+        positions, scores = find_peaks(heatmaps[None][..., :NUM_KEYPOINTS])
         # Places behind the last peak of the most frequent keypoint are empty.
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
@@ -85,7 +85,7 @@ def model_graphs(networks):
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
     signatures = {
-        network: {"images": ((1, None, None, 3), tf.uint8)},
+        network: {"images": ((1, *(size or (None, None)), 3), tf.uint8)},
         boxes: {"regression": (None, 4), "classification": (None,), "shape": ((2,), tf.int32)},
         detect: {"heatmaps": (None, None, _CHANNELS), "all_boxes": (None, 4), "all_scores": (None,), "size": (2,)},
         group: {"boxes": (None, 4), "peaks": (NUM_KEYPOINTS, None, 2), "peak_scores": (NUM_KEYPOINTS, None)},
