@@ -59,7 +59,7 @@ def model_graphs(networks, size=None):
         # Places behind the last peak of the most frequent keypoint are empty.
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
-        kept, _, _ = tf.raw_ops.NonMaxSuppressionV5(
+        kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
             boxes=all_boxes,
             scores=all_scores,
             max_output_size=MAX_DETECTIONS,
@@ -67,6 +67,7 @@ def model_graphs(networks, size=None):
             score_threshold=0.0,
             soft_nms_sigma=0.0,
         )
+        kept = kept[:count]  # TensorFlow Lite always returns as many as it may
         boxes = tf.minimum(tf.gather(all_boxes, kept), tf.tile(size, (2,)))
         inside = tf.where(tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))[:, 0]
         return {

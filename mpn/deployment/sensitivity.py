@@ -18,7 +18,7 @@ from mpn.inference.export_folder import import_extra
 KINDS = ("heatmaps", "regression", "classification", "upsampling", "depthwise")
 
 
-def sensitivity(folder, photos, images=45):
+def sensitivity(folder, photos, images=30):
     """Yields the kinds of layers that stay float32, and the error of each output: dict of name and share.
 
     `folder` is a model's OpenVINO export, `photos` a folder; `images` calibrate, and a third as many are compared.
@@ -31,9 +31,11 @@ def sensitivity(folder, photos, images=45):
 
     def look(model):
         compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        found = [compiled({"images": one}).to_dict() for one in unseen]
-        names = {port.any_name: port for port in compiled.outputs}
-        return {name: np.concatenate([one[port].ravel() for one in found]) for name, port in names.items()}
+        found = []
+        for images in unseen:
+            outputs = compiled({"images": images})
+            found.append({port.any_name: values.flatten() for port, values in outputs.items()})  # copies
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
     true = look(openvino.Core().read_model(path))
     for exact in ((), *((kind,) for kind in KINDS), KINDS):

@@ -100,6 +100,7 @@ import sys
 from mpn.inference.exported_model import ExportedModel
 from mpn.images import read_image
 from mpn.inference.refiner import refined
+assert not {"scipy", "matplotlib"} & set(sys.modules)  # slow to import, and only some images need them
 model = refined(ExportedModel({str(export(format))!r}), {str(export(format, refiner=True))!r})
 assert model.predict(read_image({str(tmp_path / "photo.png")!r}))
 assert not {{"tensorflow", "keras", "keras_retinanet"}} & set(sys.modules), sorted(sys.modules)
@@ -205,7 +206,7 @@ def test_missing_extra(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
-@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", "openvino", "tflite"])
 def test_small_on_photographs(format, tmp_path):
     """The shipped model on 20 photographs: half a pixel where the confidence is above .3."""
     needs(format)
@@ -213,6 +214,8 @@ def test_small_on_photographs(format, tmp_path):
 
     mpn.export.main(["small", str(tmp_path / "small"), "--format", format])
     model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in ("small", tmp_path / "small"))
+    if exported.note.size:  # TensorFlow gets the same input, of a fixed size
+        model.prepare = exported.prepare
     for path in sorted((pathlib.Path(MPN_COCO) / "val2017").glob("*.jpg"))[:20]:
         image = read_image(path)
         found, expected = exported.predict(image), model.predict(image)
