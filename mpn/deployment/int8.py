@@ -35,7 +35,7 @@ def quantize_openvino(model, inputs, exact=EXACT):
         target_device=nncf.TargetDevice.CPU,
         subset_size=len(inputs),
         ignored_scope=nncf.IgnoredScope(names=exact_names),
-        # Processors without VNNI add products in 16 bits, which full 8-bit weights overflow: nothing would be found.
+        # Processors without VNNI add products in 16 bits, which weights of 8 bits overflow: seven bits are safe.
         advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix="enable"),
     )
 

@@ -33,17 +33,16 @@ def write_onnx(graphs, folder):
 
 
 def write_tflite(graphs, folder, inputs=None):
-    """A .tflite file a graph, large constants in float16, with the signature "serving_default"."""
+    """A .tflite file a graph, with the signature "serving_default"; constants of the network are float16."""
     with tempfile.TemporaryDirectory() as temporary:
         write_saved_model(graphs, pathlib.Path(temporary))
         for name in graphs:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(temporary) / name))
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            if inputs and name == "network":
-                model = quantized_tflite(converter, inputs)
-            else:
-                converter.target_spec.supported_types = [tf.float16]
-                model = converter.convert()
+            if name == "network":  # the others hold coordinates
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.target_spec.supported_types = [] if inputs else [tf.float16]
+            quantizes = inputs and name == "network"
+            model = quantized_tflite(converter, inputs) if quantizes else converter.convert()
             (folder / f"{name}.tflite").write_bytes(model)
 
 
