@@ -50,6 +50,8 @@ setup(
         # Engines of exported models, and what makes the exports.
         "onnx": ["onnxruntime>=1.20", "onnx>=1.17", "tf2onnx>=1.17"],
         "openvino": ["openvino>=2025.0"],
+        "tflite": ["ai-edge-litert>=2.0"],  # runs .tflite files without TensorFlow, which writes them
+        "int8": ["nncf>=3.0"],  # quantises OpenVINO's files; TensorFlow Lite's converter is in TensorFlow
         "web": WEB,
         "gpu": ["tensorflow[and-cuda]==2.21.*"],
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "nbclient>=0.10", "ipykernel>=6.29", *WEB, *BROWSER],

@@ -22,6 +22,7 @@ from mpn.model_directory import (
     save_networks,
     weights_file,
 )
+from mpn.settings import positive_int
 
 
 def export_model(source, target, storage="float16", overwrite=False):
@@ -86,8 +87,21 @@ def main(argv=None):
     parser.add_argument("--format", choices=("keras", *FORMATS), default="keras", help="default: keras")
     parser.add_argument("--storage", choices=STORAGES, help="of the weights, for the format keras; default: float16")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in the format keras")
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=positive_int,
+        metavar=("H", "W"),
+        help="height and width of every image, for the format tflite; default: the model's image size",
+    )
+    parser.add_argument("--int8", action="store_true", help="compute in 8 bits, for the formats openvino and tflite")
+    parser.add_argument("--calibrate", metavar="FOLDER", help="photographs for --int8, of which at most 300 are read")
     options = parser.parse_args(argv)
+    if options.int8 != (options.calibrate is not None):
+        raise UserError("--int8 and --calibrate FOLDER, which holds photographs, need each other")
     if options.format == "keras":
+        if options.int8 or options.size:
+            raise UserError("--int8 and --size are for other formats than keras: add --format")
         storage = options.storage or "float16"
         parts = export_model(options.source, options.target, storage, options.overwrite)
         what = f"{', '.join(parts)} in {storage}"
@@ -96,8 +110,8 @@ def main(argv=None):
 
         if options.overwrite or options.storage:
             raise UserError("--overwrite and --storage are for the format keras: leave them out")
-        export_graphs(options.source, options.target, options.format)
-        what = options.format
+        export_graphs(options.source, options.target, options.format, options.size, options.calibrate)
+        what = options.format + options.int8 * " in int8"
     size = sum(path.stat().st_size for path in pathlib.Path(options.target).rglob("*") if path.is_file())
     print(f"{options.target}: {what}, {size / 1e6:.1f} MB")
 

@@ -25,8 +25,11 @@ MOST_JSON_CONTAINERS = 20_000_000
 MOST_JSON_COMMAS = 100_000_000
 # Temporary files of other machines are kept this long, since their processes cannot be seen.
 _SECONDS_OF_OTHERS = 24 * 3600
-# Files of a model directory, the only folder that is written under a temporary name.
-_OF_A_MODEL = re.compile(r"config\.json|.+-config\.json|.+\.weights\.h5|.+\.npy")
+# Files of model directories and exports, the only folders that are written under a temporary name.
+_OF_A_MODEL = re.compile(
+    r"(.+-)?(config|export)\.json|.+\.weights\.h5|.+\.npy|README\.md|(network|boxes|detect|group|peaks)"
+    r"(\.(onnx|xml|bin|tflite)|/fingerprint\.pb|/saved_model\.pb|/variables/variables\..+)"
+)
 
 
 def temporary_path(path):
@@ -47,8 +50,14 @@ def _remove_leftovers(folder):
             if not path.is_dir() or path.is_symlink():
                 path.unlink()
             # Other folders may belong to the user.
-            elif name[2] and all(inner.is_file() and _OF_A_MODEL.fullmatch(inner.name) for inner in path.iterdir()):
+            elif name[2] and all(_is_of_a_model(inner, path) for inner in path.rglob("*")):
                 shutil.rmtree(path)
+
+
+def _is_of_a_model(path, folder):
+    if path.is_dir() and not path.is_symlink():
+        return True
+    return path.is_file() and _OF_A_MODEL.fullmatch(path.relative_to(folder).as_posix())
 
 
 def _is_left_over(path, process, machine):

@@ -101,7 +101,7 @@ def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
     batch, h, w, channels = shape[0], shape[1], shape[2], heatmaps.shape[3]
     rows, columns = ops.arange(h), ops.arange(w)
     offsets = ops.cast(3 * (rows[:, None] % 3) + columns[None, :] % 3, "float32") * _TIE_BREAK
-    values = heatmaps + offsets[None, :, :, None]
+    values = heatmaps + ops.expand_dims(offsets, -1)
     is_peak = ops.logical_and(values >= ops.max_pool(values, 3, 1, "same"), heatmaps > threshold)
     candidates = ops.where(is_peak, heatmaps, 0.0)
     candidates = ops.reshape(ops.transpose(candidates, (0, 3, 1, 2)), (batch, channels, h * w))

@@ -1,4 +1,4 @@
-"""Modules imported at their first use: TensorFlow and Keras take seconds, and an exported model needs neither."""
+"""Modules imported at their first use: they take long, and an exported model needs none of them to find one person."""
 
 import importlib
 
@@ -13,5 +13,7 @@ class LazyModule:
         return getattr(importlib.import_module(self._name), name)
 
 
+interpolate = LazyModule("scipy.interpolate")
 ops = LazyModule("keras.ops")
+optimize = LazyModule("scipy.optimize")
 tf = LazyModule("tensorflow")

@@ -48,7 +48,7 @@ def encode_maps(positions, scores, boxes, sigma=INPUT_SIGMA):
     heights = ops.where(inside, ops.cast(scores, "float32"), 0.0)
     # A sum of separable Gaussians is a matrix product over the candidates.
     across = _gaussian(ROI_WIDTH, grid[..., 0], sigma)
-    down = _gaussian(ROI_HEIGHT, grid[..., 1], sigma) * heights[..., None]
+    down = _gaussian(ROI_HEIGHT, grid[..., 1], sigma) * ops.expand_dims(heights, -1)
     return ops.minimum(ops.matmul(ops.transpose(down, (0, 1, 3, 2)), across), 1.0)
 
 
@@ -116,10 +116,10 @@ def highest_cells(maps, boxes):
 def _gaussian(size, centres, sigma):
     """exp(-d^2 / 2 sigma^2), with d the distance of each cell's centre from `centres` (...): (..., size)."""
     cells = ops.arange(size, dtype="float32") + 0.5
-    return ops.exp(-ops.square(cells - centres[..., None]) / (2 * sigma**2))
+    return ops.exp(-ops.square(cells - ops.expand_dims(centres, -1)) / (2 * sigma**2))
 
 
 def _window(size, centres, window):
     """1 for cells up to window // 2 cells from the one that holds `centres` (...): (..., size) float32."""
     cells = ops.arange(size, dtype="float32")
-    return ops.cast(ops.abs(cells - ops.floor(centres)[..., None]) <= window // 2, "float32")
+    return ops.cast(ops.abs(cells - ops.expand_dims(ops.floor(centres), -1)) <= window // 2, "float32")

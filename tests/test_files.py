@@ -108,8 +108,9 @@ def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path, gone):
     machine = temporary_path(tmp_path / "a").name.split("-")[2]
     for name in (*kept, f".tmp-{gone}-a.weights.h5", f".tmp-{gone}-{machine}-a.json"):
         (tmp_path / name).write_text("half")
-    (tmp_path / f".tmp-{gone}-{machine}-export").mkdir()
-    for name in ("config.json", "prn.weights.h5", ".tmp-1-0123abcd-position_prior.npy"):
+    (tmp_path / f".tmp-{gone}-{machine}-export" / "boxes" / "variables").mkdir(parents=True)
+    names = ("config.json", "prn.weights.h5", ".tmp-1-0123abcd-position_prior.npy", "export.json", "network.xml")
+    for name in (*names, "boxes/saved_model.pb", "boxes/variables/variables.index"):
         (tmp_path / f".tmp-{gone}-{machine}-export" / name).write_text("{}")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "precious").write_text("")
@@ -123,7 +124,8 @@ def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path, gone):
 def test_folders_of_the_users_stay_whatever_their_names(tmp_path, gone):
     machine = temporary_path(tmp_path / "a").name.split("-")[2]
     names = [f".tmp-{gone}-backup", f".tmp-{gone}-{machine}-photographs", f".tmp-{gone}-{machine}-deep"]
-    for name, file in zip(names, ("config.json", "a.jpg", "config.json/a"), strict=True):
+    names.append(f".tmp-{gone}-{machine}-graph")
+    for name, file in zip(names, ("config.json", "a.jpg", "config.json/a", "boxes/a.jpg"), strict=True):
         (tmp_path / name / file).parent.mkdir(parents=True)
         (tmp_path / name / file).write_text("precious")
     make_writable(tmp_path)

@@ -30,12 +30,16 @@ from mpn.skeleton import NUM_KEYPOINTS
 _CHANNELS = NUM_KEYPOINTS + 1
 
 
-def model_graphs(networks):
+def model_graphs(networks, size=None):
     """The graphs of Networks with the weights of all parts: a dict of tf.functions with an input signature.
 
-    Each function returns a dict of tensors.
+    Each function returns a dict of tensors. `size`, (height, width), fixes H and W of the network's input
+    for TensorFlow Lite.
     """
     config = networks.config
+    if size:  # for TensorFlow Lite, whose own sigmoid is off by .0005, which decides between boxes of equal score
+        head = networks.person_detector.subnet.get_layer("classification_submodel")
+        head.get_layer("pyramid_classification_sigmoid").activation = lambda x: 1 / (1 + tf.exp(-x))
     forward, prn = networks.forward, GroupingPRN(networks.prn, config.prn_pool)  # networks are built outside of graphs
     for name in ("_hidden", "_correction", "_gain"):  # tensors would be inputs of the graph, arrays are constants
         weights = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor.numpy(), getattr(prn, name))
@@ -55,11 +59,11 @@ def model_graphs(networks):
         return {"all_boxes": found, "all_scores": tf.gather(classification, likely)}
 
     def detect(heatmaps, all_boxes, all_scores, size):
-        positions, scores = find_peaks(heatmaps[None, ..., :NUM_KEYPOINTS])
+        positions, scores = find_peaks(heatmaps[None][..., :NUM_KEYPOINTS])
         # Places behind the last peak of the most frequent keypoint are empty.
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
-        kept, _, _ = tf.raw_ops.NonMaxSuppressionV5(
+        kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
             boxes=all_boxes,
             scores=all_scores,
             max_output_size=MAX_DETECTIONS,
@@ -67,6 +71,7 @@ def model_graphs(networks):
             score_threshold=0.0,
             soft_nms_sigma=0.0,
         )
+        kept = kept[:count]  # TensorFlow Lite always returns as many as it may
         boxes = tf.minimum(tf.gather(all_boxes, kept), tf.tile(size, (2,)))
         inside = tf.where(tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))[:, 0]
         return {
@@ -85,7 +90,7 @@ def model_graphs(networks):
         return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
     signatures = {
-        network: {"images": ((1, None, None, 3), tf.uint8)},
+        network: {"images": ((1, *(size or (None, None)), 3), tf.uint8)},
         boxes: {"regression": (None, 4), "classification": (None,), "shape": ((2,), tf.int32)},
         detect: {"heatmaps": (None, None, _CHANNELS), "all_boxes": (None, 4), "all_scores": (None,), "size": (2,)},
         group: {"boxes": (None, 4), "peaks": (NUM_KEYPOINTS, None, 2), "peak_scores": (NUM_KEYPOINTS, None)},

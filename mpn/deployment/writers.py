@@ -1,4 +1,7 @@
-"""Writers: tf.functions to the files of one format each. `write(graphs, folder)`, see `mpn.deployment.graphs`."""
+"""Writers: tf.functions to the files of one format each. `write(graphs, folder)`, see `mpn.deployment.graphs`.
+
+Those of formats that know int8 take a third argument, the Inputs that calibrate the graph "network".
+"""
 
 import pathlib
 import tempfile
@@ -6,6 +9,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from mpn.deployment.int8 import quantize_openvino, quantized_tflite
 from mpn.inference.export_folder import import_extra
 
 # Numbers of a constant that is worth storing as float16.
@@ -28,7 +32,21 @@ def write_onnx(graphs, folder):
         onnx.save(model, str(folder / f"{name}.onnx"))
 
 
-def write_openvino(graphs, folder):
+def write_tflite(graphs, folder, inputs=None):
+    """A .tflite file a graph, with the signature "serving_default"; constants of the network are float16."""
+    with tempfile.TemporaryDirectory() as temporary:
+        write_saved_model(graphs, pathlib.Path(temporary))
+        for name in graphs:
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(temporary) / name))
+            if name == "network":  # the others hold coordinates
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.target_spec.supported_types = [] if inputs else [tf.float16]
+            quantizes = inputs and name == "network"
+            model = quantized_tflite(converter, inputs) if quantizes else converter.convert()
+            (folder / f"{name}.tflite").write_bytes(model)
+
+
+def write_openvino(graphs, folder, inputs=None):
     """An .xml and a .bin file a graph, weights in float16 where that loses nothing, as in models stored so."""
     openvino = import_extra("openvino")
     with tempfile.TemporaryDirectory() as temporary:
@@ -36,6 +54,8 @@ def write_openvino(graphs, folder):
         for name in graphs:
             model = openvino.convert_model(str(pathlib.Path(temporary) / name))
             _name_outputs(model)
+            if inputs and name == "network":
+                model = quantize_openvino(model, inputs)
             _halve_constants(model)
             openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=False)
 
@@ -65,4 +85,4 @@ def _name_outputs(model):
         output.set_names({min(output.names, key=lambda name: (":" in name, len(name)))})
 
 
-WRITERS = {"saved_model": write_saved_model, "onnx": write_onnx, "openvino": write_openvino}
+WRITERS = {"saved_model": write_saved_model, "onnx": write_onnx, "openvino": write_openvino, "tflite": write_tflite}

@@ -8,10 +8,9 @@ import dataclasses
 import functools
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
 
 from mpn.heatmaps import STRIDE, cells
-from mpn.lazy import tf
+from mpn.lazy import interpolate, tf
 from mpn.skeleton import MIRROR, NUM_KEYPOINTS
 
 # Heatmap channels of a mirrored view: left and right swap places, and the silhouette stays.
@@ -95,7 +94,7 @@ def _spline(size):
     # The two outermost pieces are parabolas (no third derivative), which continue outside. A plateau there could hold
     # no peak, and a cubic would amplify the noise of the last cells.
     parabola = [(3, np.zeros(size))]
-    return make_interp_spline(np.arange(size) + 0.5, np.eye(size), k=3, bc_type=(parabola, parabola))
+    return interpolate.make_interp_spline(np.arange(size) + 0.5, np.eye(size), k=3, bc_type=(parabola, parabola))
 
 
 def resample(maps, rows, columns):

@@ -1,6 +1,7 @@
 """Engines: each runs the graphs of one format. `run(graph, **inputs)` gives a dict of numpy arrays."""
 
 import functools
+import os
 import pathlib
 
 import numpy as np
@@ -83,6 +84,21 @@ class OpenVINOEngine(Engine):
         return {output.any_name: np.array(value) for output, value in outputs.items()}
 
 
+class TFLiteEngine(Engine):
+    """LiteRT, once TensorFlow Lite, on the processor."""
+
+    format = "tflite"
+
+    def _load(self, graph):
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return self._read(
+            lambda path: self._library.Interpreter(str(path), num_threads=threads).get_signature_runner(), graph
+        )
+
+    def _call(self, signature, inputs):
+        return signature(**inputs)
+
+
 class SavedModelEngine(Engine):
     """TensorFlow."""
 
@@ -97,7 +113,7 @@ class SavedModelEngine(Engine):
         return {name: tensor.numpy() for name, tensor in function(**inputs).items()}
 
 
-ENGINES = {engine.format: engine for engine in (OnnxEngine, OpenVINOEngine, SavedModelEngine)}
+ENGINES = {engine.format: engine for engine in (OnnxEngine, OpenVINOEngine, TFLiteEngine, SavedModelEngine)}
 
 
 def load_export(folder, precision, refiner=False):

@@ -12,7 +12,12 @@ VERSION = 1
 NOTE_FILE = "export.json"
 
 # Format -> (suffix of a graph's file or folder, package that runs it).
-FORMATS = {"saved_model": ("", None), "onnx": (".onnx", "onnxruntime"), "openvino": (".xml", "openvino")}
+FORMATS = {
+    "saved_model": ("", None),
+    "onnx": (".onnx", "onnxruntime"),
+    "openvino": (".xml", "openvino"),
+    "tflite": (".tflite", "ai_edge_litert.interpreter"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +28,8 @@ class ExportNote:
     refiner: bool = False  # whether it is a refinement network
     nms_threshold: float = 0.3  # of the graph "detect"
     version: int = VERSION
+    size: tuple | None = None  # (height, width) of every image, where the format needs one
+    int8: bool = False  # whether "network" computes with whole numbers of 8 bits
 
     @classmethod
     def read(cls, folder):
@@ -34,9 +41,11 @@ class ExportNote:
             raise UserError(f"{folder} is an export of version {version!r}, and mpn reads version {VERSION}: {again}")
         try:
             note = cls(**fields)
-        except TypeError:
-            note = None
-        if note is None or note.format not in FORMATS:
+            height, width = note.size or (32, 32)
+            is_known = note.format in FORMATS and height > 0 == height % 32 and width > 0 == width % 32
+        except (TypeError, ValueError):
+            is_known = False
+        if not is_known:
             raise UserError(f"{folder}/{NOTE_FILE} is not the note of an export: {again}")
         return note
 

@@ -38,6 +38,13 @@ class ExportedModel(Predictor):
         parts=None,
     ):
         self.note, config, self._engine = load_export(folder, precision)
+        if self.note.size:
+            if image_size or square or augmentation.scales != (1.0,):
+                height, width = self.note.size
+                raise UserError(
+                    f"{folder} only sees {width} x {height} pixels: export it anew with the --size you need"
+                )
+            image_size = tuple(sorted(self.note.size))
         given = {"image_size": image_size, "prn_assignment": assignment}
         self.config = config.replace(**{name: v for name, v in given.items() if v is not None})
         self.augmentation = augmentation
@@ -94,6 +101,8 @@ class ExportedModel(Predictor):
 
     def prepare(self, image, factor=1.0, mirrored=False):
         """The graphs' inputs, as arrays, and the scale; see `mpn.geometry.network_input`."""
+        if self.note.size:
+            return fixed_input(image, self.note.size, mirrored)
         *inputs, scale = network_input(image, self.config.image_size, factor, mirrored, self.square)
         return tuple(inputs), scale
 
@@ -108,3 +117,14 @@ class ExportedModel(Predictor):
         if len(boxes) == 0:  # not every engine takes an empty input; a box without area is nobody
             boxes, scores = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
         return self._engine.run("detect", heatmaps=heatmaps, all_boxes=boxes, all_scores=scores, size=size)
+
+
+def fixed_input(image, size, mirrored=False):
+    """`ExportedModel.prepare` for a graph that only takes images of `size`, (height, width), multiples of 32.
+
+    The image is scaled as large as fits, and padded on the right and below.
+    """
+    lies = image.shape[0] <= image.shape[1]
+    images, used, scale = network_input(image, size if lies else size[::-1], mirrored=mirrored)
+    rows, columns = np.subtract(size, images.shape[1:3])
+    return (np.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0))), used), scale

@@ -64,16 +64,20 @@ class Refiner:
         """
         check_image(image)
         found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
-        side = self.config.image_size[0]
         for start in range(0, len(boxes), CROPS_AT_A_TIME):
-            crops = [self._crop(box) for box in boxes[start : start + CROPS_AT_A_TIME]]
-            seen = np.stack([warp_image(crop, image, (side, side)) for crop in crops])
+            seen, crops = self.see(image, boxes[start : start + CROPS_AT_A_TIME])
             peaks = self._peaks_graph(self._network_graph(seen)["heatmaps"][..., :NUM_KEYPOINTS])
             for index, crop in enumerate(crops):
                 back = np.linalg.inv(np.vstack([crop, (0, 0, 1)]))[:2]
                 found[start + index, :, :2] = transform_points(back, STRIDE * peaks["positions"][index])
                 found[start + index, :, 2] = peaks["scores"][index]
         return found
+
+    def see(self, image, boxes):
+        """The crops of (N, 4) boxes, (N, S, S, 3) uint8, and a list of the (2, 3) maps from the image to them."""
+        side = self.config.image_size[0]
+        crops = [self._crop(box) for box in boxes]
+        return np.stack([warp_image(crop, image, (side, side)) for crop in crops]), crops
 
     def refine(self, image, people):
         """Gives people, best first, the keypoints that this network finds and new scores; returns them best first.

@@ -10,8 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+from exports import NEEDS, assert_nearly_same_people, assert_same_people, needs, picture
 from runs import assert_one_sentence, exit_of
-from tiny_networks import NARROW, sees_something
 
 import demo
 import mpn.export
@@ -23,97 +23,24 @@ from mpn.inference.export_folder import NOTE_FILE, import_extra
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.refiner import Refiner
 from mpn.inference.views import Augmentation
-from mpn.model_directory import save_networks
-from mpn.models.networks import Networks
 from mpn.studies import prn_runtime
 
-TINY = NARROW.replace(prn_pool=4, prn_residual_gain=True, prn_assignment="optimal")
-NEEDS = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "openvino": ("openvino",), "saved_model": ()}
 MPN_COCO = os.environ.get("MPN_COCO")
-
-
-def needs(format):
-    for module in NEEDS[format]:
-        pytest.importorskip(module, reason=f"the extra of {format} is not installed: {module}")
-
-
-def picture(height=90, width=130, seed=0):
-    """Noise of several sizes, in which untrained networks see people."""
-    rng = np.random.default_rng(seed)
-    total = sum(
-        np.kron(rng.normal(0, 40, (-(-height // size), -(-width // size), 3)), np.ones((size, size, 1)))[
-            :height, :width
-        ]
-        for size in (2, 8, 32)
-    )
-    return (total + 128).clip(0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """Model directory of a tiny model."""
-    folder = tmp_path_factory.mktemp("source") / "tiny"
-    save_networks(sees_something(Networks(TINY)), folder, storage="float16")  # as OpenVINO's files have them
-    return folder
-
-
-@pytest.fixture(scope="module")
-def refiner_source(tmp_path_factory):
-    """Model directory of a tiny refinement network."""
-    folder = tmp_path_factory.mktemp("source") / "refiner"
-    networks = Networks(TINY.replace(image_size=(64, 64), refiner_share=0.75))
-    save_networks(sees_something(networks), folder, ("keypoints",), "float16")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def export(source, refiner_source, tmp_path_factory):
-    """Function of a format giving the export of the tiny model, or refinement network, in it; made once."""
-    made = {}
-
-    def make(format, refiner=False):
-        needs(format)
-        if (format, refiner) not in made:
-            target = tmp_path_factory.mktemp("exports") / format
-            mpn.export.main([str(refiner_source if refiner else source), str(target), "--format", format])
-            made[format, refiner] = target
-        return made[format, refiner]
-
-    return make
-
-
-def assert_same_people(found, expected, most=0.5):
-    """The same people, whatever their order: keypoints within half a pixel where the confidence is above .3."""
-    assert len(found) == len(expected) > 0
-    remaining = list(found)
-    for other in expected:
-        nearest = min(range(len(remaining)), key=lambda i: np.abs(remaining[i].box - other.box).max())
-        one = remaining.pop(nearest)
-        np.testing.assert_allclose(one.box, other.box, atol=most)
-        np.testing.assert_allclose([one.score, one.box_score], [other.score, other.box_score], atol=1e-3)
-        sure = other.keypoints[:, 2] > 0.3
-        np.testing.assert_allclose(one.keypoints[sure, :2], other.keypoints[sure, :2], atol=most)
-        np.testing.assert_allclose(one.keypoints[:, 2], other.keypoints[:, 2], atol=1e-3)
-
-
-def is_same(one, other):
-    try:
-        assert_same_people([one], [other])
-    except AssertionError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("format", NEEDS)
 def test_finds_the_same_people(export, source, format):
     model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in (source, export(format)))
-    for height, width in [(90, 130), (130, 90)]:
+    # TensorFlow Lite makes upright images smaller, and rounds folded batch normalisation to float16.
+    is_lite = format == "tflite"
+    for height, width in [(90, 130), (130, 90)][: 1 if is_lite else 2]:
         image = picture(height, width)
         expected, silhouettes = model.predict(image, with_silhouettes=True)
         found, found_silhouettes = exported.predict(image, with_silhouettes=True)
-        assert_same_people(found, expected)
-        np.testing.assert_allclose(found_silhouettes.values, silhouettes.values, atol=1e-3)
-        np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=1e-3)
+        (assert_nearly_same_people if is_lite else assert_same_people)(found, expected)
+        most = 1e-2 if is_lite else 1e-3
+        np.testing.assert_allclose(found_silhouettes.values, silhouettes.values, atol=most)
+        np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=most)
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
@@ -124,14 +51,10 @@ def test_sees_the_same_views(export, source, format, views):
         MultiPoseNet.load(folder, precision="float32", augmentation=augmentation) for folder in (source, export(format))
     )
     np.testing.assert_allclose(exported.heatmaps(image), model.heatmaps(image), atol=1e-3)
-    found, expected = exported.predict(image), model.predict(image)
-    # Untrained heads find many boxes, of which some overlap by nearly the NMS threshold. Rounding decides about those,
-    # and about keypoints that several boxes share.
-    assert abs(len(found) - len(expected)) <= 3
-    assert sum(any(is_same(one, other) for one in found) for other in expected) >= 0.7 * len(expected) > 0
+    assert_nearly_same_people(exported.predict(image), model.predict(image))
 
 
-@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", "openvino", "tflite"])
 def test_refines_the_same(export, refiner_source, format):
     image, mirror = picture(), True
     boxes = np.float32([[10, 5, 60, 80], [60, 20, 120, 70]])
@@ -168,7 +91,7 @@ def test_code_of_the_readme_runs(export, format, refiner, tmp_path, monkeypatch,
         assert "[" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", "openvino", "tflite"])
 def test_runs_without_tensorflow(export, format, tmp_path):
     """In a new process: neither the model nor the refinement network imports TensorFlow or Keras."""
     write_image(tmp_path / "photo.png", picture())
@@ -177,6 +100,7 @@ import sys
 from mpn.inference.exported_model import ExportedModel
 from mpn.images import read_image
 from mpn.inference.refiner import refined
+assert not {"scipy", "matplotlib"} & set(sys.modules)  # slow to import, and only some images need them
 model = refined(ExportedModel({str(export(format))!r}), {str(export(format, refiner=True))!r})
 assert model.predict(read_image({str(tmp_path / "photo.png")!r}))
 assert not {{"tensorflow", "keras", "keras_retinanet"}} & set(sys.modules), sorted(sys.modules)
@@ -197,9 +121,17 @@ def test_demo_takes_an_export(export, tmp_path):
         (("tarball",), "invalid choice"),
         (("saved_model", "--overwrite"), "leave them out"),
         (("saved_model", "--storage", "float32"), "leave them out"),
+        (("keras", "--size", 64, 64), "other formats than keras"),
+        (("openvino", "--int8"), "--calibrate FOLDER"),
+        (("openvino", "--calibrate", "photos"), "--int8"),
+        (("onnx", "--int8", "--calibrate", "photos"), "int8 is for the formats openvino and tflite, not onnx"),
+        (("tflite", "--int8", "--calibrate", "photos"), "'photos' is no folder with images"),
+        (("saved_model", "--size", 64, 64), "leave it out"),
+        (("tflite", "--size", 64, 70), "multiples of 32"),
     ],
 )
-def test_sentences(source, tmp_path, capsys, more, words):
+def test_sentences(source, tmp_path, capsys, monkeypatch, more, words):
+    monkeypatch.setattr(export_folder.importlib, "import_module", lambda name: None)  # no extra is used so early
     status, error = exit_of(mpn.export, [source, tmp_path / "target", "--format", *more], capsys)
     assert status in (1, 2) and words in error
     assert not list(tmp_path.iterdir())
@@ -225,7 +157,8 @@ def test_nothing_half_written(source, tmp_path, monkeypatch):
 def test_export_of_another_version(export, tmp_path):
     folder = shutil.copytree(export("saved_model"), tmp_path / "export")
     note = json.loads((folder / NOTE_FILE).read_text())
-    for changed in ({**note, "version": 99}, {**note, "format": "tarball"}, {**note, "more": 1}, []):
+    changes = [{"version": 99}, {"format": "tarball"}, {"more": 1}, {"size": [64, 65]}, {"size": [64]}, {"size": "ab"}]
+    for changed in [*({**note, **change} for change in changes), []]:
         (folder / NOTE_FILE).write_text(json.dumps(changed))
         with pytest.raises(UserError, match="python -m mpn.export"):
             MultiPoseNet.load(folder)
@@ -273,7 +206,7 @@ def test_missing_extra(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
-@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", "openvino", "tflite"])
 def test_small_on_photographs(format, tmp_path):
     """The shipped model on 20 photographs: half a pixel where the confidence is above .3."""
     needs(format)
@@ -281,6 +214,8 @@ def test_small_on_photographs(format, tmp_path):
 
     mpn.export.main(["small", str(tmp_path / "small"), "--format", format])
     model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in ("small", tmp_path / "small"))
+    if exported.note.size:  # TensorFlow gets the same input, of a fixed size
+        model.prepare = exported.prepare
     for path in sorted((pathlib.Path(MPN_COCO) / "val2017").glob("*.jpg"))[:20]:
         image = read_image(path)
         found, expected = exported.predict(image), model.predict(image)

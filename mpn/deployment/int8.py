@@ -1,0 +1,56 @@
+"""Post-training quantisation: the graph "network" with weights and activations of 8 bits.
+
+The other graphs stay float32, since they compute coordinates. So do some layers of "network"; docs/deployment.md has
+measurements. In OpenVINO these are the matrix products that enlarge D3-D5, which it cannot run in int8 where their size
+is fixed. In TensorFlow Lite it is the last convolution before each output, which would be rounded too; a head of the
+person subnet has one on each level.
+"""
+
+from tqdm import tqdm
+
+from mpn.inference.export_folder import import_extra
+from mpn.lazy import tf
+
+
+def quantize_openvino(model, inputs):
+    """An OpenVINO model with int8 layers, which NNCF calibrates on Inputs."""
+    nncf = import_extra("nncf")
+    return nncf.quantize(
+        model,
+        nncf.Dataset(inputs, lambda images: {"images": images}),
+        preset=nncf.QuantizationPreset.MIXED,  # activations without a rectifier have both signs
+        target_device=nncf.TargetDevice.CPU,
+        subset_size=len(inputs),
+        ignored_scope=nncf.IgnoredScope(types=["MatMul"], validate=False),  # some networks have none
+        # Processors without VNNI add products in 16 bits, which weights of 8 bits overflow: seven bits are safe.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix="enable"),
+    )
+
+
+def quantized_tflite(converter, inputs):
+    """The bytes of a TensorFlow Lite model with int8 layers, calibrated on Inputs.
+
+    `converter` is a tf.lite.TFLiteConverter with optimizations.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    converter.representative_dataset = lambda: ([images] for images in tqdm(inputs, desc="calibration", unit="image"))
+    # Of TensorFlow's converters, only the debugger's lets single layers stay float32.
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
+    model = schema.ModelT.InitFromPackedBuf(debugger.calibrated_model, 0)
+    graph = model.subgraphs[0]
+    makers = {index: operator for operator in graph.operators for index in operator.outputs}
+    codes = [code.builtinCode for code in model.operatorCodes]
+
+    def last_convolutions(index):
+        """Names of the convolutions from which a tensor is computed, without those before them."""
+        if index not in makers:
+            return []
+        operator = makers[index]
+        if codes[operator.opcodeIndex] == schema.BuiltinOperator.CONV_2D:
+            return [graph.tensors[operator.outputs[0]].name.decode()]
+        return [name for source in operator.inputs for name in last_convolutions(source)]
+
+    exact = [name for output in model.signatureDefs[0].outputs for name in last_convolutions(output.tensorIndex)]
+    debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=exact)
+    return debugger.get_nondebug_quantized_model()

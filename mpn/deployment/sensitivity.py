@@ -1,0 +1,110 @@
+"""Which layers int8 hurts: `python -m mpn.deployment.sensitivity FLOAT INT8 FOLDER` on a model's OpenVINO exports.
+
+Brings one kind of layers at a time back from int8 to float32. For each kind it prints the error of every output that is
+left, as a share: its root mean square over that of the output.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+from mpn.cli.script import run
+from mpn.deployment.calibration import model_inputs, photographs
+from mpn.inference.engines import load_export
+from mpn.inference.export_folder import import_extra
+
+# Convolutions of the backbone come first. MobileNetV2 has 52, ResNet-50 53.
+_BACKBONE = 52
+
+
+def sensitivity(exact, rounded, photos, images=5):
+    """Yields a kind of layers and the error of each output with that kind in float32: dict of name and share.
+
+    `exact` and `rounded` are folders of the same model's OpenVINO exports, in float32 and in int8. `images` are taken
+    from the folder `photos`.
+    """
+    openvino = import_extra("openvino")
+    _, config, _ = load_export(exact, "float32")
+    paths = photographs(photos)
+    step = max(len(paths) // images, 1)
+    inputs = list(model_inputs(paths[step // 2 :: step], config.image_size))
+    core = openvino.Core()
+
+    def read(folder):
+        return core.read_model(pathlib.Path(folder) / "network.xml")
+
+    def look(model):
+        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        found = []
+        for one in inputs:
+            found.append({port.any_name: values.flatten() for port, values in compiled({"images": one}).items()})
+        return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+    original = read(exact)
+    true = look(original)
+    for kind, layers in _kinds(original).items():
+        model = read(rounded)
+        _bring_back(model, layers)
+        found = look(model)
+        yield kind, {name: _size(found[name] - true[name]) / _size(true[name]) for name in true}
+
+
+def _kinds(model):
+    """Dicts of layers by name, by kind of layers."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name().endswith("Convolution")]
+    convolutions = {node.get_friendly_name(): node for node in nodes}
+    names = list(convolutions)
+
+    def of(chosen):
+        return {name: convolutions[name] for name in chosen}
+
+    return {
+        "no layer": {},
+        "depthwise": of(name for name in names if convolutions[name].get_type_name() == "GroupConvolution"),
+        "first 4": of(names[:4]),
+        "first 12": of(names[:12]),
+        "backbone": of(names[:_BACKBONE]),
+        "after the backbone": of(names[_BACKBONE:]),
+        "all convolutions": convolutions,
+    }
+
+
+def _bring_back(model, layers):
+    """Gives layers of an int8 model the inputs and weights of the float32 model."""
+    from openvino import opset13
+
+    for node in model.get_ops():
+        if twin := layers.get(node.get_friendly_name()):
+            rounding = node.input_value(0).get_node()
+            if rounding.get_type_name() == "FakeQuantize":
+                node.input(0).replace_source_output(rounding.input_value(0))
+            weights = _constant(twin.input_value(1).get_node())
+            node.input(1).replace_source_output(opset13.constant(weights).output(0))
+
+
+def _constant(node):
+    """The float32 values of a constant that an export stores in float16 perhaps."""
+    if node.get_type_name() == "Constant":
+        return np.array(node.data)
+    values = _constant(node.input_value(0).get_node())
+    return values.astype(np.float32).reshape(node.output(0).get_shape())
+
+
+def _size(values):
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m mpn.deployment.sensitivity", description=__doc__)
+    parser.add_argument("float", metavar="FLOAT", help="folder of a model's export in the format openvino")
+    parser.add_argument("int8", metavar="INT8", help="folder of the same model's export with --int8")
+    parser.add_argument("photographs", metavar="FOLDER", help="folder with photographs")
+    options = parser.parse_args(argv)
+    for kind, errors in sensitivity(options.float, options.int8, options.photographs):
+        each = ", ".join(f"{name} {error:.3f}" for name, error in sorted(errors.items()))
+        print(f"float32: {kind}: {each}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,42 @@
+import pytest
+from exports import needs
+from tiny_networks import NARROW, sees_something
+
+import mpn.export
+from mpn.model_directory import save_networks
+from mpn.models.networks import Networks
+
+TINY = NARROW.replace(prn_pool=4, prn_residual_gain=True, prn_assignment="optimal")
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """Model directory of a tiny model."""
+    folder = tmp_path_factory.mktemp("source") / "tiny"
+    save_networks(sees_something(Networks(TINY)), folder, storage="float16")  # as OpenVINO's files have them
+    return folder
+
+
+@pytest.fixture(scope="session")
+def refiner_source(tmp_path_factory):
+    """Model directory of a tiny refinement network."""
+    folder = tmp_path_factory.mktemp("source") / "refiner"
+    networks = Networks(TINY.replace(image_size=(64, 64), refiner_share=0.75))
+    save_networks(sees_something(networks), folder, ("keypoints",), "float16")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def export(source, refiner_source, tmp_path_factory):
+    """Function of a format giving the export of the tiny model, or refinement network, in it; made once."""
+    made = {}
+
+    def make(format, refiner=False):
+        needs(format)
+        if (format, refiner) not in made:
+            target = tmp_path_factory.mktemp("exports") / format
+            mpn.export.main([str(refiner_source if refiner else source), str(target), "--format", format])
+            made[format, refiner] = target
+        return made[format, refiner]
+
+    return make

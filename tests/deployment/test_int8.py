@@ -1,0 +1,148 @@
+"""Exports in int8: near what float32 finds, the same each time, with the named layers in float32."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from exports import needs, picture
+from runs import exit_of
+
+import mpn.export
+from mpn.deployment import calibration
+from mpn.images import write_image
+from mpn.inference.engines import ENGINES
+from mpn.inference.multiposenet import MultiPoseNet
+from mpn.inference.refiner import Refiner
+
+FORMATS = ["openvino", "tflite"]
+
+
+def quantized(source, target, photos, format):
+    needs(format)
+    if format == "openvino":
+        pytest.importorskip("nncf", reason="the extra of openvino is not installed: nncf")
+    mpn.export.main([*map(str, (source, target)), "--format", format, "--int8", "--calibrate", str(photos)])
+    return target
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(6):
+        write_image(folder / f"{seed}.png", picture(seed=seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_int8(source, photos, tmp_path_factory):
+    """Function of a format giving the int8 export of the tiny model in it; made once."""
+    made = {}
+
+    def make(format):
+        if format not in made:
+            made[format] = quantized(source, tmp_path_factory.mktemp("int8") / format, photos, format)
+        return made[format]
+
+    return make
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_sees_nearly_the_same(export, in_int8, format):
+    image = picture(seed=9)
+    exact, rounded = (MultiPoseNet.load(folder, precision="float32") for folder in (export(format), in_int8(format)))
+    inputs, _ = exact.prepare(image)
+    true, found = (model._engine.run("network", images=inputs[0]) for model in (exact, rounded))
+    for name, values in true.items():
+        error = np.sqrt(np.square(found[name] - values).mean()) / values.std()
+        assert 0 < error < 0.2, name  # 0 would be float32
+    assert rounded.predict(image)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_is_smaller(export, in_int8, format):
+    sizes = [
+        sum(path.stat().st_size for path in pathlib.Path(folder).glob("network*"))
+        for folder in (in_int8(format), export(format))
+    ]
+    assert sizes[0] < sizes[1]
+    assert json.loads((in_int8(format) / "export.json").read_text())["int8"]
+    assert f"{format} in int8" in (in_int8(format) / "README.md").read_text()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_is_the_same_each_time(source, in_int8, photos, tmp_path, format):
+    again = quantized(source, tmp_path / "again", photos, format)
+    image = picture(seed=9)
+    inputs, _ = MultiPoseNet.load(again).prepare(image)
+    one, other = (
+        ENGINES[format](folder, "float32").run("network", images=inputs[0]) for folder in (again, in_int8(format))
+    )
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name])
+
+
+def test_products_stay_float_in_openvino(in_int8):
+    openvino = pytest.importorskip("openvino")
+    nodes = openvino.Core().read_model(in_int8("openvino") / "network.xml").get_ops()
+    rounded = {True: set(), False: set()}
+    for node in nodes:
+        sources = [port.get_source_output().get_node().get_type_name() for port in node.inputs()]
+        rounded["FakeQuantize" in sources].add(node.get_type_name())
+    assert "MatMul" in rounded[False] - rounded[True]
+    assert {"Convolution", "GroupConvolution"} <= rounded[True]
+
+
+def test_last_layers_stay_float_in_tflite(in_int8):
+    schema = pytest.importorskip("tensorflow.lite.python.schema_py_generated")
+    model = schema.ModelT.InitFromPackedBuf((in_int8("tflite") / "network.tflite").read_bytes(), 0)
+    graph = model.subgraphs[0]
+    convolutions = [
+        operator
+        for operator in graph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.CONV_2D
+    ]
+    outputs = [graph.tensors[operator.outputs[0]] for operator in convolutions]
+    exact = sorted(tensor.shape[-1] for tensor in outputs if tensor.type == schema.TensorType.FLOAT32)
+    assert exact == 5 * [9] + [18] + 5 * [36]
+    assert sum(tensor.type == schema.TensorType.INT8 for tensor in outputs) > 50
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_refiner_is_calibrated_on_the_best_person(refiner_source, photos, tmp_path, monkeypatch, format):
+    class Finder:
+        def predict(self, image):
+            from mpn.people import Person
+
+            box = np.float32([10, 10, 60, 80])
+            return [Person(box, 1.0, np.zeros((17, 3), np.float32), 1.0)]
+
+    monkeypatch.setattr(MultiPoseNet, "load", classmethod(lambda cls, name: Finder()))
+    target = quantized(refiner_source, tmp_path / "int8", photos, format)
+    boxes = np.float32([[10, 5, 60, 80]])
+    exact, rounded = (Refiner.load(folder, "float32").find(picture(), boxes) for folder in (refiner_source, target))
+    assert 0 < np.abs(exact[..., 2] - rounded[..., 2]).mean() < 0.1
+
+
+def test_refiner_needs_people(refiner_source, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(MultiPoseNet, "predict", lambda self, image: [])
+    arguments = [refiner_source, tmp_path / "target", "--format", "tflite", "--int8", "--calibrate", photos]
+    status, error = exit_of(mpn.export, arguments, capsys)
+    assert status == 1 and "finds nobody" in error
+    assert "error: " in error and not list(tmp_path.iterdir())
+
+
+def test_damaged_photograph(source, tmp_path, capsys):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    arguments = [source, tmp_path / "target", "--format", "tflite", "--int8", "--calibrate", tmp_path]
+    status, error = exit_of(mpn.export, arguments, capsys)
+    assert status == 1 and "a.jpg" in error
+    assert os.listdir(tmp_path) == ["a.jpg"]
+
+
+def test_photographs_are_spread_over_a_large_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "MOST_IMAGES", 4)
+    for name in ("b.txt", *(f"{index}.jpg" for index in range(8))):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in calibration.photographs(tmp_path)] == ["0.jpg", "2.jpg", "4.jpg", "6.jpg"]
