@@ -10,6 +10,7 @@ from batches import assert_same, take
 
 from mpn.data.coco import load_coco, read_record
 from mpn.data.keypoints import keypoint_dataset
+from mpn.data.order import Part
 from mpn.data.person import person_dataset
 from mpn.data.reading import Reading, SampleImages
 from mpn.errors import UserError
@@ -45,7 +46,7 @@ def test_only_samples_of_the_damaged_image_change(pipeline, records, capfd):
     said = capfd.readouterr().out
     assert said.count(str(records[2].path)) == said.count("\n") == 1 and "1 of at most 3" in said
     # Sample n depends on n alone, so a resumed run or another host makes the same.
-    resumed = take(make(records, reading=Reading(damaged=0.01), first=changed[1]), 14 - changed[1])
+    resumed = take(make(records, reading=Reading(damaged=0.01), part=Part(first=changed[1])), 14 - changed[1])
     assert_same(resumed, batches[changed[1] :])
 
 
