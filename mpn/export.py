@@ -98,10 +98,10 @@ def main(argv=None):
     parser.add_argument("--calibrate", metavar="FOLDER", help="photographs for --int8, of which at most 300 are read")
     options = parser.parse_args(argv)
     if options.int8 != (options.calibrate is not None):
-        raise UserError("--int8 and --calibrate FOLDER, which holds photographs, need each other")
+        raise UserError("--int8 needs --calibrate FOLDER, a folder with photographs: give both or neither")
     if options.format == "keras":
         if options.int8 or options.size:
-            raise UserError("--int8 and --size are for other formats than keras: add --format")
+            raise UserError("--int8 is for the formats openvino and tflite, and --size for tflite: add --format")
         storage = options.storage or "float16"
         parts = export_model(options.source, options.target, storage, options.overwrite)
         what = f"{', '.join(parts)} in {storage}"

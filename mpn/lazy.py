@@ -1,4 +1,4 @@
-"""Modules imported at their first use: they take long, and an exported model needs none of them to find one person."""
+"""Modules imported at their first use: importing takes long, and an exported model finds a person without them."""
 
 import importlib
 

@@ -46,7 +46,7 @@ class SampleImages:
     def read(self, number, index):
         """The ImageRecord of a sample, usually that at `index`, and its image, (H, W, 3) uint8 RGB.
 
-        Raises UserError, of one sentence, for one damaged image too many.
+        Raises UserError if more images are damaged than `reading.damaged` allows.
         """
         for attempt in itertools.count(1):
             record = self._records[index]
@@ -78,4 +78,7 @@ class SampleImages:
                 "pass a larger --damaged"
             )
         if new:
-            print(f"{error}; until then other images take its place ({count} of at most {self._allowed})", flush=True)
+            print(
+                f"{error}; until then other images take its place (damaged image {count} of at most {self._allowed})",
+                flush=True,
+            )

@@ -22,7 +22,7 @@ _HEAD = f"""
 """
 _KINDS = f"JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF, up to {MOST_MEGABYTES} MB"
 _PLACEHOLDER = f"# Drop a photo here\nor click to choose one\n{_KINDS}"
-_FOOT = "<p>Photos stay on the computer that runs this page, and are deleted within about an hour.</p>"
+_FOOT = "<p>Photos stay on the computer that runs this page, and are deleted after about an hour.</p>"
 
 _STYLE = """
 .gradio-container { width: 100%; max-width: 1180px !important; margin: 0 auto !important; }

@@ -32,7 +32,8 @@ _REMEMBERED = 32
 def run_web(model, settings=PredictionSettings(), web=WebSettings()):  # noqa: B008  frozen
     """Serves the page until Ctrl-C, and then returns the exit status 0.
 
-    Photographs and results lie in a temporary folder of this process: each for about an hour, none after the end.
+    Photographs and results lie in a temporary folder of this process: each is deleted after about an hour, and all at
+    the end.
     `model` is a model directory, or anything with a `predict` like MultiPoseNet's; with `settings.refine`, visitors may
     turn refinement off. Raises UserError if Gradio is not installed, the address cannot be used, or the model cannot be
     loaded.
@@ -117,5 +118,5 @@ def _read(path):
 
 def _found(people, seconds):
     if not people:
-        return '<p class="found">Nobody found. A lower score shows more doubtful finds.</p>'
+        return '<p class="found">Nobody found. Lower the least score to see doubtful people too.</p>'
     return f'<p class="found"><b>{counted(people)}</b> in {seconds:.2f} seconds</p>'

@@ -63,10 +63,10 @@ def _fixed_size(size, format, config):
     """(height, width) of the images of an export as "tflite" of a model; None where images may have any size."""
     if format != "tflite" or config.refiner_share is not None:
         if size:
-            raise UserError("a size is for the format tflite of a model: leave it out")
+            raise UserError("--size is for the format tflite, and not for refinement networks: leave it out")
         return None
     if size and any(side % 32 or side < 64 for side in size):
-        raise UserError(f"the size must be multiples of 32 from 64 up, not {size[0]} x {size[1]}")
+        raise UserError(f"height and width must be multiples of 32 from 64 up, not {size[0]} x {size[1]}")
     return tuple(size or map(pad_to_multiple, config.image_size))
 
 

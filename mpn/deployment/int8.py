@@ -2,8 +2,8 @@
 
 The other graphs stay float32, since they compute coordinates. So do some layers of "network"; docs/deployment.md has
 measurements. In OpenVINO these are the matrix products that enlarge D3-D5, which it cannot run in int8 where their size
-is fixed. In TensorFlow Lite it is the last convolution before each output, which would be rounded too; a head of the
-person subnet has one on each level.
+is fixed. In TensorFlow Lite it is the last convolution before each output, since it would round the outputs themselves;
+a head of the person subnet has one on each level.
 """
 
 from tqdm import tqdm

@@ -1,7 +1,7 @@
-"""Which layers int8 hurts: `python -m mpn.deployment.sensitivity FLOAT INT8 FOLDER` on a model's OpenVINO exports.
+"""Measures how much each kind of layers adds to the error of int8, on a model's OpenVINO exports.
 
-Brings one kind of layers at a time back from int8 to float32. For each kind it prints the error of every output that is
-left, as a share: its root mean square over that of the output.
+`python -m mpn.deployment.sensitivity FLOAT INT8 FOLDER` brings one kind of layers back to float32 at a time and prints
+the remaining error of every output: its root mean square over that of the output.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from mpn.deployment.calibration import model_inputs, photographs
 from mpn.inference.engines import load_export
 from mpn.inference.export_folder import import_extra
 
-# Convolutions of the backbone come first. MobileNetV2 has 52, ResNet-50 53.
-_BACKBONE = 52
+# Convolutions of the backbone, which come first.
+_BACKBONE = {"mobilenet_v2": 52, "resnet50": 53, "resnet101": 104}
 
 
 def sensitivity(exact, rounded, photos, images=5):
@@ -43,15 +43,15 @@ def sensitivity(exact, rounded, photos, images=5):
 
     original = read(exact)
     true = look(original)
-    for kind, layers in _kinds(original).items():
+    for kind, layers in _kinds(original, _BACKBONE[config.backbone]).items():
         model = read(rounded)
         _bring_back(model, layers)
         found = look(model)
         yield kind, {name: _size(found[name] - true[name]) / _size(true[name]) for name in true}
 
 
-def _kinds(model):
-    """Dicts of layers by name, by kind of layers."""
+def _kinds(model, of_backbone):
+    """Dicts of layers by name, by kind of layers; the first `of_backbone` convolutions are the backbone's."""
     nodes = [node for node in model.get_ordered_ops() if node.get_type_name().endswith("Convolution")]
     convolutions = {node.get_friendly_name(): node for node in nodes}
     names = list(convolutions)
@@ -64,8 +64,8 @@ def _kinds(model):
         "depthwise": of(name for name in names if convolutions[name].get_type_name() == "GroupConvolution"),
         "first 4": of(names[:4]),
         "first 12": of(names[:12]),
-        "backbone": of(names[:_BACKBONE]),
-        "after the backbone": of(names[_BACKBONE:]),
+        "backbone": of(names[:of_backbone]),
+        "after the backbone": of(names[of_backbone:]),
         "all convolutions": convolutions,
     }
 

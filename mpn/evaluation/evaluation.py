@@ -97,7 +97,9 @@ class Evaluation(Settings):
     grouping: str = option("prn", choice(*GROUPINGS, "oracle"), "what joins keypoints and boxes, see Table 3")
     limit: int | None = option(None, positive_int, "first N images only", metavar="N")
     image_size: tuple | None = option(None, SIDES, "SHORTER [LONGEST] side of images; default: the model's")
-    precision: str = option("auto", choice(*INFERENCE_PRECISIONS), "auto: half where it is fast")
+    precision: str = option(
+        "auto", choice(*INFERENCE_PRECISIONS), "auto: half precision if the device is fast in it, else float32"
+    )
     batch: int = option(
         1, positive_int, "images of one padded size that go through the network together; for a GPU", metavar="N"
     )

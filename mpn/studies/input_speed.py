@@ -2,8 +2,8 @@
 
 `python -m mpn.studies.input_speed --coco DIR --cores 2`
 
-Nothing is trained: batches of the stages' default sizes are made and thrown away. A column counts processor time, which
-depends little on other programs; the number of samples a second does.
+Nothing is trained: batches of the stages' default sizes are made and thrown away. Other programs
+lower the samples a second. They hardly change the processor time.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def main(argv=None):
     check_images(records)
     size = sum(os.path.getsize(record.path) for record in records) / len(records)
     rows = speed_table(records, options.samples)
-    print(f"{options.cores or 'all'} cores, {len(records)} images of {size / 1000:,.0f} kB on average")
+    print(f"cores: {options.cores or 'all'}; {len(records)} images of {size / 1000:,.0f} kB on average")
     print(markdown(HEADER, rows))
 
 

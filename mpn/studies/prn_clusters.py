@@ -104,7 +104,7 @@ def pose_similarity(poses, means, weights):
 def cluster_poses(poses, weights, clusters, seed=0):
     """Clusters poses by k-means with the distance 1 - OKS, and keeps the best of STARTS k-means++ starts.
 
-    `poses` and `weights` are those of `pose_similarity`. There are fewer clusters where fewer poses differ.
+    `poses` and `weights` are those of `pose_similarity`. C is less than `clusters` if there are fewer different poses.
 
     Returns:
         means: (C, 17, 3) float32, x, y and mean weight of each keypoint; where the weight is 0, x and y are the mean of

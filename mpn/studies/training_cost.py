@@ -1,4 +1,4 @@
-"""Prints what the training of the three stages costs: operations, memory traffic between devices, and hours.
+"""Prints the cost of training the three stages: operations, bytes that devices exchange, and hours.
 
 `python -m mpn.studies.training_cost --backbone resnet101 --rate 100`
 
@@ -93,7 +93,9 @@ def main(argv=None):
     from mpn.config import BACKBONES, ModelConfig
     from mpn.training.settings import KeypointTraining, PersonTraining, PrnTraining
 
-    parser = argparse.ArgumentParser(description="Prints what the three stages cost on COCO.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description="Prints the cost of training the three stages on COCO.", allow_abbrev=False
+    )
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
     parser.add_argument(
         "--rate", type=positive_float, default=100.0, help="samples a second, from which hours are computed"

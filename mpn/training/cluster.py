@@ -138,7 +138,7 @@ def join(cluster):
 
 @contextlib.contextmanager
 def _ended_after(seconds, sentence):
-    """A context that a second process ends, together with this one: TensorFlow stops all of our threads in it."""
+    """If the block takes longer, a second process prints the sentence and kills us; TensorFlow stops our threads."""
     code = "import os, sys, time; time.sleep(float(sys.argv[1])); os.getppid() == int(sys.argv[3]) and ("
     code += "print('error:', sys.argv[2], file=sys.stderr, flush=True), os.kill(int(sys.argv[3]), 9))"
     watch = subprocess.Popen([sys.executable, "-c", code, str(seconds), sentence, str(os.getpid())])

@@ -81,14 +81,14 @@ def batches_on_devices(strategy, batches_of_host, batch_size):
 
         batches = batches_of_host(context.input_pipeline_id, hosts).repeat()
         batches = batches.map(lambda *batch: tf.nest.map_structure(cut, batch)).unbatch()
-        # Or hosts would ask each other before each step if there is another batch.
+        # Otherwise hosts ask each other before each step whether there is another batch.
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     return iter(strategy.distribute_datasets_from_function(parts))
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam for gradients that are the same on all devices, since `Steps` has added them up: Keras' would add again."""
+    """Adam that does not add up the gradients of the devices, since `Steps` has done so."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars

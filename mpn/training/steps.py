@@ -53,7 +53,7 @@ class Steps:
         return {"loss": sum(means), **(dict(zip(names, means, strict=True)) if len(names) > 1 else {})}
 
     def first_bad(self):
-        """Returns the number of the first step, counted from 1, since which the loss is not finite; 0 if it is."""
+        """Returns the number of the first step with a loss that is not finite, counted from 1; 0 if there is none."""
         return int(self._steps.numpy()[1])
 
     def average_statistics(self):

@@ -11,6 +11,7 @@ from runs import exit_of
 
 import mpn.export
 from mpn.deployment import calibration
+from mpn.deployment.sensitivity import sensitivity
 from mpn.images import write_image
 from mpn.inference.engines import ENGINES
 from mpn.inference.multiposenet import MultiPoseNet
@@ -95,7 +96,8 @@ def test_products_stay_float_in_openvino(in_int8):
 
 
 def test_last_layers_stay_float_in_tflite(in_int8):
-    schema = pytest.importorskip("tensorflow.lite.python.schema_py_generated")
+    from tensorflow.lite.python import schema_py_generated as schema
+
     model = schema.ModelT.InitFromPackedBuf((in_int8("tflite") / "network.tflite").read_bytes(), 0)
     graph = model.subgraphs[0]
     convolutions = [
@@ -115,14 +117,26 @@ def test_refiner_is_calibrated_on_the_best_person(refiner_source, photos, tmp_pa
         def predict(self, image):
             from mpn.people import Person
 
-            box = np.float32([10, 10, 60, 80])
-            return [Person(box, 1.0, np.zeros((17, 3), np.float32), 1.0)]
+            boxes = np.float32([[10, 10, 60, 80], [0, 0, 20, 20]])
+            return [Person(box, 1.0, np.zeros((17, 3), np.float32), 1.0) for box in boxes]
 
+    seen, see = [], Refiner.see
     monkeypatch.setattr(MultiPoseNet, "load", classmethod(lambda cls, name: Finder()))
+    monkeypatch.setattr(
+        Refiner, "see", lambda self, image, boxes: seen.extend(boxes.tolist()) or see(self, image, boxes)
+    )
     target = quantized(refiner_source, tmp_path / "int8", photos, format)
+    assert seen == 6 * [[10, 10, 60, 80]]
     boxes = np.float32([[10, 5, 60, 80]])
     exact, rounded = (Refiner.load(folder, "float32").find(picture(), boxes) for folder in (refiner_source, target))
     assert 0 < np.abs(exact[..., 2] - rounded[..., 2]).mean() < 0.1
+
+
+def test_layers_in_float32_lower_the_error(export, in_int8, photos):
+    errors = dict(sensitivity(export("openvino"), in_int8("openvino"), photos, images=2))
+    assert all(error > 0 for error in errors["no layer"].values())
+    for name, error in errors["all convolutions"].items():
+        assert error < errors["no layer"][name]
 
 
 def test_refiner_needs_people(refiner_source, photos, tmp_path, capsys, monkeypatch):

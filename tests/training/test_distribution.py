@@ -141,7 +141,7 @@ def test_a_compiled_step_is_the_same_step(trained, tiny_coco, tmp_path):
 
 @pytest.mark.slow
 def test_runs_with_dropout_and_own_statistics_repeat(tiny_coco, tmp_path):
-    """Each device draws its own numbers, and has its own batch normalisation until the end of an epoch."""
+    """Two equal runs give the same weights."""
     rounds = []
     for name in ("first", "again"):
         more = ("--epochs", 1, "--steps-per-epoch", 3)
