@@ -11,7 +11,7 @@ from mpn.data.reading import Reading, SampleImages
 from mpn.heatmaps import STRIDE
 from mpn.skeleton import NUM_KEYPOINTS
 
-# Targets and mask form one array, since a Keras loss gets only y_true.
+# Targets and mask form one array, since a loss gets one array of targets.
 TARGET_CHANNELS = 2 * (NUM_KEYPOINTS + 1)
 
 

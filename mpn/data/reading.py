@@ -28,7 +28,7 @@ class SampleImages:
     """Reads the image of a sample, or another one if it is missing, damaged or not of its record's size.
 
     The other image is drawn at random from `seed` and the number of the sample alone, so it is the same in a resumed
-    run and on every host. Each damaged file is named once on stdout. A run may meet as many as the share
+    run and on every host. Each damaged file is named once on stdout. A host may meet as many as the share
     `reading.damaged` of the files, but at least three; a share of 0 allows none. `records` have paths.
     """
 

@@ -63,7 +63,10 @@ def write_keypoint_results(path, results, zipped=False, category=PERSON_CATEGORY
     """
     results = of_category(results, category)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, results)
+    try:
+        write_json(path, results)
+    except ValueError as error:
+        raise UserError("the network gave numbers that are not finite: use --precision float32") from error
     if zipped:
         with (
             atomic_path(path.with_suffix(".zip")) as temporary,

@@ -53,25 +53,24 @@ def stage_times(model, images, people=PEOPLE, repeats=20):
     """
     for name, data in images.items():
         decode_image(data, name)  # reports a damaged one before minutes of work
-    find_peaks = peaks_graph(model)  # shared by all images, so that TensorFlow makes the graph once
-    times = [_times_of_image(model, find_peaks, data, people, repeats) for data in images.values()]
+    times = [_times_of_image(model, data, people, repeats) for data in images.values()]
     return {
         count: {stage: statistics.fmean(one[stage, count] for one in times) for stage in (*STAGES, WHOLE)}
         for count in people
     }
 
 
-def _times_of_image(model, find_peaks, data, people, repeats):
+def _times_of_image(model, data, people, repeats):
     """Maps (stage, number of people) to seconds, for one image."""
     image = decode_image(data, "image")
     inputs, _ = model.prepare(image)
     outputs = model.forward_graph(*inputs)
-    found = [tf.constant(outputs[name]) for name in ("heatmaps", "regression", "classification")]
-    slots = find_peaks(*inputs, *found)["peaks"].shape[1]
+    find_peaks = functools.partial(model.peaks_and_boxes, outputs, *inputs)
+    slots = find_peaks()["peaks"].shape[1]
     shared = {
         "decode and resize": lambda: model.prepare(decode_image(data, "image")),
         "backbone and subnets": lambda: model.forward_graph(*inputs),
-        "peaks and NMS": lambda: find_peaks(*inputs, *found),
+        "peaks and NMS": find_peaks,
     }
 
     def whole(detections):
@@ -85,23 +84,6 @@ def _times_of_image(model, find_peaks, data, people, repeats):
         stages[WHOLE, count] = functools.partial(whole, detections)
     times = medians(stages, repeats)
     return {**times, **{(stage, count): times[stage] for stage in shared for count in people}}
-
-
-def peaks_graph(model):
-    """The second part of a MultiPoseNet's `detect`, without its network: peaks and NMS.
-
-    Returns a function of `MultiPoseNet.prepare`'s two inputs, and of the heatmaps, regression and classification that
-    `MultiPoseNet.forward_graph` gives for them, to a dict of numpy arrays. It takes images of all sizes.
-    """
-    from mpn.inference.graphs import compile_graph
-
-    def find(images, size, heatmaps, regression, classification):
-        boxes = model._boxes({"regression": regression, "classification": classification}, images, size)
-        return {**model._found(heatmaps), **boxes}
-
-    shapes = (2,), (1, None, None, NUM_KEYPOINTS + 1), (1, None, 4), (1, None, 1)
-    signature = tf.TensorSpec((1, None, None, 3), tf.uint8), *(tf.TensorSpec(shape, tf.float32) for shape in shapes)
-    return compile_graph(find, signature)
 
 
 def halves_of_grouping(model, detections):

@@ -14,8 +14,7 @@ from mpn.errors import UserError
 from mpn.files import read_json
 from mpn.geometry import fit_factor, input_size
 from mpn.heatmaps import STRIDE, encode_keypoints, find_peaks
-from mpn.inference.multiposenet import Detections
-from mpn.people import Person
+from mpn.people import Detections, Person
 from mpn.settings import SettingsError
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 

@@ -51,7 +51,7 @@ class ExportNote:
 
 
 def is_export(folder):
-    """Whether a path, or the name of a shipped model, is the folder of an export."""
+    """Whether a path is the folder of an export; the name of a shipped model is none."""
     return (pathlib.Path(folder) / NOTE_FILE).is_file()
 
 

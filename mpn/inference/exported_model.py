@@ -18,7 +18,7 @@ from mpn.people import Detections
 
 
 class ExportedModel(Predictor):
-    """An exported MultiPoseNet, with its methods and arguments; `folder` is the export, which always has all `parts`.
+    """An exported MultiPoseNet, with its methods and arguments; `folder` is the export.
 
     Raises UserError where the export is damaged or of another version, its engine is not installed, or an option needs
     graphs that it does not have.
@@ -35,7 +35,6 @@ class ExportedModel(Predictor):
         window=None,
         assignment=None,
         augmentation=Augmentation(),  # noqa: B008  frozen
-        parts=None,
     ):
         self.note, config, self._engine = load_export(folder, precision)
         if self.note.size:

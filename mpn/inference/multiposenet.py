@@ -134,14 +134,22 @@ class MultiPoseNet(Predictor):
         for index, ((padded, _), _) in enumerate(prepared):
             of_size.setdefault(tuple(padded.shape), []).append(index)
         found = [None] * len(images)
-        for shape, indices in of_size.items():
+        for indices in of_size.values():
             outputs = self._batch_graph(tf.concat([prepared[index][0][0] for index in indices], axis=0))
             for row, index in enumerate(indices):
                 (_, size), scale = prepared[index]
                 one = {name: values[row : row + 1] for name, values in outputs.items()}
-                raw = self._rest_graph(*(one[name] for name in _OUTPUTS), shape[1:3], size)
+                raw = self.peaks_and_boxes(one, prepared[index][0][0], size)
                 found[index] = Detections.in_image(raw, scale, images[index].shape[:2])
         return found
+
+    def peaks_and_boxes(self, outputs, images, size):
+        """What the network's outputs for one image hold: a dict of numpy arrays in pixels of the input.
+
+        `outputs` has "heatmaps", "regression" and "classification", as from `forward_graph`; `images` and `size` are
+        the inputs of `prepare`.
+        """
+        return self._rest_graph(*(outputs[name] for name in _OUTPUTS), images.shape[1:3], size)
 
     def group(self, detections):
         """The second half of `predict`: people from Detections, which may come from elsewhere (Table 3, Table 4)."""

@@ -18,6 +18,10 @@ class Predictor:
         people, silhouettes = self._predict_one(image)
         return (people, silhouettes) if with_silhouettes else people
 
+    def predict_all(self, images):
+        """`predict` with silhouettes for a list of images, each of its own size: a list of pairs."""
+        return [self._predict_one(image) for image in images]
+
     def predict_video(self, path):
         """Finds the people in a video file, frame by frame: an iterator of pairs (frame, people).
 

@@ -29,7 +29,7 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
         return {key: getattr(self, key) for key in self._MEMORY}
 
     def restore(self, memory):
-        """Uses the dict of `memory` from the next `fit` on. Raises ValueError if the dict is malformed."""
+        """Uses the dict of `memory` from the next start of training on. Raises ValueError if the dict is malformed."""
         if memory.keys() != self._MEMORY.keys() or any(type(memory[key]) not in self._MEMORY[key] for key in memory):
             raise ValueError(f"no memory of a schedule: {memory}")
         self._restored = dict(memory)

@@ -9,7 +9,7 @@ from runs import assert_one_sentence, exit_of
 from tiny_networks import NARROW, sees_something
 
 from mpn.evaluation import runtime
-from mpn.evaluation.runtime import PEOPLE, STAGES, WHOLE, crowd, halves_of_grouping, peaks_graph, stage_times
+from mpn.evaluation.runtime import PEOPLE, STAGES, WHOLE, crowd, halves_of_grouping, stage_times
 from mpn.images import read_image, write_image
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.models.networks import Networks
@@ -45,7 +45,7 @@ def peaks_in(model, image, heatmaps=None):
     inputs, scale = model.prepare(image)
     outputs = model.forward_graph(*inputs)
     heatmaps = outputs["heatmaps"] if heatmaps is None else heatmaps
-    return peaks_graph(model)(*inputs, heatmaps, outputs["regression"], outputs["classification"]), scale
+    return model.peaks_and_boxes({**outputs, "heatmaps": heatmaps}, *inputs), scale
 
 
 def test_peaks_and_nms_find_what_the_model_finds(model, photo):
