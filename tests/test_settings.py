@@ -114,8 +114,8 @@ def recipes():
     """(stage, arguments) of each training command in the recipes and the documentation."""
     files = [*(ROOT / "docs").rglob("*.sh"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
     for text in (path.read_text().replace("\\\n", " ") for path in files):
-        shared = re.search(r"^shared=\((.*?)\)$", text, re.DOTALL | re.MULTILINE)
-        text = text.replace('"${shared[@]}"', shared[1].replace("\n", " ") if shared else "")
+        while array := re.search(r"^(\w+)=\((.*?)\)$", text, re.DOTALL | re.MULTILINE):
+            text = text.replace(array[0], "").replace(f'"${{{array[1]}[@]}}"', array[2].replace("\n", " "))
         for stage, words in re.findall(r"^python train_(\w+)\.py (.*?)(?:#.*)?$", text, re.MULTILINE):
             yield stage, shlex.split(words)
 

@@ -253,8 +253,10 @@ def test_layers_and_examples_react(browser, server):
 
 def test_the_webcam_takes_a_photograph(browser, server):
     with visitor(browser, server) as page:
-        for name in ("Capture from camera", "Click to Access Webcam", "capture photo"):
+        for name in ("Capture from camera", "Click to Access Webcam"):
             page.get_by_role("button", name=name).click()
+        page.wait_for_function("document.querySelector('video')?.readyState >= 3")  # the webcam shows a picture
+        page.get_by_role("button", name="capture photo").click()
         page.wait_for_selector("#said >> text=1 person")
         page.wait_for_selector("#drawing img")
 

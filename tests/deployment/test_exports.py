@@ -100,7 +100,7 @@ import sys
 from mpn.inference.exported_model import ExportedModel
 from mpn.images import read_image
 from mpn.inference.refiner import refined
-assert not {"scipy", "matplotlib"} & set(sys.modules)  # slow to import, and only some images need them
+assert not {{"scipy", "matplotlib"}} & set(sys.modules)  # slow to import, and only some images need them
 model = refined(ExportedModel({str(export(format))!r}), {str(export(format, refiner=True))!r})
 assert model.predict(read_image({str(tmp_path / "photo.png")!r}))
 assert not {{"tensorflow", "keras", "keras_retinanet"}} & set(sys.modules), sorted(sys.modules)
@@ -121,7 +121,7 @@ def test_demo_takes_an_export(export, tmp_path):
         (("tarball",), "invalid choice"),
         (("saved_model", "--overwrite"), "leave them out"),
         (("saved_model", "--storage", "float32"), "leave them out"),
-        (("keras", "--size", 64, 64), "other formats than keras"),
+        (("keras", "--size", 64, 64), "for the formats openvino and tflite"),
         (("openvino", "--int8"), "--calibrate FOLDER"),
         (("openvino", "--calibrate", "photos"), "--int8"),
         (("onnx", "--int8", "--calibrate", "photos"), "int8 is for the formats openvino and tflite, not onnx"),
@@ -185,8 +185,8 @@ def test_options_that_an_export_lacks(export, options):
 
 def test_commands_that_need_networks_refuse_exports(export, capsys):
     model = export("saved_model")
-    for command in (runtime, prn_runtime):
-        status, error = exit_of(command, ["--model", model], capsys)
+    for command, arguments in ((runtime, ["photo.jpg"]), (prn_runtime, [])):
+        status, error = exit_of(command, [*arguments, "--model", model], capsys)
         assert status == 1 and "model directory that it was made of" in error
         assert_one_sentence(error)
 
