@@ -212,11 +212,11 @@ def main(argv=None):
     from mpn.inference.multiposenet import MultiPoseNet
     from mpn.models.networks import Networks
 
+    if options.model:
+        refuse_export(options.model)
     images = {path: read_bytes(path, "image") for path in options.images}
     if options.output:
         make_writable(options.output)
-    if options.model:
-        refuse_export(options.model)
     random = None if options.model else Networks(ModelConfig(backbone=options.backbone))
     times = {}
     for precision in dict.fromkeys(options.precision):

@@ -11,7 +11,6 @@ from runs import exit_of
 
 import mpn.export
 from mpn.deployment import calibration
-from mpn.deployment.sensitivity import sensitivity
 from mpn.images import write_image
 from mpn.inference.engines import ENGINES
 from mpn.inference.multiposenet import MultiPoseNet
@@ -130,14 +129,6 @@ def test_refiner_is_calibrated_on_the_best_person(refiner_source, photos, tmp_pa
     boxes = np.float32([[10, 5, 60, 80]])
     exact, rounded = (Refiner.load(folder, "float32").find(picture(), boxes) for folder in (refiner_source, target))
     assert 0 < np.abs(exact[..., 2] - rounded[..., 2]).mean() < 0.1
-
-
-def test_layers_in_float32_lower_the_error(export, in_int8, photos):
-    errors = dict(sensitivity(export("openvino"), in_int8("openvino"), photos, images=2))
-    assert all(error > 0 for error in errors["no layer"].values())
-    for name, error in errors["all convolutions"].items():
-        assert error <= errors["no layer"][name]
-    assert errors["all convolutions"]["heatmaps"] < errors["no layer"]["heatmaps"]
 
 
 def test_refiner_needs_people(refiner_source, photos, tmp_path, capsys, monkeypatch):
