@@ -6,6 +6,7 @@ import reprlib
 import types
 
 from mpn.errors import UserError
+from mpn.files import read_json
 
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
@@ -117,3 +118,16 @@ def _is_of(value, kind):
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def read_config(path):
+    """Reads the ModelConfig in a config.json; UserError if it is missing or wrong."""
+    fields = read_json(path, "a model configuration")
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} is not a model configuration: it has no fields")
+    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(ModelConfig)}):
+        raise UserError(f"{path} has fields this version does not know: {reprlib.repr(unknown)}")
+    try:
+        return ModelConfig(**fields)
+    except UserError as error:
+        raise UserError(f"{path} is not a model configuration: {error}") from error

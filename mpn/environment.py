@@ -19,6 +19,11 @@ _VARIABLES = {
 _SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 
 
+def cores():
+    """Number of processor cores that this process may use, which Slurm and taskset limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pin_environment(variables=os.environ):
     """Sets environment variables as mpn needs them, and names on stderr the ones that it changes."""
     for name, needed in _VARIABLES.items():

@@ -8,14 +8,13 @@ and the last checkpoint of each stage.
 import dataclasses
 import hashlib
 import pathlib
-import reprlib
 import shlex
 
 import numpy as np
 
-from mpn.config import ModelConfig
+from mpn.config import read_config
 from mpn.errors import UserError
-from mpn.files import atomic_path, read_json, write_json
+from mpn.files import atomic_path, write_json
 from mpn.models.networks import Networks
 from mpn.roi import ROI_HEIGHT, ROI_WIDTH
 from mpn.skeleton import NUM_KEYPOINTS
@@ -72,15 +71,7 @@ def load_config(model_dir):
     path = model_folder(model_dir) / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_keypoints.py --model {model_dir} first")
-    fields = read_json(path, "a model configuration")
-    if not isinstance(fields, dict):
-        raise UserError(f"{path} is not a model configuration: it has no fields")
-    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(ModelConfig)}):
-        raise UserError(f"{path} has fields this version does not know: {reprlib.repr(unknown)}")
-    try:
-        return ModelConfig(**fields)
-    except UserError as error:
-        raise UserError(f"{path} is not a model configuration: {error}") from error
+    return read_config(path)
 
 
 def save_section(config, model_dir, part):

@@ -1,12 +1,13 @@
 """Common parts of the three input pipelines. The order of samples is repeatable and can be resumed."""
 
 import dataclasses
-import os
 
 import tensorflow as tf
 
+from mpn.environment import cores
+
 # Number of samples prepared at the same time: one for each core that this process may use.
-WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+WORKERS = cores()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,6 +62,8 @@ def _checked_arguments(argv):
         parser.error("--refine and --no-refine exclude each other")
     if arguments.web and arguments.camera is not None:
         parser.error("--web and --camera exclude each other: the page has a camera of its own")
+    if not arguments.web and _settings(WebSettings, arguments) != WebSettings():
+        parser.error("--host and --port are for --web")
     without_files = "--web" if arguments.web else "--camera" if arguments.camera is not None else None
     if without_files and (arguments.inputs or arguments.show or arguments.heatmaps or arguments.rle):
         parser.error(f"{without_files} writes no files: it takes neither inputs nor --show, --heatmaps or --rle")

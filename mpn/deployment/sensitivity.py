@@ -11,8 +11,9 @@ import numpy as np
 
 from mpn.cli.script import run
 from mpn.deployment.calibration import model_inputs, photographs
+from mpn.errors import UserError
 from mpn.inference.engines import load_export
-from mpn.inference.export_folder import import_extra
+from mpn.inference.export_folder import ExportNote, import_extra
 
 # Convolutions of the backbone, which come first.
 _BACKBONE = {"mobilenet_v2": 52, "resnet50": 53, "resnet101": 104}
@@ -22,7 +23,7 @@ def sensitivity(exact, rounded, photos, images=5):
     """Yields a kind of layers and the error of each output with that kind in float32: dict of name and share.
 
     `exact` and `rounded` are folders of the same model's OpenVINO exports, in float32 and in int8. `images` are taken
-    from the folder `photos`.
+    from the folder `photos`. Raises UserError for other exports.
     """
     openvino = import_extra("openvino")
     _, config, _ = load_export(exact, "float32")
@@ -32,6 +33,10 @@ def sensitivity(exact, rounded, photos, images=5):
     core = openvino.Core()
 
     def read(folder):
+        note = ExportNote.read(folder)
+        if note.format != "openvino" or note.int8 != (folder == rounded):
+            made = "with" if folder == rounded else "without"
+            raise UserError(f"{folder} is no export that `--format openvino` has made {made} --int8")
         return core.read_model(pathlib.Path(folder) / "network.xml")
 
     def look(model):
@@ -43,44 +48,42 @@ def sensitivity(exact, rounded, photos, images=5):
 
     original = read(exact)
     true = look(original)
-    for kind, layers in _kinds(original, _BACKBONE[config.backbone]).items():
+    for kind, chosen in _kinds(_convolutions(original), _BACKBONE[config.backbone]).items():
         model = read(rounded)
-        _bring_back(model, layers)
+        for place in chosen:
+            _bring_back(_convolutions(model)[place], _convolutions(original)[place])
         found = look(model)
         yield kind, {name: _size(found[name] - true[name]) / _size(true[name]) for name in true}
 
 
-def _kinds(model, of_backbone):
-    """Dicts of layers by name, by kind of layers; the first `of_backbone` convolutions are the backbone's."""
-    nodes = [node for node in model.get_ordered_ops() if node.get_type_name().endswith("Convolution")]
-    convolutions = {node.get_friendly_name(): node for node in nodes}
-    names = list(convolutions)
+def _convolutions(model):
+    """The convolutions in their order, which is that of the network; names differ between exports."""
+    return [node for node in model.get_ordered_ops() if node.get_type_name().endswith("Convolution")]
 
-    def of(chosen):
-        return {name: convolutions[name] for name in chosen}
 
+def _kinds(convolutions, of_backbone):
+    """Places of convolutions, by kind of layers; the first `of_backbone` are the backbone's."""
+    places = range(len(convolutions))
     return {
-        "no layer": {},
-        "depthwise": of(name for name in names if convolutions[name].get_type_name() == "GroupConvolution"),
-        "first 4": of(names[:4]),
-        "first 12": of(names[:12]),
-        "backbone": of(names[:of_backbone]),
-        "after the backbone": of(names[of_backbone:]),
-        "all convolutions": convolutions,
+        "no layer": [],
+        "depthwise": [place for place in places if convolutions[place].get_type_name() == "GroupConvolution"],
+        "first 4": places[:4],
+        "first 12": places[:12],
+        "backbone": places[:of_backbone],
+        "after the backbone": places[of_backbone:],
+        "all convolutions": places,
     }
 
 
-def _bring_back(model, layers):
-    """Gives layers of an int8 model the inputs and weights of the float32 model."""
+def _bring_back(node, twin):
+    """Gives a convolution of an int8 model the input and weights of its twin in the float32 model."""
     from openvino import opset13
 
-    for node in model.get_ops():
-        if twin := layers.get(node.get_friendly_name()):
-            rounding = node.input_value(0).get_node()
-            if rounding.get_type_name() == "FakeQuantize":
-                node.input(0).replace_source_output(rounding.input_value(0))
-            weights = _constant(twin.input_value(1).get_node())
-            node.input(1).replace_source_output(opset13.constant(weights).output(0))
+    rounding = node.input_value(0).get_node()
+    if rounding.get_type_name() == "FakeQuantize":
+        node.input(0).replace_source_output(rounding.input_value(0))
+    weights = _constant(twin.input_value(1).get_node())
+    node.input(1).replace_source_output(opset13.constant(weights).output(0))
 
 
 def _constant(node):

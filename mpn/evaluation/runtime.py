@@ -6,7 +6,6 @@ and peaks replace those that the network finds, so untrained weights take as lon
 
 import argparse
 import functools
-import os
 import pathlib
 import platform
 import re
@@ -17,6 +16,7 @@ import numpy as np
 
 from mpn.cli.script import import_tensorflow, run
 from mpn.config import BACKBONES, ModelConfig
+from mpn.environment import cores
 from mpn.evaluation.charts import INK, new_figure, plain, save
 from mpn.evaluation.tables import markdown, write_csv
 from mpn.files import make_writable, read_bytes
@@ -187,10 +187,9 @@ def device():
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "a GPU")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     name = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{cores} cores of {name[1] if name else platform.processor() or platform.machine()}"
+    return f"{cores()} cores of {name[1] if name else platform.processor() or platform.machine()}"
 
 
 def main(argv=None):

@@ -1,14 +1,13 @@
 """Engines: each runs the graphs of one format. `run(graph, **inputs)` gives a dict of numpy arrays."""
 
 import functools
-import os
 import pathlib
 
 import numpy as np
 
-from mpn.config import ModelConfig
+from mpn.config import read_config
+from mpn.environment import cores
 from mpn.errors import UserError
-from mpn.files import read_json
 from mpn.inference.export_folder import FORMATS, ExportNote, import_extra
 
 
@@ -90,9 +89,8 @@ class TFLiteEngine(Engine):
     format = "tflite"
 
     def _load(self, graph):
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return self._read(
-            lambda path: self._library.Interpreter(str(path), num_threads=threads).get_signature_runner(), graph
+            lambda path: self._library.Interpreter(str(path), num_threads=cores()).get_signature_runner(), graph
         )
 
     def _call(self, signature, inputs):
@@ -126,8 +124,5 @@ def load_export(folder, precision, refiner=False):
         raise UserError(f"{folder} is a refinement network, which finds nobody by itself: pass it to --refine")
     if refiner and not note.refiner:
         raise UserError(f"{folder}: this model is not a refinement network: export one")
-    try:
-        config = ModelConfig(**read_json(f"{folder}/config.json", "a model configuration"))
-    except (TypeError, UserError) as error:
-        raise UserError(f"{folder}/config.json is no model configuration ({error}): make the export anew") from error
+    config = read_config(pathlib.Path(folder) / "config.json")
     return note, config, ENGINES[note.format](folder, precision)

@@ -176,7 +176,6 @@ def _compile(stage, settings):
                 use_ema=settings.average is not None,
                 ema_momentum=settings.average or 0.0,
             ),
-            loss=stage.loss,
             jit_compile=False,  # `Steps` decides
         )
         stage.model.optimizer.build(stage.model.trainable_variables)

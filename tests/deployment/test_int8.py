@@ -11,6 +11,8 @@ from runs import exit_of
 
 import mpn.export
 from mpn.deployment import calibration
+from mpn.deployment.sensitivity import sensitivity
+from mpn.errors import UserError
 from mpn.images import write_image
 from mpn.inference.engines import ENGINES
 from mpn.inference.multiposenet import MultiPoseNet
@@ -129,6 +131,16 @@ def test_refiner_is_calibrated_on_the_best_person(refiner_source, photos, tmp_pa
     boxes = np.float32([[10, 5, 60, 80]])
     exact, rounded = (Refiner.load(folder, "float32").find(picture(), boxes) for folder in (refiner_source, target))
     assert 0 < np.abs(exact[..., 2] - rounded[..., 2]).mean() < 0.1
+
+
+def test_layers_in_float32_lower_the_error(export, in_int8, photos):
+    exact, rounded = export("openvino"), in_int8("openvino")
+    errors = dict(sensitivity(exact, rounded, photos, images=2))
+    for name, error in errors["no layer"].items():
+        assert 0 < errors["all convolutions"][name] < error, name
+    assert errors["backbone"]["heatmaps"] < errors["no layer"]["heatmaps"]
+    with pytest.raises(UserError, match="without --int8"):
+        dict(sensitivity(rounded, rounded, photos))
 
 
 def test_refiner_needs_people(refiner_source, photos, tmp_path, capsys, monkeypatch):
