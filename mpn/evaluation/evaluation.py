@@ -43,7 +43,6 @@ from mpn.settings import (
     SettingsError,
     Views,
     choice,
-    natural,
     option,
     positive_int,
     same_option,
@@ -70,7 +69,6 @@ class Evaluation(Settings):
     held_out: float | None = option(
         None, share, "only images of --split train that training with --hold-out SHARE left out", metavar="SHARE"
     )
-    seed: int = option(0, natural, "seed of the training whose held-out images are taken")
     model: tuple = option(
         ("models/multiposenet",),
         TEXTS,
@@ -284,7 +282,6 @@ def _describe(model, evaluation):
         values = [one[name] for one in each]
         settings[name] = value if values == [value] * len(values) else values
     return settings | {
-        "seed": None if evaluation.held_out is None else evaluation.seed,
         "models": list(evaluation.model),
         "scales": list(evaluation.scales),
         "oks_threshold": getattr(model, "oks_threshold", None),
@@ -306,7 +303,7 @@ def _records(evaluation):
         raise UserError(f"{path} lists no images: there is nothing to evaluate")
     if evaluation.held_out is not None:
         # Training splits the same list, so --limit must be the training's.
-        _, records = hold_out(records, evaluation.held_out, evaluation.seed)
+        _, records = hold_out(records, evaluation.held_out)
     if evaluation.needs_images:
         check_images(records)
     return records, annotations
@@ -325,8 +322,7 @@ def _output_files(evaluation):
 
 def _print(metrics):
     settings = metrics["settings"]
-    held_out = settings["held_out"] is not None
-    which = f" (held out: share {settings['held_out']}, seed {settings['seed']})" if held_out else ""
+    which = "" if settings["held_out"] is None else f" (held out: share {settings['held_out']})"
     print(
         f"{settings['images']} images of {settings['split']}{which}; keypoints: {settings['keypoints']}, "
         f"boxes: {settings['boxes']}, grouping: {settings['grouping']}"

@@ -96,7 +96,7 @@ def run_table(rows, annotations, test, output, steps=None, shared=()):
         if test:
             records, truth = load_labels(test)
         else:
-            records, truth = held_out_labels(annotations, settings.limit, settings.hold_out, settings.seed)
+            records, truth = held_out_labels(annotations, settings.limit, settings.hold_out)
     lines = []
     for row in rows:
         folder = pathlib.Path(output) / _folder_name(row.name)
@@ -136,16 +136,15 @@ def measure(row, weights, records, truth):
     return metrics
 
 
-def held_out_labels(annotations, limit, share, seed):
+def held_out_labels(annotations, limit, share):
     """The images with labelled people that `train_prn.py` holds out, and the COCO object of all images.
 
-    `limit`, `share` and `seed` are --limit, --hold-out and --seed of the training. Raises UserError if no image is
-    left.
+    `limit` and `share` are --limit and --hold-out of the training. Raises UserError if no image is left.
     """
     if share == 0:
         raise UserError("--hold-out 0 would measure rows on their own training images: raise it, or pass --test")
     records, truth = load_labels(annotations, limit)
-    _, records = hold_out(records, SMALL_HOLD_OUT if share is None else share, seed)
+    _, records = hold_out(records, SMALL_HOLD_OUT if share is None else share)
     records = [record for record in records if record.labelled.any()]
     check_labelled(records, annotations)
     return records, truth

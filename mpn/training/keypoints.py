@@ -99,9 +99,7 @@ def _check(settings):
 
 
 def _records(settings):
-    parts = training_and_validation(
-        settings.coco, settings.hold_out, settings.seed, keep=lambda record: len(record.boxes) > 0
-    )
+    parts = training_and_validation(settings.coco, settings.hold_out, keep=lambda record: len(record.boxes) > 0)
     if settings.refiner_share is not None:
         parts = [people_alone(records) for records in parts]
         for name, people in zip(("train", "validate"), parts, strict=True):

@@ -35,7 +35,7 @@ def train_person(settings):
             load_part(networks, "person", model_folder(settings.initial_model), any_backbone=True)
         networks.backbone.trainable = False
     training, validation = training_and_validation(
-        settings.coco, settings.hold_out, settings.seed, keep=lambda record: len(valid_boxes(record)[0]) > 0
+        settings.coco, settings.hold_out, keep=lambda record: len(valid_boxes(record)[0]) > 0
     )
     data = functools.partial(
         person_dataset,

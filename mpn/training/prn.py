@@ -30,7 +30,6 @@ def train_prn(settings):
         settings.annotations,
         settings.limit,
         settings.hold_out,
-        settings.seed,
         keep=lambda record: bool(record.labelled.any()),
     )
     config = _configuration(settings)

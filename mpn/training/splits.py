@@ -9,24 +9,24 @@ from mpn.errors import UserError
 SMALL_HOLD_OUT = 0.02
 
 
-def training_and_validation(coco, share, seed, keep):
+def training_and_validation(coco, share, keep):
     """Returns two non-empty lists of ImageRecord: those to train on and those to validate on.
 
     `share` of train2017 is held out for validation. With None, val2017 validates, or a small share of train2017 if
-    there is no val2017. With 0 both lists are the same, to test whether a model can learn a few images by heart. `seed`
-    decides which images are held out. Only records for which `keep(record)` is true are used.
+    there is no val2017. With 0 both lists are the same, to test whether a model can learn a few images by heart. Only
+    records for which `keep(record)` is true are used.
 
     Raises UserError if a file or image is missing, or if no usable image is left.
     """
     path = annotation_file(coco, "train")
     training = load_coco(coco, "train")
     validation = load_coco(coco, "val") if share is None and has_validation(coco) else None
-    training, validation = _usable(training, validation, share, seed, keep, path)
+    training, validation = _usable(training, validation, share, keep, path)
     check_images([*training, *validation])
     return training, validation
 
 
-def training_and_validation_labels(coco, annotations, limit, share, seed, keep):
+def training_and_validation_labels(coco, annotations, limit, share, keep):
     """Like `training_and_validation`, but needs no images.
 
     `annotations` is a COCO keypoints JSON that replaces the folder, or None. `limit` keeps the first images only.
@@ -36,19 +36,19 @@ def training_and_validation_labels(coco, annotations, limit, share, seed, keep):
     validation = None
     if not annotations and share is None and has_validation(coco):
         validation = load_annotations(annotation_file(coco, "val"), limit=limit)
-    return _usable(training, validation, share, seed, keep, path)
+    return _usable(training, validation, share, keep, path)
 
 
 def has_validation(coco):
     return (pathlib.Path(coco) / "annotations" / "person_keypoints_val2017.json").exists()
 
 
-def _usable(training, validation, share, seed, keep, path):
+def _usable(training, validation, share, keep, path):
     if share == 0:
         validation = training
     elif validation is None and len(training) > 1:
         # Before `keep`, so that all stages and `evaluate.py --held-out` hold out the same images.
-        training, validation = hold_out(training, SMALL_HOLD_OUT if share is None else share, seed)
+        training, validation = hold_out(training, SMALL_HOLD_OUT if share is None else share)
         if share is None:
             print(f"validating on {len(validation)} of the images of {path}: there is no val split")
     training, validation = ([record for record in records if keep(record)] for records in (training, validation or ()))

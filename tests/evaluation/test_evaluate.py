@@ -162,37 +162,31 @@ def held_out_evaluation(synthetic_coco, folder, *options):
 
 
 @pytest.mark.parametrize(
-    ("options", "limit", "share", "seed"),
-    [
-        (["--held-out", 0.25], None, 0.25, 0),
-        (["--held-out", 0.25, "--seed", 5], None, 0.25, 5),
-        (["--held-out", 0.3, "--seed", 5, "--limit", 20], 20, 0.3, 5),
-    ],
+    ("options", "limit", "share"),
+    [(["--held-out", 0.25], None, 0.25), (["--held-out", 0.3, "--limit", 20], 20, 0.3)],
 )
-def test_held_out_images_are_those_that_training_leaves_out(
-    synthetic_coco, tmp_path, capsys, options, limit, share, seed
-):
+def test_held_out_images_are_those_that_training_leaves_out(synthetic_coco, tmp_path, capsys, options, limit, share):
     records = load_annotations(annotation_file(synthetic_coco, "train"), limit=limit)
-    _, held_out = hold_out(records, share, seed)
+    _, held_out = hold_out(records, share)
     metrics, ids = held_out_evaluation(synthetic_coco, tmp_path, *options)
     assert ids == {record.id for record in held_out if record.labelled.any()} != set()
     settings = metrics["settings"]
-    assert (settings["images"], settings["held_out"], settings["seed"]) == (len(held_out), share, seed)
+    assert (settings["images"], settings["held_out"]) == (len(held_out), share)
     # People of the other images would count as missed.
     assert metrics["keypoints"]["AP"] == pytest.approx(1, abs=1e-6)
-    assert f"of train (held out: share {share}, seed {seed})" in capsys.readouterr().out
+    assert f"of train (held out: share {share})" in capsys.readouterr().out
 
 
 def test_training_and_evaluation_hold_out_the_same_images(synthetic_coco, tmp_path):
-    _, held_out = training_and_validation(synthetic_coco, 0.25, 5, keep=lambda record: record.labelled.any())
-    _, ids = held_out_evaluation(synthetic_coco, tmp_path, "--held-out", 0.25, "--seed", 5)
+    _, held_out = training_and_validation(synthetic_coco, 0.25, keep=lambda record: record.labelled.any())
+    _, ids = held_out_evaluation(synthetic_coco, tmp_path, "--held-out", 0.25)
     assert ids == {record.id for record in held_out}
 
 
 def test_without_held_out_all_of_train_counts(synthetic_coco, tmp_path):
-    metrics, ids = held_out_evaluation(synthetic_coco, tmp_path, "--seed", 5)
+    metrics, ids = held_out_evaluation(synthetic_coco, tmp_path)
     assert metrics["settings"]["images"] == 32
-    assert metrics["settings"]["held_out"] is metrics["settings"]["seed"] is None
+    assert metrics["settings"]["held_out"] is None
     records = load_annotations(annotation_file(synthetic_coco, "train"))
     assert ids == {record.id for record in records if record.labelled.any()}
 
@@ -200,7 +194,7 @@ def test_without_held_out_all_of_train_counts(synthetic_coco, tmp_path):
 def test_held_out_labels_need_no_folder(synthetic_coco, tmp_path):
     path = annotation_file(synthetic_coco, "train")
     metrics, ids = held_out_evaluation(synthetic_coco, tmp_path, "--held-out", 0.25, "--annotations", path)
-    _, held_out = hold_out(load_annotations(path), 0.25, 0)
+    _, held_out = hold_out(load_annotations(path), 0.25)
     assert metrics["settings"]["images"] == len(held_out) == 8
     assert ids == {record.id for record in held_out if record.labelled.any()}
 
@@ -243,7 +237,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, wor
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("--grouping", "magic"), ("--held-out", "1.5"), ("--seed", "-3"), ("--silhouette-threshold", "2")],
+    [("--grouping", "magic"), ("--held-out", "1.5"), ("--silhouette-threshold", "2")],
 )
 def test_wrong_flag_values_are_refused(capsys, flag, value):
     assert run_script(flag, value) == 2
@@ -271,7 +265,6 @@ def test_an_evaluation_from_python(synthetic_coco, tmp_path, monkeypatch):
         ({"grouping": "magic"}, "grouping must be one of"),
         ({"nms_threshold": 1.5}, "nms_threshold must be a number from 0 to 1, not 1.5"),
         ({"limit": 0}, "limit must be a whole number of 1 or more, not 0"),
-        ({"seed": None}, "seed must be a whole number"),
         ({"model": ()}, "model must be a text or a path, or several"),
         ({"scales": ()}, "scales must be a list of numbers"),
         ({"scales": (0.5, 9)}, "^scales must be"),

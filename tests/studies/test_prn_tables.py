@@ -132,9 +132,9 @@ def test_held_out_images_are_those_that_training_left_out(labels, tmp_path):
     metrics = json.loads((tmp_path / "1-layer--1024-nodes--dropout--residual" / "held-out-metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1
     training, validation = training_and_validation_labels(
-        None, labels, None, 0.25, 0, keep=lambda record: bool(record.labelled.any())
+        None, labels, None, 0.25, keep=lambda record: bool(record.labelled.any())
     )
-    records, _ = prn_tables.held_out_labels(labels, None, 0.25, 0)
+    records, _ = prn_tables.held_out_labels(labels, None, 0.25)
     assert [record.id for record in records] == [record.id for record in validation]
     assert not {record.id for record in records} & {record.id for record in training}
 
