@@ -32,7 +32,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def run_rounds(folder, rounds, timeout=3000):
     """Runs a list of rounds in a process of its own and returns their results, see above."""
     done = subprocess.run(
-        [sys.executable, __file__, str(folder), json.dumps(rounds)],
+        [sys.executable, __file__, str(folder), json.dumps(rounds, default=str)],
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
