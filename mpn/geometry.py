@@ -123,6 +123,11 @@ def pad_to_multiple(size, multiple=32):
     return (size + multiple - 1) // multiple * multiple
 
 
+def mirror_boxes(boxes, width):
+    """Mirrors (N, 4) boxes left to right in an image `width` pixels wide."""
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+
+
 def box_intersections(boxes, others):
     """Shared areas of (..., 4) and (..., 4) boxes, broadcast to (...)."""
     low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])

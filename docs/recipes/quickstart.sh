@@ -17,7 +17,7 @@ set -x
 
 python -m mpn.synthetic "$folder/coco" --train 8 --val 8 --test 4 --image-size 256 192 --seed 1
 python train_keypoints.py "${shared[@]}" --backbone mobilenet_v2 --width 0.35 --backbone-weights none \
-    --keypoint-channels 48 32 --person-channels 48 48 --framing image --rotation 0 --scale 1 1 --mirror 0 \
+    --channels 48 32 48 48 --framing image --rotation 0 --scale 1 1 --mirror 0 \
     --image-size 192 --inference-size 192 192 --learning-rate 2e-3 --epochs 10 --steps-per-epoch 25 --batch-size 8
 python train_person.py "${shared[@]}" --image-size 192 192 --learning-rate 1e-3 --epochs 8 --steps-per-epoch 25 \
     --batch-size 8 --mirror 0

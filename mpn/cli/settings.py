@@ -43,6 +43,13 @@ def settings_parser(settings_class, description=None):
     return parser
 
 
+def module_parser(spec, doc):
+    """An argparse.ArgumentParser for `python -m MODULE`, from the module's `__spec__` and its docstring's beginning."""
+    description = doc.partition("\n\n")[0].partition(": `")[0]
+    name = spec.name.removesuffix(".__main__")
+    return argparse.ArgumentParser(prog=f"python -m {name}", description=description, allow_abbrev=False)
+
+
 def add_options(parser, settings_class, *names):
     """Adds the options of a settings class to a parser, with their defaults: all of them, or those of some names."""
     names = names or options_of(settings_class)

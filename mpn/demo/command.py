@@ -13,7 +13,8 @@ import dataclasses
 from mpn.cli.script import command
 from mpn.cli.settings import add_options
 from mpn.demo.settings import DEFAULT_MODEL, DEFAULT_REFINER, PredictionSettings, WebSettings
-from mpn.settings import natural, options_of
+from mpn.kinds import natural
+from mpn.settings import options_of
 
 
 @command

@@ -114,11 +114,9 @@ class MultiPoseNet(Predictor):
         return Detections.in_image(raw, merged.scale, image.shape[:2])
 
     def predict_all(self, images):
-        """`predict` with silhouettes for a list of images, each of its own size: a list of pairs.
-
-        Images that `prepare` gives one size go through the network together; see `detect_all`. Results are those of
-        `predict` up to rounding.
-        """
+        """`predict` with silhouettes for a list of images: a list of pairs; equal up to rounding, see `detect_all`."""
+        if len(images) == 1:  # a graph for one image is faster than one for any number
+            return super().predict_all(images)
         detections = self.detect_all(images)
         return list(zip(self.group_all(detections), (found.silhouettes for found in detections), strict=True))
 
@@ -127,8 +125,8 @@ class MultiPoseNet(Predictor):
 
         All of them must fit the memory. With test-time augmentation each image goes through it alone.
         """
-        if not self.augmentation.is_single:
-            return [self.detect(image) for image in images]
+        if len(images) == 1 or not self.augmentation.is_single:
+            return super().detect_all(images)
         prepared = [self.prepare(image) for image in images]
         of_size = {}
         for index, ((padded, _), _) in enumerate(prepared):

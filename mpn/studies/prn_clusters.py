@@ -4,23 +4,22 @@
 of the RoI grid (`mpn.roi`): x in [0, 36], y in [0, 56]. P poses, C clusters.
 """
 
-import argparse
 import math
 
 import numpy as np
 from tqdm import tqdm
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.cli.settings import add_options
+from mpn.cli.settings import add_options, module_parser
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.errors import UserError
 from mpn.evaluation.charts import INK, new_figure, save
 from mpn.files import make_replaceable
+from mpn.kinds import positive_int
 from mpn.oks import keypoint_similarities
 from mpn.roi import LABEL_SIGMA, ROI_HEIGHT, ROI_WIDTH, encode_rois, enlarge_boxes, highest_cells
-from mpn.settings import positive_int
 from mpn.skeleton import LIMB_COLOURS, LIMBS, NUM_KEYPOINTS
-from mpn.training.settings import Training
+from mpn.training.settings import PrnTraining
 
 # People count if they have at least this many labelled keypoints and the PRN is sure of as many.
 LEAST_KEYPOINTS = 8
@@ -182,15 +181,9 @@ def draw_clusters(means, counts, proportions):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m mpn.studies.prn_clusters",
-        description="Draws the poses that a PRN has learned: its outputs in clusters, the mean of each as a skeleton.",
-    )
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("picture", metavar="FILE.png", help="the picture to write")
-    parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory with a PRN")
-    add_options(parser, Training, "coco")
-    parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco's val")
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
+    add_options(parser, PrnTraining, "model", "coco", "annotations", "limit")
     parser.add_argument("--clusters", type=positive_int, default=6, help="default: 6, as in the paper")
     options = parser.parse_args(argv)
     if not options.picture.lower().endswith(".png"):

@@ -151,7 +151,7 @@ def test_options_of_the_version_before_get_their_new_names(parsed, checkpoint):
     for stage, options in OLD.items():
         of[stage] = parsed(stage, "--model", checkpoint(stage, options=options), "--resume")
     first = of["keypoints"]
-    assert (first.keypoint_channels, first.person_channels, first.refiner_share) == ((96, 32), (64, 48), None)
+    assert (first.channels, first.refiner_share) == ((96, 32, 64, 48), None)
     assert (first.hold_out, first.inference_size, first.scale) == (0.04, (384, 544), (0.7, 1.6))
     assert of["person"].hold_out == 0
     third = of["prn"]
@@ -163,6 +163,7 @@ def test_options_of_the_version_before_get_their_new_names(parsed, checkpoint):
     ("changes", "name", "value"),
     [
         ({"refiner": True, "person_share": 0.75, "inference_size": None}, "refiner_share", 0.75),
+        ({"keypoint_channels": [9, 8], "person_channels": [7, 6]}, "channels", (9, 8, 7, 6)),
         ({"validation": "val", "hold_out": 0.02}, "hold_out", None),
         ({"validation": "val", "hold_out": 0.3}, "hold_out", 0.3),  # /c has no val split
     ],
