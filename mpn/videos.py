@@ -147,11 +147,9 @@ class VideoReader:
             yield last
 
     def _frames_of(self, packet):
-        if not packet.is_corrupt:
-            try:
+        with contextlib.suppress(av.FFmpegError):
+            if not packet.is_corrupt:
                 return packet.decode()
-            except av.FFmpegError:
-                pass
         self.lost += 1
         return []
 
@@ -230,11 +228,7 @@ class VideoWriter:
 
 def _video_stream(container):
     """The main stream that FFmpeg can decode, or None; the cover picture of a sound file does not count."""
-    streams = [
-        stream
-        for stream in container.streams.video
-        if stream.codec_context and Disposition.attached_pic not in stream.disposition
-    ]
+    streams = [s for s in container.streams.video if s.codec_context and Disposition.attached_pic not in s.disposition]
     return max(streams, key=lambda stream: (Disposition.default in stream.disposition, -stream.index), default=None)
 
 

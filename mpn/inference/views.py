@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 
 from mpn import kinds
-from mpn.geometry import mirror_boxes
-from mpn.heatmaps import STRIDE
+from mpn.lazy import LazyModule
 from mpn.settings import Settings, SettingsError, option
+
+# These import OpenCV, which `demo.py --help` should not wait for.
+geometry, heatmaps = LazyModule("mpn.geometry"), LazyModule("mpn.heatmaps")
 
 # A box nearer to a crop's edge than this share of the crop's side may belong to a person whom the edge cuts; another
 # view shows all of that person.
@@ -79,8 +81,8 @@ class View:
     def cells(self, axis, places):
         """Converts (n,) image coordinates along an axis to cells of the view's heatmap."""
         if self.mirrored and axis == 0:
-            return (self.part[2] - places) * self.scale[0] / STRIDE
-        return (places - self.part[axis]) * self.scale[axis] / STRIDE
+            return (self.part[2] - places) * self.scale[0] / heatmaps.STRIDE
+        return (places - self.part[axis]) * self.scale[axis] / heatmaps.STRIDE
 
     def weights(self, axis, places):
         """(n,) weights of the view at (n,) image coordinates along an axis; those of all crops sum to 1.
@@ -102,7 +104,7 @@ class View:
         corner, size = np.array(self.part[:2] * 2), np.subtract(self.part[2:], self.part[:2])
         boxes = boxes / np.tile(self.scale, 2)
         if self.mirrored:
-            boxes = mirror_boxes(boxes, size[0])
+            boxes = geometry.mirror_boxes(boxes, size[0])
         boxes = boxes + corner
         inside = np.array(self.part) != (0, 0, *self.image_size)
         near = np.abs(boxes - self.part) < _EDGE * np.tile(size, 2)

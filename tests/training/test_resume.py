@@ -163,7 +163,6 @@ def test_options_of_the_version_before_get_their_new_names(parsed, checkpoint):
     ("changes", "name", "value"),
     [
         ({"refiner": True, "person_share": 0.75, "inference_size": None}, "refiner_share", 0.75),
-        ({"keypoint_channels": [9, 8], "person_channels": [7, 6]}, "channels", (9, 8, 7, 6)),
         ({"validation": "val", "hold_out": 0.02}, "hold_out", None),
         ({"validation": "val", "hold_out": 0.3}, "hold_out", 0.3),  # /c has no val split
     ],
@@ -171,6 +170,13 @@ def test_options_of_the_version_before_get_their_new_names(parsed, checkpoint):
 def test_old_options_are_read_with_their_meaning(changes, name, value, parsed, checkpoint):
     model = checkpoint("keypoints", options=OLD["keypoints"] | changes)
     assert getattr(parsed("keypoints", "--model", model, "--resume"), name) == value
+
+
+def test_pairs_of_channels_become_one_option(parsed, checkpoint):
+    options = {name: value for name, value in OLD["keypoints"].items() if "channels" not in name}
+    options |= {"keypoint_channels": [96, 32], "person_channels": [64, 48], "jit": "on"}
+    settings = parsed("keypoints", "--model", checkpoint("keypoints", options=options), "--resume")
+    assert settings.channels == (96, 32, 64, 48)
 
 
 @pytest.mark.parametrize("changes", [{"occlusion": 0.5}, {"sigma": 9.0}, {"limit": 5}, {"person_share": 0.5}])
