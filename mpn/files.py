@@ -85,9 +85,8 @@ def _machine():
 def atomic_path(path):
     """Yields the path of an empty temporary file that replaces `path` at the end: readers see the old file or the new.
 
-    Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`. The temporary name ends like
-    `path`, since Keras requires `.weights.h5`. After an exception the temporary file is gone and `path` is unchanged.
-    An OSError gets `path` as its filename.
+    The temporary name ends like `path`, since Keras requires `.weights.h5`. After an exception the temporary file is
+    gone and `path` is unchanged. An OSError gets `path` as its filename.
     """
     path = Path(path)
     temporary = temporary_path(path)

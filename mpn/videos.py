@@ -50,13 +50,9 @@ def is_video(path):
 class VideoReader:
     """The frames of a video file, in order and once; a context manager.
 
-    Attributes:
-        size: (H, W) of the first frame in pixels.
-        rate: Fraction, frames per second on average.
-        announced: the file's own estimate of its number of frames, or None.
-        breaks_off: whether reading failed before the file's end; known after the last frame.
-        lost: how many packets could not be decoded so far.
-        decoded: how many frames were decoded so far.
+    `size` is the (H, W) of the first frame in pixels, `rate` a Fraction, frames per second on average, and `announced`
+    the file's own estimate of its number of frames, or None. `decoded` frames were decoded and `lost` packets could not
+    be decoded so far. `breaks_off`, whether reading failed before the file's end, is known after the last frame.
 
     Raises UserError if the file is missing, no video, damaged or too large (MOST_PIXELS), OSError if it cannot be read.
     """

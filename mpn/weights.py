@@ -215,11 +215,8 @@ def _check_storage(model, storage):
     for variable in model.variables if storage == "float16" else ():
         value = variable.numpy()
         if not np.isfinite(_as_loaded(value, storage)).all():
-            worst = value.flat[np.abs(value).argmax()]
-            raise UserError(
-                f"the weights {variable.path} hold {worst:g}, and float16 stores finite numbers up to 65504 only: "
-                "store them in float32"
-            )
+            hold = f"the weights {variable.path} hold {value.flat[np.abs(value).argmax()]:g}"
+            raise UserError(f"{hold}, and float16 stores finite numbers up to 65504 only: store them in float32")
 
 
 def _rewrite_in_float16(path):

@@ -57,10 +57,7 @@ class PredictionSettings(Augmentation):
 
                 load = MultiPoseNet.load
             views = Augmentation(self.scales, self.mirror, self.crops)
-            options = {"image_size": self.image_size, "precision": self.precision, "augmentation": views}
-            model = load(model, **options)
-        if self.refine is None:
-            return model, model
+            model = load(model, image_size=self.image_size, precision=self.precision, augmentation=views)
         from mpn.inference.refiner import refined
 
         return model, refined(model, self.refine, self.precision, self.mirror, self.threshold)

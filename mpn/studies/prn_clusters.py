@@ -68,17 +68,14 @@ def prn_clusters(model, records, clusters=6, seed=0):
 def prn_poses(model, people):
     """Finds the PRN's highest cells for those of `people` (PrnPeople) who have LEAST_KEYPOINTS labelled keypoints.
 
-    Returns:
-        poses: (P, 17, 2) float32, x and y of the cells' centres.
-        weights: (P, 17) float32, 1 where the PRN is sure of the keypoint and 0 elsewhere.
-        boxes: (P, 4) float32, the labelled [x1, y1, x2, y2] in image pixels.
+    Returns poses, (P, 17, 2) float32, x and y of the cells' centres; weights, (P, 17) float32, 1 where the PRN is sure
+    of the keypoint, else 0; and the labelled boxes, (P, 4) float32 [x1, y1, x2, y2] in image pixels.
     """
     from mpn.data.prn import gather_people
 
     labelled = (people.keypoints[people.targets, :, 2] > 0).sum(axis=1)
     targets = people.targets[labelled >= LEAST_KEYPOINTS]
-    poses = np.zeros((len(targets), NUM_KEYPOINTS, 2), np.float32)
-    weights = np.zeros((len(targets), NUM_KEYPOINTS), np.float32)
+    poses, weights = (np.zeros((len(targets), NUM_KEYPOINTS, *more), np.float32) for more in ((2,), ()))
     for start in tqdm(range(0, len(targets), _BOXES_AT_A_TIME), desc="PRN", unit="batch", disable=None):
         rows = slice(start, start + _BOXES_AT_A_TIME)
         positions, scores, _, _, boxes = gather_people(people, targets[rows])
@@ -104,12 +101,9 @@ def cluster_poses(poses, weights, clusters, seed=0):
     """Clusters poses by k-means with the distance 1 - OKS, and keeps the best of STARTS k-means++ starts.
 
     `poses` and `weights` are those of `pose_similarity`. C is less than `clusters` if there are fewer different poses.
-
-    Returns:
-        means: (C, 17, 3) float32, x, y and mean weight of each keypoint; where the weight is 0, x and y are the mean of
-            all poses. The largest cluster comes first.
-        counts: (C,) int, poses in each cluster; 1 or more.
-        assignment: (P,) int, the cluster of each pose.
+    Returns means, (C, 17, 3) float32, x, y and mean weight of each keypoint, the largest cluster first; where the
+    weight is 0, x and y are the mean of all poses. And counts, (C,) int, the poses in each cluster, and the cluster of
+    each pose, (P,) int.
     """
     poses, weights = np.asarray(poses, np.float32), np.asarray(weights, np.float32)
     common = _mean(poses, weights, poses.mean(axis=0))[:, :2]

@@ -21,9 +21,9 @@ IMAGE_SIZE = (480, 800)
 def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
     """Measures the PRNs of model directories or shipped models, and returns a dict of column to value for each.
 
-    Sizes are in MB of a million bytes. Times are medians in milliseconds of `MultiPoseNet.group` (RoIs, PRN, scoring,
-    assignment) for each number in `people`. All models and precisions take turns, so compare times of one call only.
-    With `annotations`, a COCO keypoints JSON, there is also the AP of grouping alone.
+    Times are medians in milliseconds of `MultiPoseNet.group` (RoIs, PRN, scoring, assignment) for each number in
+    `people`. All models and precisions take turns, so compare times of one call only. With `annotations`, a COCO
+    keypoints JSON, there is also the AP of grouping alone.
     """
     from mpn.inference.multiposenet import MultiPoseNet
     from mpn.weights import STORAGES, stored_bytes
@@ -39,8 +39,7 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
     times = {}
     for count in people:
         detections = crowd(count, IMAGE_SIZE)
-        calls = {key: functools.partial(model.group, detections) for key, model in models.items()}
-        times[count] = medians(calls, repeats)
+        times[count] = medians({key: functools.partial(m.group, detections) for key, m in models.items()}, repeats)
     rows = []
     for number, model_dir in enumerate(model_dirs):
         prn = models[number, "float32"].networks.prn
