@@ -11,6 +11,9 @@ from mpn.settings import Settings, SettingsError, option
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
 
+# Fields with numbers of channels, of the keypoint subnet and of the person subnet.
+CHANNELS = ("keypoint_channels", "keypoint_head_channels", "person_channels", "person_head_channels")
+
 # The upper limits keep a damaged file from taking all memory.
 _CHANNELS = between(int, 1, 1024)
 _SIDE = between(int, 32, 4096)

@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
 
@@ -108,21 +107,3 @@ def test_choices_are_those_of_the_modules_that_act_on_them():
 def test_settings_come_without_tensorflow():
     code = "import sys, mpn.training as t; t.KeypointTraining(); sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
-def recipes():
-    """(stage, arguments) of each training command in the recipes and the documentation."""
-    files = [*(ROOT / "docs").rglob("*.sh"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
-    for text in (path.read_text().replace("\\\n", " ") for path in files):
-        while array := re.search(r"^(\w+)=\((.*?)\)$", text, re.DOTALL | re.MULTILINE):
-            text = text.replace(array[0], "").replace(f'"${{{array[1]}[@]}}"', array[2].replace("\n", " "))
-        for stage, words in re.findall(r"^python train_(\w+)\.py (.*?)(?:#.*)?$", text, re.MULTILINE):
-            yield stage, shlex.split(words)
-
-
-def test_the_commands_of_the_documentation_are_right():
-    found = list(recipes())
-    assert len(found) >= 10 and {stage for stage, _ in found} == CLASSES.keys()
-    for stage, arguments in found:
-        with command_line(CLASSES[stage], argv=arguments):
-            pass

@@ -2,10 +2,10 @@
 
 import dataclasses
 
+from mpn.config import CHANNELS
 from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint
 from mpn.settings import SettingsError, checked, options_of
-from mpn.training.settings import CHANNELS
 from mpn.training.splits import SMALL_HOLD_OUT, has_validation
 from mpn.weights import check_numbers, read_notes
 

@@ -5,7 +5,7 @@ import os
 from typing import ClassVar
 
 from mpn import kinds
-from mpn.config import BACKBONES, ModelConfig
+from mpn.config import BACKBONES, CHANNELS, ModelConfig
 from mpn.data.augmentation import PatchAugmentation
 from mpn.data.imperfect import PERFECT
 from mpn.settings import Settings, SettingsError, option, options_of, same_option
@@ -63,9 +63,6 @@ class Training(Settings):
 
 # Fields that KeypointTraining and ModelConfig share.
 _OF_CONFIG = ("backbone", "dilated", "width", "concat", "intermediate_supervision")
-
-# Fields of ModelConfig in the order of `channels`.
-CHANNELS = ("keypoint_channels", "keypoint_head_channels", "person_channels", "person_head_channels")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
