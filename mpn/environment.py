@@ -75,9 +75,7 @@ def _check_keras_json():
     except OSError as error:
         raise UserError(f"Keras cannot read {path} ({error.strerror}): remove it, or set KERAS_HOME") from error
     settings = settings if isinstance(settings, dict) else {"floatx": None}
-    if (
-        settings.get("floatx", "float32") not in ("float16", "float32", "float64")
-        or settings.get("image_data_format", "channels_last") not in ("channels_last", "channels_first")
-        or not isinstance(settings.get("epsilon", 1e-7), float)
-    ):
+    known = settings.get("floatx", "float32") in ("float16", "float32", "float64")
+    known &= settings.get("image_data_format", "channels_last") in ("channels_last", "channels_first")
+    if not (known and isinstance(settings.get("epsilon", 1e-7), float)):
         raise UserError(f"{path} has settings that Keras does not know: remove it, or set KERAS_HOME to another folder")

@@ -13,6 +13,7 @@ from mpn.cli.script import command, import_tensorflow
 from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path
 from mpn.inference.export_folder import FORMATS
+from mpn.kinds import positive_int
 from mpn.model_directory import (
     CONFIG_FILE,
     PARTS,
@@ -22,7 +23,6 @@ from mpn.model_directory import (
     save_networks,
     weights_file,
 )
-from mpn.settings import positive_int
 
 
 def export_model(source, target, storage="float16", overwrite=False):

@@ -85,9 +85,8 @@ def _machine():
 def atomic_path(path):
     """Yields the path of an empty temporary file that replaces `path` at the end: readers see the old file or the new.
 
-    Use as `with atomic_path("a.weights.h5") as temporary: model.save_weights(temporary)`. The temporary name ends like
-    `path`, since Keras requires `.weights.h5`. After an exception the temporary file is gone and `path` is unchanged.
-    An OSError gets `path` as its filename.
+    The temporary name ends like `path`, since Keras requires `.weights.h5`. After an exception the temporary file is
+    gone and `path` is unchanged. An OSError gets `path` as its filename.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -145,11 +144,12 @@ def read_json(path, what):
     try:
         if data.startswith(b"\x1f\x8b"):
             data = _read_up_to(gzip.GzipFile(fileobj=io.BytesIO(data)), MOST_JSON_BYTES, f"{what} '{path}'")
-        if data.count(b"[") + data.count(b"{") > MOST_JSON_CONTAINERS:
-            most = f"{MOST_JSON_CONTAINERS:,} lists and objects, the most that are read"
-            raise UserError(f"{what} '{path}' has more than {most}")
-        if data.count(b",") > MOST_JSON_COMMAS:
-            raise UserError(f"{what} '{path}' has more than {MOST_JSON_COMMAS:,} commas, the most that are read")
+        for count, most, things in (
+            (data.count(b"[") + data.count(b"{"), MOST_JSON_CONTAINERS, "lists and objects"),
+            (data.count(b","), MOST_JSON_COMMAS, "commas"),
+        ):
+            if count > most:
+                raise UserError(f"{what} '{path}' has more than {most:,} {things}, the most that are read")
         return json.loads(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} '{path}' is a damaged gzip file: copy or download it again") from error
@@ -163,10 +163,8 @@ def read_json(path, what):
 def read_bytes(path, what, most=None):
     """Reads a file; UserError if missing, unreadable or above `most` bytes. Messages call the file `what`."""
     try:
-        if most is None:
-            return Path(path).read_bytes()
         with open(path, "rb") as file:
-            return _read_up_to(file, most, f"{what} '{path}'")
+            return file.read() if most is None else _read_up_to(file, most, f"{what} '{path}'")
     except FileNotFoundError as error:
         raise UserError(f"{what} '{path}' does not exist: check the path") from error
     except IsADirectoryError as error:

@@ -95,12 +95,12 @@ def fit_image(image, image_size):
 
     Returns the scaled image and its scale along x and y, (2,) float32; the two differ by rounding.
     """
-    height, width = image.shape[:2]
-    factor = fit_factor(height, width, image_size)
-    new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
+    sides = image.shape[1::-1]
+    factor = fit_factor(*sides, image_size)
+    new_sides = [max(1, round(side * factor)) for side in sides]
     # As in `warp_image`, so that whole images look like patches to the network.
-    scaled = cv2.resize(_shrink(image, factor), (new_width, new_height), interpolation=cv2.INTER_LINEAR)
-    return scaled, np.array([new_width / width, new_height / height], np.float32)
+    scaled = cv2.resize(_shrink(image, factor), new_sides, interpolation=cv2.INTER_LINEAR)
+    return scaled, np.divide(new_sides, sides).astype(np.float32)
 
 
 def network_input(image, image_size, factor=1.0, mirrored=False, square=False):
@@ -121,6 +121,11 @@ def network_input(image, image_size, factor=1.0, mirrored=False, square=False):
 def pad_to_multiple(size, multiple=32):
     """Rounds an int or integer tensor up to a multiple."""
     return (size + multiple - 1) // multiple * multiple
+
+
+def mirror_boxes(boxes, width):
+    """Mirrors (N, 4) boxes left to right in an image `width` pixels wide."""
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
 def box_intersections(boxes, others):

@@ -41,17 +41,16 @@ def encode_keypoints(keypoints, height, width, sigma=SIGMA):
     x, y = x[person, channel], y[person, channel]
     reach = int(np.ceil(3 * sigma)) + 1  # a Gaussian is below 1 % of its peak there
     offsets = np.arange(-reach, reach + 1)
-    columns = np.floor(x).astype(int)[:, None] + offsets
-    rows = np.floor(y).astype(int)[:, None] + offsets
-    across = np.exp(-((columns + 0.5 - x[:, None]) ** 2) / (2 * sigma**2))
-    down = np.exp(-((rows + 0.5 - y[:, None]) ** 2) / (2 * sigma**2))
-    across[(columns < 0) | (columns >= w)] = 0
-    down[(rows < 0) | (rows >= h)] = 0
-    np.maximum.at(
-        heatmaps,
-        (rows.clip(0, h - 1)[:, :, None], columns.clip(0, w - 1)[:, None, :], channel[:, None, None]),
-        (down[:, :, None] * across[:, None, :]).astype(np.float32),
-    )
+
+    def along(places, size):
+        """Cells near a place on one axis, and the Gaussian there, which is 0 outside the heatmap."""
+        near = np.floor(places).astype(int)[:, None] + offsets
+        heights = np.exp(-((near + 0.5 - places[:, None]) ** 2) / (2 * sigma**2))
+        return near.clip(0, size - 1), np.where((near < 0) | (near >= size), 0, heights)
+
+    (columns, across), (rows, down) = along(x, w), along(y, h)
+    cells_near = rows[:, :, None], columns[:, None, :], channel[:, None, None]
+    np.maximum.at(heatmaps, cells_near, (down[:, :, None] * across[:, None, :]).astype(np.float32))
     return heatmaps
 
 
@@ -88,14 +87,9 @@ def find_peaks(heatmaps, threshold=0.1, max_peaks=30):
     A peak is a cell that no cell of its 3x3 neighbourhood exceeds. Along each axis, a parabola through the logarithms
     of three cells refines its position; this is exact for a Gaussian.
 
-    Args:
-        heatmaps: (B, h, w, K) float32; h and w at least 3.
-        threshold: a peak must exceed this value.
-        max_peaks: most peaks per image and keypoint; at most h w.
-
-    Returns:
-        positions: (B, K, max_peaks, 2) float32, x and y in cells, best first; the centre of cell j is at j + 1/2.
-        scores: (B, K, max_peaks) float32 in (threshold, 1]; 0 where there is no peak.
+    `heatmaps` is (B, h, w, K) float32, h and w at least 3. A peak must exceed `threshold`. Returns the best `max_peaks`
+    of each image and keypoint, best first: positions, (B, K, max_peaks, 2) float32, x and y in cells, of which the
+    centre of cell j is at j + 1/2; and scores, (B, K, max_peaks) float32 in (threshold, 1], 0 where there is no peak.
     """
     shape = ops.shape(heatmaps)
     batch, h, w, channels = shape[0], shape[1], shape[2], heatmaps.shape[3]

@@ -74,11 +74,22 @@ def load_config(model_dir):
     return read_config(path)
 
 
+def config_or(default, model_dir):
+    """The ModelConfig of a model directory, or `default` if it has none yet."""
+    return load_config(model_dir) if (pathlib.Path(model_dir) / CONFIG_FILE).exists() else default
+
+
 def save_section(config, model_dir, part):
     """Writes the PRN's fields ("prn") or all others ("keypoints") to config.json, and keeps the rest of the file."""
-    stored = load_config(model_dir) if (pathlib.Path(model_dir) / CONFIG_FILE).exists() else config
+    stored = config_or(config, model_dir)
     mine = {name: v for name, v in dataclasses.asdict(config).items() if name.startswith("prn_") == (part == "prn")}
     save_config(stored.replace(**mine), model_dir)
+
+
+def save_stage(networks, part, model_dir):
+    """Writes what the training of a part changes in a model directory: see `save_section` and `save_part`."""
+    save_section(networks.config, model_dir, part)
+    save_part(networks, part, model_dir)
 
 
 def save_config(config, model_dir):
@@ -104,8 +115,10 @@ def save_part(networks, part, model_dir, storage="float32"):
         model = networks.new_prn()  # without an optimizer, whose state is twice as large
         model.set_weights(networks.prn.get_weights())
     prior = networks.position_prior if part == "prn" else None
+    if prior is not None and storage == "float16":
+        # Divided by the maximum: many probabilities are too small for float16, and UCR needs only their ratios.
+        prior = (prior / np.maximum(prior.max(axis=(0, 1)), 1e-12)).astype(np.float16)
     if prior is not None:
-        prior = _stored_prior(prior, storage)
         notes["position_prior"] = _checksum(prior)
     save_weights(model, weights_file(model_dir, part), notes, storage)
     if prior is not None:
@@ -134,26 +147,18 @@ def load_part(networks, part, model_dir, any_backbone=False):
     path = weights_file(model_dir, part)
     if not path.exists():
         raise UserError(f"{path} does not exist: run train_{part}.py --model {model_dir} first")
-    if part == "person" and not any_backbone:
-        if read_notes(path).get("backbone_fingerprint") != fingerprint(networks.backbone):
-            raise UserError(
-                f"{path} was trained on another backbone than that of {weights_file(model_dir, 'keypoints')}: "
-                f"run {person_command(model_dir)}"
-            )
+    own_backbone = part == "person" and not any_backbone
+    if own_backbone and read_notes(path).get("backbone_fingerprint") != fingerprint(networks.backbone):
+        keypoints = weights_file(model_dir, "keypoints")
+        raise UserError(
+            f"{path} was trained on another backbone than that of {keypoints}: run {person_command(model_dir)}"
+        )
     architecture = networks.config.section(part)
     check_architecture(path, architecture)  # before a large network is built
     notes = load_weights(networks.weights_of(part), path, architecture)
     prior = pathlib.Path(model_dir) / POSITION_PRIOR_FILE
     if part == "prn" and prior.exists():
         networks.position_prior = _load_prior(prior, notes.get("position_prior"))
-
-
-def _stored_prior(prior, storage):
-    """The position maps as the file stores them."""
-    if storage == "float32":
-        return prior
-    # Divided by the maximum: many probabilities are too small for float16, and UCR needs only their ratios.
-    return (prior / np.maximum(prior.max(axis=(0, 1)), 1e-12)).astype(np.float16)
 
 
 def _load_prior(path, checksum):

@@ -49,8 +49,7 @@ def set_training_precision(precision):
     """
     if precision not in TRAINING_PRECISIONS:
         raise UserError(f"precision must be one of {', '.join(TRAINING_PRECISIONS)}, not {precision!r}")
-    on_cpu = not tf.config.list_physical_devices("GPU")
-    bfloat16_on_cpu = precision == "mixed_bfloat16" and on_cpu
+    bfloat16_on_cpu = precision == "mixed_bfloat16" and not tf.config.list_physical_devices("GPU")
     if bfloat16_on_cpu and not multiplies_bfloat16():
         print("this processor has no bfloat16 instructions: training in float32, which is faster without them")
     rewrite_to_bfloat16(bfloat16_on_cpu and multiplies_bfloat16())
@@ -58,11 +57,8 @@ def set_training_precision(precision):
 
 
 def rewrite_to_bfloat16(active):
-    """Switches oneDNN's rewriting to bfloat16 for every TensorFlow function that first runs from now on.
-
-    Pipelines of tf.data stay in float32: they keep the setting from TensorFlow's start.
-    """
-    tf.config.list_logical_devices()  # starts TensorFlow
+    """Switches oneDNN's rewriting to bfloat16 for every TensorFlow function that first runs from now on."""
+    tf.config.list_logical_devices()  # starts TensorFlow: pipelines of tf.data keep the setting from its start, float32
     tf.config.optimizer.set_experimental_options({_ONEDNN_BFLOAT16: bool(active)})
 
 

@@ -87,10 +87,9 @@ def encode_labels(positions, labelled, boxes):
 
 
 def window_sums(maps, positions, boxes, window):
-    """Sums the PRN's output in a square window around each candidate's cell.
+    """Sums the PRN's output, (N, K, 56, 36), in a square window around the cell of each candidate, (N, K, M, 2).
 
-    `maps` is (N, K, 56, 36) float32, `positions` (N, K, M, 2), and `window` the odd side in cells. Returns (N, K, M)
-    float32; 0 for a candidate outside the box.
+    `window` is its odd side in cells. Returns (N, K, M) float32; 0 for a candidate outside the box.
     """
     grid, inside = to_grid(positions, boxes)
     across = _window(ROI_WIDTH, grid[..., 0], window)
@@ -100,10 +99,7 @@ def window_sums(maps, positions, boxes, window):
 
 
 def highest_cells(maps, boxes):
-    """Most probable cell of each keypoint (§3.5, "only one keypoint selected"): centre, (N, K, 2), and value, (N, K).
-
-    `maps`, (N, K, 56, 36) float32, is the PRN's output Y.
-    """
+    """Most probable cell of each keypoint (§3.5) in the PRN's output (N, K, 56, 36): centre (N, K, 2), value (N, K)."""
     flat = ops.reshape(maps, (-1, maps.shape[1], ROI_HEIGHT * ROI_WIDTH))
     values, index = (result[..., 0] for result in ops.top_k(flat, 1))  # faster than argmax
     cells = ops.stack([index % ROI_WIDTH, index // ROI_WIDTH], axis=-1)

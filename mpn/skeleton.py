@@ -2,30 +2,12 @@
 
 import numpy as np
 
-KEYPOINTS = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
+_SIDES = {"left": "right", "right": "left"}
+_PAIRS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
+KEYPOINTS = ("nose", *(f"{side}_{name}" for name in _PAIRS for side in _SIDES))
 
 NUM_KEYPOINTS = len(KEYPOINTS)
-
-
-_SIDES = {"left": "right", "right": "left"}
 
 # Keypoint k becomes MIRROR[k] when the image is mirrored.
 MIRROR = np.array([KEYPOINTS.index("_".join(_SIDES.get(part, part) for part in name.split("_"))) for name in KEYPOINTS])

@@ -50,13 +50,9 @@ def is_video(path):
 class VideoReader:
     """The frames of a video file, in order and once; a context manager.
 
-    Attributes:
-        size: (H, W) of the first frame in pixels.
-        rate: Fraction, frames per second on average.
-        announced: the file's own estimate of its number of frames, or None.
-        breaks_off: whether reading failed before the file's end; known after the last frame.
-        lost: how many packets could not be decoded so far.
-        decoded: how many frames were decoded so far.
+    `size` is the (H, W) of the first frame in pixels, `rate` a Fraction, frames per second on average, and `announced`
+    the file's own estimate of its number of frames, or None. `decoded` frames were decoded and `lost` packets could not
+    be decoded so far. `breaks_off`, whether reading failed before the file's end, is known after the last frame.
 
     Raises UserError if the file is missing, no video, damaged or too large (MOST_PIXELS), OSError if it cannot be read.
     """
@@ -147,11 +143,9 @@ class VideoReader:
             yield last
 
     def _frames_of(self, packet):
-        if not packet.is_corrupt:
-            try:
+        with contextlib.suppress(av.FFmpegError):
+            if not packet.is_corrupt:
                 return packet.decode()
-            except av.FFmpegError:
-                pass
         self.lost += 1
         return []
 
@@ -230,11 +224,7 @@ class VideoWriter:
 
 def _video_stream(container):
     """The main stream that FFmpeg can decode, or None; the cover picture of a sound file does not count."""
-    streams = [
-        stream
-        for stream in container.streams.video
-        if stream.codec_context and Disposition.attached_pic not in stream.disposition
-    ]
+    streams = [s for s in container.streams.video if s.codec_context and Disposition.attached_pic not in s.disposition]
     return max(streams, key=lambda stream: (Disposition.default in stream.disposition, -stream.index), default=None)
 
 

@@ -76,9 +76,8 @@ def load_weights(model, path, architecture):
     try:
         model.load_weights(path)
     except Exception as error:  # Keras passes on many classes of errors
-        raise UserError(
-            f"{path} does not fit the model or is damaged ({_reason(error)}): train or copy it again"
-        ) from error
+        text = f"{path} does not fit the model or is damaged ({_reason(error)}): train or copy it again"
+        raise UserError(text) from error
     return notes
 
 
@@ -87,12 +86,8 @@ def check_architecture(path, architecture):
     notes = read_notes(path)
     # Older files lack newer fields, which then have their defaults.
     stored = {key: getattr(ModelConfig, key, None) for key in architecture} | notes.get("architecture", {})
-    differing = [
-        f"{key} is {stored.get(key)!r} there and {architecture.get(key)!r} here"
-        for key in sorted({*stored, *architecture})
-        if stored.get(key) != architecture.get(key)
-    ]
-    if differing:
+    both = ((key, stored.get(key), architecture.get(key)) for key in sorted({*stored, *architecture}))
+    if differing := [f"{key} is {there!r} there and {here!r} here" for key, there, here in both if there != here]:
         raise UserError(
             f"{path} holds weights of another architecture: {'; '.join(differing)}; correct config.json, or train in "
             "another --model directory"
@@ -126,11 +121,10 @@ def load_backbone_weights(backbone, weights, width=1.0):
         return
     if weights != "imagenet" and not pathlib.Path(weights).is_file():
         raise UserError(f"backbone weights {weights} do not exist: pass imagenet, none or a local .h5 file")
-    options = {"include_top": False, "input_shape": (None, None, 3)}
-    if backbone.name == "mobilenet_v2":
-        options["alpha"] = width
+    alpha = {"alpha": width} if backbone.name == "mobilenet_v2" else {}
+    build = _APPLICATIONS[backbone.name]
     try:
-        source = _APPLICATIONS[backbone.name](weights=str(weights), **options)
+        source = build(weights=str(weights), include_top=False, input_shape=(None, None, 3), **alpha)
     except Exception as error:  # Keras raises a different class for each fault of a file
         raise UserError(
             f"cannot load backbone weights {weights} into {backbone.name} of width {width:g} ({_reason(error)}): pass "
@@ -221,11 +215,8 @@ def _check_storage(model, storage):
     for variable in model.variables if storage == "float16" else ():
         value = variable.numpy()
         if not np.isfinite(_as_loaded(value, storage)).all():
-            worst = value.flat[np.abs(value).argmax()]
-            raise UserError(
-                f"the weights {variable.path} hold {worst:g}, and float16 stores finite numbers up to 65504 only: "
-                "store them in float32"
-            )
+            hold = f"the weights {variable.path} hold {value.flat[np.abs(value).argmax()]:g}"
+            raise UserError(f"{hold}, and float16 stores finite numbers up to 65504 only: store them in float32")
 
 
 def _rewrite_in_float16(path):

@@ -22,7 +22,7 @@ def keypoint_arguments(coco, model, *more):
     return [
         *("--coco", coco, "--model", model),
         *("--backbone", "mobilenet_v2", "--width", 0.35, "--backbone-weights", "none"),
-        *("--keypoint-channels", 16, 8, "--person-channels", 16, 16, "--image-size", 64, "--batch-size", 2),
+        *("--channels", 16, 8, 16, 16, "--image-size", 64, "--batch-size", 2),
         *("--steps-per-epoch", 2, "--learning-rate", 1e-3, *more),
     ]
 

@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from mpn.data.person import mirror_boxes
 from mpn.geometry import (
     affine,
     box_intersections,
@@ -11,6 +10,7 @@ from mpn.geometry import (
     fill_box,
     fill_polygon,
     fit_image,
+    mirror_boxes,
     pad_to_multiple,
     transform_keypoints,
     transform_points,

@@ -10,7 +10,7 @@ model=$1
 shared=(--refiner 0.75 --coco "$COCO" --hold-out 0.04 --cache-images --frozen-up-to C5 --image-size 256 --shift 0.05
     --scale 0.8 1.25 --rotation 20 --mirror 0.5 --colour 0.4 --foreground 9 --batch-size 16 --schedule cosine --average 0.99)
 python train_keypoints.py "${shared[@]}" --model "$model-first" --backbone mobilenet_v2 --width 1.75 \
-    --backbone-weights "$BACKBONE" --batch-normalization folded --keypoint-channels 64 24 --steps-per-epoch 150 \
+    --backbone-weights "$BACKBONE" --batch-normalization folded --channels 64 24 256 256 --steps-per-epoch 150 \
     --epochs 5 --learning-rate 1e-3
 # Twice more, each time from the weights of the run before.
 python train_keypoints.py "${shared[@]}" --model "$model-second" --initial-model "$model-first" \

@@ -16,7 +16,7 @@ stage_1=("${shared[@]}" --frozen-up-to C5 --framing image --image-size 416 --inf
 
 # The subnets on the frozen backbone, on whole photographs.
 python train_keypoints.py "${stage_1[@]}" --model "$model-first" --backbone mobilenet_v2 --width 1.5 \
-    --backbone-weights "$BACKBONE" --batch-normalization folded --keypoint-channels 96 32 --person-channels 64 64 \
+    --backbone-weights "$BACKBONE" --batch-normalization folded --channels 96 32 64 64 \
     --learning-rate 1e-3 --steps-per-epoch 200 --epochs 5
 python train_person.py "${shared[@]}" --model "$model-first" --image-size 320 448 --scale 0.7 1.3 \
     --learning-rate 1e-3 --steps-per-epoch 150 --epochs 5

@@ -12,12 +12,8 @@ from mpn.errors import UserError
 def run(main, argv=None):
     """Calls `main(argv)` and ends the program; errors that a user can cause become one sentence on stderr and status 1.
 
-    Args:
-        main: function of argv that returns an exit status, or None for 0.
-        argv: arguments without the program's name; None takes sys.argv.
-
-    Raises:
-        SystemExit: always, with the exit status, which is 130 after Ctrl-C.
+    `main` returns an exit status, or None for 0; an `argv` of None takes sys.argv. Raises SystemExit in any case, with
+    the exit status, which is 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # so that any file name can be printed in any encoding
@@ -66,11 +62,8 @@ def _leave(status, at_once):
 def import_tensorflow():
     """Imports TensorFlow and Keras without their start-up messages, which look like errors on a machine without a GPU.
 
-    C++ writes them before any logging option is read, so stderr itself is set aside. MPN_VERBOSE=1 shows them.
-
-    Raises:
-        ImportError: TensorFlow cannot be imported; its messages are shown then.
-        UserError: see `mpn.environment.pin_keras`.
+    C++ writes them before any logging option is read, so stderr itself is set aside. MPN_VERBOSE=1 shows them, and so
+    does an ImportError. For UserErrors see `mpn.environment.pin_keras`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not os.environ.get("MPN_VERBOSE") and "tensorflow" not in sys.modules:

@@ -13,13 +13,8 @@ from mpn.settings import SettingsError, options_of
 def command_line(settings_class, description=None, argv=None):
     """The settings that a command line gives; a SettingsError inside names options, not fields.
 
-    Args:
-        settings_class: subclass of `mpn.settings.Settings`.
-        description: shown by --help.
-        argv: list of str, or None for the program's own.
-
-    Raises:
-        UserError: see the class, and its `resumed` if it has one.
+    `settings_class` is a subclass of `mpn.settings.Settings`, `description` is shown by --help, and an `argv` of None
+    is the program's own. For UserErrors see the class, and its `resumed` if it has one.
     """
     given = vars(settings_parser(settings_class, description).parse_args(argv))
     import_tensorflow()
@@ -41,6 +36,13 @@ def settings_parser(settings_class, description=None):
             help="go on from the last checkpoint in --model with that run's options, which need not be repeated",
         )
     return parser
+
+
+def module_parser(spec, doc):
+    """An argparse.ArgumentParser for `python -m MODULE`, from the module's `__spec__` and its docstring's beginning."""
+    description = doc.partition("\n\n")[0].partition(": `")[0]
+    name = spec.name.removesuffix(".__main__")
+    return argparse.ArgumentParser(prog=f"python -m {name}", description=description, allow_abbrev=False)
 
 
 def add_options(parser, settings_class, *names):

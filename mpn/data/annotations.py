@@ -85,13 +85,12 @@ def shown(value):
 def _checked(path, content):
     category, joints = _person_category(content.get("categories"))
     images = _dicts(content["images"], "images")
-    annotations = content.get("annotations")
-    annotations = _dicts([] if annotations is None else annotations, "annotations")
+    annotations = _dicts([] if content.get("annotations") is None else content["annotations"], "annotations")
     image_ids = _whole_numbers(images, "id")
     index = {image: number for number, image in enumerate(image_ids)}
-    if len(index) < len(image_ids):
-        twice = next(image for number, image in enumerate(image_ids) if index[image] != number)
-        raise _Fault(f"image {twice} is listed twice")
+    for number, image in enumerate(image_ids):
+        if index[image] != number:
+            raise _Fault(f"image {image} is listed twice")
     sizes = _sizes(images)
 
     categories = _whole_numbers(annotations, "category_id", category)
@@ -114,19 +113,11 @@ def _checked(path, content):
     why = "people have polygons that are not lists of three or more points"
     _kept(path, content, why, [segmentation is not None for segmentation in segmentations], people)
 
-    return Annotations(
-        path=path,
-        category=category,
-        image_ids=image_ids,
-        file_names=[image.get("file_name") for image in images],
-        sizes=sizes,
-        owners=owners,
-        keypoints=_keypoints(people, joints, sizes[owners]),
-        boxes=boxes,
-        areas=_areas(people, boxes),
-        crowd=_crowd(people),
-        segmentations=[segmentation or [] for segmentation in segmentations],
-    )
+    names = [image.get("file_name") for image in images]
+    keypoints, areas, crowd = _keypoints(people, joints, sizes[owners]), _areas(people, boxes), _crowd(people)
+    segmentations = [segmentation or [] for segmentation in segmentations]
+    of_people = {"keypoints": keypoints, "boxes": boxes, "areas": areas, "crowd": crowd, "segmentations": segmentations}
+    return Annotations(path, category, image_ids, names, sizes, owners, **of_people)
 
 
 def _person_category(categories):
@@ -229,12 +220,17 @@ def _rows(lists, count, most, people, field):
     return rows
 
 
+def corners(boxes):
+    """(N, 4) float32 [x1, y1, x2, y2] of COCO's (N, 4) boxes [x, y, width, height]."""
+    boxes = boxes.astype(np.float32)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
 def _has_area(boxes, sizes):
     """(N,) bool: whether boxes have area inside their images, in the float32 that is used later."""
-    boxes = boxes.astype(np.float32)
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    corners = corners.clip(0, np.tile(sizes, 2).astype(np.float32))
-    return (corners[:, 2:] > corners[:, :2]).all(axis=1) & (boxes[:, 2] * boxes[:, 3] * np.float32(AREA_SHARE) > 0)
+    inside = corners(boxes).clip(0, np.tile(sizes, 2).astype(np.float32))
+    areas = boxes[:, 2:].astype(np.float32).prod(axis=1) * np.float32(AREA_SHARE)
+    return (inside[:, 2:] > inside[:, :2]).all(axis=1) & (areas > 0)
 
 
 def _keypoints(people, joints, sizes):

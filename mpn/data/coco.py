@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from mpn.data.annotations import read_annotations, shown
+from mpn.data.annotations import corners, read_annotations, shown
 from mpn.errors import UserError
 from mpn.images import read_image
 
@@ -89,9 +89,7 @@ def image_records(annotations, folder=None, limit=None):
     order = np.argsort(annotations.owners, kind="stable")
     keypoints = annotations.keypoints + (0.5, 0.5, 0)
     keypoints[annotations.keypoints[..., 2] == 0] = 0
-    boxes = annotations.boxes.astype(np.float32)
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    arrays = {"keypoints": keypoints, "boxes": corners, "areas": annotations.areas}
+    arrays = {"keypoints": keypoints, "boxes": corners(annotations.boxes), "areas": annotations.areas}
     arrays = {name: array[order].astype(np.float32) for name, array in arrays.items()}
     arrays["crowd"] = annotations.crowd[order]
     images = annotations.image_ids[:limit]
@@ -99,17 +97,10 @@ def image_records(annotations, folder=None, limit=None):
     records = []
     for number, identity in enumerate(images):
         mine = slice(ends[number], ends[number + 1])
-        width, height = annotations.sizes[number].tolist()
-        records.append(
-            ImageRecord(
-                id=identity,
-                path=None if folder is None else _image_path(annotations, number, folder),
-                width=width,
-                height=height,
-                segmentations=tuple(annotations.segmentations[person] for person in order[mine]),
-                **{name: array[mine] for name, array in arrays.items()},
-            )
-        )
+        path = None if folder is None else _image_path(annotations, number, folder)
+        people = {name: array[mine] for name, array in arrays.items()}
+        people["segmentations"] = tuple(annotations.segmentations[person] for person in order[mine])
+        records.append(ImageRecord(identity, path, *annotations.sizes[number].tolist(), **people))
     return records
 
 
@@ -127,8 +118,7 @@ def _image_path(annotations, number, folder):
 
 def check_images(records):
     """Raises UserError if image files of records are missing: now, not after hours of work."""
-    missing = [record for record in records if not os.path.isfile(record.path)]
-    if missing:
+    if missing := [record for record in records if not os.path.isfile(record.path)]:
         raise UserError(
             f"{len(missing)} of {len(records)} images are not there, the first is {str(missing[0].path)!r} of image "
             f"{missing[0].id}: copy them, or take annotations of those that are"

@@ -26,10 +26,9 @@ class Imperfections:
         """Returns peaks for keypoints: positions (..., N, 17, 2) and heights (..., N, 17), both float32.
 
         Heights lie in [0, 1] and are 0 if there is no peak. If `false_peaks` is not 0, N becomes 2 N: the false peaks
-        follow the true ones.
-
-        `keypoints` is (..., N, 17, 3) float32, x, y in pixels and v, which is 0 for an unlabelled keypoint. `boxes` is
-        (..., N, 4) float32, [x1, y1, x2, y2] in pixels; `areas` is (..., N) float32 in square pixels.
+        follow the true ones. `keypoints` is (..., N, 17, 3) float32, x, y in pixels and v, which is 0 for an unlabelled
+        keypoint. `boxes` is (..., N, 4) float32, [x1, y1, x2, y2] in pixels; `areas` is (..., N) float32 in square
+        pixels.
         """
         labelled = keypoints[..., 2] > 0
         positions = keypoints[..., :2]

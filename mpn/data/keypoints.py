@@ -30,16 +30,10 @@ def keypoint_dataset(
     """Returns batches to fit the keypoint model: a tf.data.Dataset of (images, {output: y for each of `outputs`}).
 
     Images are (B, size, size, 3) uint8 RGB; y is (B, h, w, 36) float32, 18 channels of targets and then 18 of mask.
-
-    Args:
-        records: list of ImageRecord with paths.
-        size: side of the square patches in pixels, a multiple of 32.
-        augmentation: PatchAugmentation; None is the paper's.
-        foreground: see `cut_patch`.
-        seed: sample number n is the same in every run with this seed.
-        part: see `mpn.data.order.Part`.
-        training: endless, shuffled and augmented; False is one pass in order without jitter.
-        reading: see `Reading`.
+    `records` are a list of ImageRecord with paths. `size` is the side of the patches in pixels, a multiple of 32. An
+    `augmentation` of None is the paper's. For `foreground` see `cut_patch`, for `part` and `reading` Part and Reading.
+    Sample number n is the same in every run with one `seed`. Batches for `training` are endless, shuffled and
+    augmented; others are one pass in order without jitter.
     """
     augmentation = augmentation or PatchAugmentation()
     if not training:

@@ -61,9 +61,7 @@ def samples(count, seed, batch_size=1, part=WHOLE, training=True):
 def call_numpy(function, arguments, *outputs):
     """Calls `tf.numpy_function` and sets the shapes of its outputs, each given as (dtype, shape)."""
     tensors = tf.numpy_function(function, arguments, [dtype for dtype, _ in outputs])
-    for tensor, (_, shape) in zip(tensors, outputs, strict=True):
-        tensor.set_shape(shape)
-    return tensors
+    return [tf.ensure_shape(tensor, shape) for tensor, (_, shape) in zip(tensors, outputs, strict=True)]
 
 
 def finish(batches, count=None):

@@ -21,12 +21,15 @@ def people_alone(records):
 
     Everybody else counts as background: the network must tell them from the person in the middle.
     """
-    counts = [(record.keypoints[..., 2] > 0).sum(axis=1) * ~record.crowd for record in records]
     return [
         record.of([person])
-        for record, count in zip(records, counts, strict=True)
-        for person in np.flatnonzero(count >= _ENOUGH_KEYPOINTS)
+        for record in records
+        for person in np.flatnonzero(_keypoint_counts(record) >= _ENOUGH_KEYPOINTS)
     ]
+
+
+def _keypoint_counts(record):
+    return (record.keypoints[..., 2] > 0).sum(axis=1) * ~record.crowd
 
 
 def choose_person(record, turn):
@@ -35,11 +38,9 @@ def choose_person(record, turn):
     People with five labelled keypoints or more take turns. If there are none, those with fewer do, and then those
     without. The ImageRecord must have a person.
     """
-    counts = (record.keypoints[..., 2] > 0).sum(axis=1) * ~record.crowd
-    for least in (_ENOUGH_KEYPOINTS, 1, 0):
-        candidates = np.flatnonzero(counts >= least)
-        if len(candidates):
-            break
+    counts = _keypoint_counts(record)
+    least = next(least for least in (_ENOUGH_KEYPOINTS, 1, 0) if counts.max() >= least)
+    candidates = np.flatnonzero(counts >= least)
     return candidates[turn % len(candidates)]
 
 
@@ -58,13 +59,9 @@ def patch_map(record, size, augmentation, turn, rng):
         scale = min(share * size / max(x2 - x1, y2 - y1, 1.0), ENLARGEMENT)
     else:
         middle = scale * extent / 2  # padding at the right and below, as in inference
-    matrix = affine(
-        centre,
-        (size, size),
-        scale * rng.uniform(*augmentation.scale),
-        rng.uniform(-augmentation.rotation, augmentation.rotation),
-        rng.random() < augmentation.mirror,
-    )
+    scale = scale * rng.uniform(*augmentation.scale)
+    degrees = rng.uniform(-augmentation.rotation, augmentation.rotation)
+    matrix = affine(centre, (size, size), scale, degrees, rng.random() < augmentation.mirror)
     matrix[:, 2] += middle - size / 2
     if augmentation.shift:
         matrix[:, 2] += augmentation.shift * size * rng.uniform(-1, 1, 2)
@@ -90,13 +87,9 @@ def cut_patch(image, record, matrix, size, foreground=0.0):
 def region_masks(record, matrix, size):
     """Returns where people are, and where the annotations do not tell: three (height, width) bool masks of a patch.
 
-    `matrix` maps the image to the patch; `size` is (height, width). A person without a segmentation is a box here.
-
-    Returns:
-        silhouette: people with a segmentation, with or without keypoints.
-        unknown_keypoints: people without keypoints, crowd regions and padding; boxes leave out the labelled people
-            inside.
-        unknown_silhouette: boxes and crowd regions, without the silhouettes of others; and padding.
+    `matrix` maps the image to the patch; `size` is (height, width). A person without a segmentation is a box here. The
+    first mask is of people with a segmentation; the second of people without keypoints, crowds and padding, where boxes
+    leave out the labelled people inside; the third of boxes, crowds and padding, without the silhouettes of others.
     """
     silhouette, labelled, no_keypoints, no_silhouette, coarse, inside = np.zeros((6, *size), np.uint8)
     fill_box(inside, matrix, (0, 0, record.width, record.height))
@@ -108,14 +101,8 @@ def region_masks(record, matrix, size):
             else:
                 fill_box(mask, matrix, record.boxes[index])
 
-        if record.labelled[index]:
-            fill(labelled)
-        else:
-            fill(no_keypoints if segmentation else coarse)
-        if segmentation and not record.crowd[index]:
-            fill(silhouette)
-        else:
-            fill(no_silhouette)
+        fill(labelled if record.labelled[index] else no_keypoints if segmentation else coarse)
+        fill(silhouette if segmentation and not record.crowd[index] else no_silhouette)
     outside = inside == 0
     silhouette = (silhouette > 0) & ~outside
     unknown_keypoints = (no_keypoints > 0) | ((coarse > 0) & (labelled == 0)) | outside

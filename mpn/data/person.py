@@ -9,8 +9,7 @@ from keras_retinanet.utils.anchors import anchor_targets_bbox, anchors_for_shape
 from mpn.data import order
 from mpn.data.photometry import jitter_colours
 from mpn.data.reading import Reading, SampleImages
-from mpn.errors import UserError
-from mpn.geometry import box_intersections, fit_image, pad_to_multiple
+from mpn.geometry import box_intersections, fit_image, mirror_boxes, pad_to_multiple
 
 # An anchor is ignored if this share of it, or more, lies inside a crowd region.
 CROWD_SHARE = 0.5
@@ -31,14 +30,10 @@ def person_dataset(
     """Returns batches to fit the person detector: a tf.data.Dataset of (images, {"regression", "classification"}).
 
     Images are (B, H, W, 3) uint8 RGB, padded with black at the right and below; H and W are multiples of 32. The
-    targets are as in `anchor_targets`.
-
-    `image_size` is the shorter and longest side in pixels (paper: 800 and 1333), and `scale` the smallest and largest
-    factor on it. `mirror` is a probability, and `colour` the strength of `jitter_colours`. The other arguments are as
-    for `keypoint_dataset`.
+    targets are as in `anchor_targets`. `image_size` is the shorter and longest side in pixels, and `scale` the smallest
+    and largest factor on it. `mirror` is a probability, and `colour` the strength of `jitter_colours`. The other
+    arguments are as for `keypoint_dataset`.
     """
-    if not 0 < scale[0] <= scale[1]:
-        raise UserError(f"scale must be two positive factors, the smaller first, not {scale}")
     source = SampleImages(records, seed, reading)
 
     def sample(number, index):
@@ -70,11 +65,8 @@ def person_dataset(
         return images, {"regression": regression, "classification": classification}
 
     batches = order.samples(len(records), seed, batch_size, part, training).map(load, num_parallel_calls=order.WORKERS)
-    batches = batches.padded_batch(
-        part.size(batch_size),
-        padding_values=(np.uint8(0), np.int64(0), np.float32(-1), np.float32(-1)),
-        drop_remainder=training,
-    )
+    padding = (np.uint8(0), np.int64(0), np.float32(-1), np.float32(-1))
+    batches = batches.padded_batch(part.size(batch_size), padding_values=padding, drop_remainder=training)
     batches = batches.map(encode, num_parallel_calls=order.WORKERS)
     return order.finish(batches, None if training else -(-len(records) // batch_size))
 
@@ -84,11 +76,6 @@ def valid_boxes(record):
     limits = np.array([record.width, record.height] * 2, np.float32)
     boxes = record.boxes.clip(0, limits)
     return boxes[~record.crowd], boxes[record.crowd]
-
-
-def mirror_boxes(boxes, width):
-    """Mirrors (N, 4) boxes left to right in an image `width` pixels wide."""
-    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
 @functools.lru_cache(maxsize=64)
@@ -110,13 +97,9 @@ def anchor_targets(height, width, sizes, boxes, crowd):
     people = [b[b[:, 2] > b[:, 0]] for b in boxes]
     annotations = [{"bboxes": b, "labels": np.zeros(len(b))} for b in people]
     regression, classification = anchor_targets_bbox(anchors, images, annotations, num_classes=1)
-    for row in range(len(sizes)):
-        regions = crowd[row][crowd[row, :, 2] > crowd[row, :, 0]]
-        if len(regions):
-            areas = (anchors[:, 2:] - anchors[:, :2]).prod(axis=1)
-            shares = box_intersections(anchors[:, None], regions) / areas[:, None]
-            ignored = shares.max(axis=1) >= CROWD_SHARE
-            ignored &= classification[row, :, -1] != 1
-            regression[row, ignored, -1] = -1
-            classification[row, ignored, -1] = -1
+    areas = (anchors[:, 2:] - anchors[:, :2]).prod(axis=1)
+    for regions, *states in zip(crowd, regression[..., -1], classification[..., -1], strict=True):
+        covered = box_intersections(anchors[:, None], regions).max(axis=1, initial=0) / areas >= CROWD_SHARE
+        for state in states:
+            state[covered & (state != 1)] = -1
     return regression.astype(np.float32), classification.astype(np.float32)

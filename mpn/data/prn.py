@@ -36,8 +36,7 @@ def collect_people(records):
 
     Targets are sorted for the curriculum (§3.5): more keypoints come first, and larger boxes among equals.
     """
-    labelled = [record.of(record.labelled) for record in records]
-    labelled = [record for record in labelled if len(record.boxes)]
+    labelled = [record.of(record.labelled) for record in records if record.labelled.any()]
     if not labelled:
         raise UserError("the annotations hold no person with keypoints: the PRN has nothing to learn from")
     counts = np.array([len(record.boxes) for record in labelled])
@@ -73,17 +72,11 @@ def prn_dataset(
 ):
     """Returns batches to fit the PRN: a tf.data.Dataset of (X, Y), each (B, 56, 36, 17) float32.
 
-    X has the keypoints of everyone in the box, Y those of its owner.
-
-    Args:
-        margin: by which boxes grow, see `ModelConfig.prn_margin`.
-        jitter: each side of a box moves by up to this share of the box's size.
-        mirror: probability of mirroring left to right.
-        imperfections: Imperfections of the keypoints.
-        curriculum: easy people first in every pass; False shuffles.
-        seed, part, training: see `keypoint_dataset`.
+    X has the keypoints of everyone in the box, Y those of its owner. Boxes grow by `margin`, see `ModelConfig`, and
+    their sides move by up to the share `jitter` of the box's size. `mirror` is a probability. `imperfections` are those
+    of the keypoints. `curriculum` puts easy people first in every pass; without it they are shuffled. The other
+    arguments are as for `keypoint_dataset`.
     """
-
     count, size = len(people), part.size(batch_size)
     own = slice(part.host * size, (part.host + 1) * size)
 
@@ -91,10 +84,8 @@ def prn_dataset(
         if not training:
             numbers = np.arange(number, min(number + batch_size, part.filled(count, batch_size)))
             return gather_people(people, people.targets[numbers.clip(max=count - 1)[own]])
-        numbers = np.arange(number, number + batch_size)
-        positions = numbers % count
+        turns, positions = np.divmod(np.arange(number, number + batch_size), count)  # a batch may span two passes
         if not curriculum:
-            turns = numbers // count  # a batch may span two passes
             positions = [_permutation(count, seed, int(turn))[p] for turn, p in zip(turns, positions, strict=True)]
         rng = np.random.default_rng([seed, number])
         # The whole batch shares one generator, so its parts are cut out afterwards: drawing numbers takes little time.
@@ -148,13 +139,8 @@ def gather_people(people, index, rng=None, jitter=0.0, mirror=0.0, imperfections
         for group in (scores, labelled):
             group[flipped] = group[flipped][..., MIRROR]
         boxes[flipped] = boxes[flipped][:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
-    return (
-        np.ascontiguousarray(positions.transpose(0, 2, 1, 3)),
-        np.ascontiguousarray(scores.transpose(0, 2, 1)),
-        np.ascontiguousarray(own),
-        labelled.astype(np.float32),
-        boxes,
-    )
+    found = positions.swapaxes(1, 2), scores.swapaxes(1, 2), own, labelled.astype(np.float32), boxes
+    return tuple(map(np.ascontiguousarray, found))
 
 
 @functools.lru_cache(maxsize=4)

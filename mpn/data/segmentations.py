@@ -56,9 +56,8 @@ def _is_polygon(polygon, width, height):
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or set(map(type, polygon)) - {int, float}:
         return False
     # `all`, since min and max may overlook a NaN.
-    return all(-width <= x <= 2 * width for x in polygon[::2]) and all(
-        -height <= y <= 2 * height for y in polygon[1::2]
-    )
+    axes = ((polygon[::2], width), (polygon[1::2], height))
+    return all(-side <= place <= 2 * side for places, side in axes for place in places)
 
 
 def _checked_rle(rle, width, height):

@@ -44,19 +44,16 @@ def load_voc(folder, split, limit=None):
     """
     folder = pathlib.Path(folder)
     path = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
-    for needed, exists in ((folder, folder.is_dir()), (path, path.is_file())):
-        if not exists:
-            raise UserError(f"{needed} does not exist: {LAYOUT}")
+    if not path.is_file():
+        raise UserError(f"{path if folder.is_dir() else folder} does not exist: {LAYOUT}")
     names = _read_names(path)[:limit]
     images = [folder / "JPEGImages" / f"{name}.jpg" for name in names]
     masks = [folder / "SegmentationClass" / f"{name}.png" for name in names] if split != "test" else []
     # Check all now, not after hours of predictions.
     for files, what in ((images, "images"), (masks, "masks")):
-        missing = [file for file in files if not file.is_file()]
-        if missing:
-            raise UserError(
-                f"{len(missing)} of {len(files)} {what} that {path} names do not exist, {missing[0]} first: {LAYOUT}"
-            )
+        if missing := [file for file in files if not file.is_file()]:
+            count = f"{len(missing)} of {len(files)} {what} that {path} names"
+            raise UserError(f"{count} do not exist, {missing[0]} first: {LAYOUT}")
     return [VocImage(*paths) for paths in zip(names, images, masks or [None] * len(names), strict=True)]
 
 

@@ -13,7 +13,8 @@ import dataclasses
 from mpn.cli.script import command
 from mpn.cli.settings import add_options
 from mpn.demo.settings import DEFAULT_MODEL, DEFAULT_REFINER, PredictionSettings, WebSettings
-from mpn.settings import natural, options_of
+from mpn.kinds import natural
+from mpn.settings import options_of
 
 
 @command
@@ -37,16 +38,9 @@ def main(argv=None):
         return run_web(arguments.model, settings, _settings(WebSettings, arguments))
     from mpn.demo.run import run_demo
 
-    return run_demo(
-        arguments.inputs,
-        arguments.output,
-        arguments.model,
-        settings,
-        show=arguments.show,
-        heatmaps=arguments.heatmaps,
-        rle=arguments.rle,
-        refine_videos=not by_default,
-    )
+    files = arguments.inputs, arguments.output, arguments.model
+    shown = {name: getattr(arguments, name) for name in ("show", "heatmaps", "rle")}
+    return run_demo(*files, settings, **shown, refine_videos=not by_default)
 
 
 def _settings(settings_class, arguments):
@@ -87,12 +81,8 @@ def _parser():
     names = "model directory, export, or the name of a model of the package (default: %(default)s)"
     parser.add_argument("--model", metavar="DIR", default=DEFAULT_MODEL, help=names)
     parser.add_argument("--output", metavar="DIR", default="results", help="folder for results (default: %(default)s)")
-    parser.add_argument(
-        "--camera",
-        type=natural,
-        metavar="N",
-        help="show camera N (the first is 0) live in a window; q or Esc ends",
-    )
+    live = "show camera N (the first is 0) live in a window; q or Esc ends"
+    parser.add_argument("--camera", type=natural, metavar="N", help=live)
     parser.add_argument("--web", action="store_true", help="show a page on which to drop photographs; Ctrl-C ends")
     add_options(parser, WebSettings)
     parser.add_argument("--show", action="store_true", help="also show each drawing in a window")

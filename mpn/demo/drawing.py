@@ -72,7 +72,7 @@ def _with_silhouettes(image, people, colours):
     # All silhouettes are parts of one map, so in overlapping boxes the owner of a pixel is unknown. The smallest box
     # gets it: most often that person is in front.
     areas = [np.prod(person.box[2:] - person.box[:2]) for person in people]
-    for index in sorted(range(len(people)), key=lambda index: -areas[index]):
+    for index in np.argsort(np.negative(areas), kind="stable"):
         mask = people[index].silhouette()
         if mask is None:
             continue
@@ -227,8 +227,6 @@ class SteadyColours:
             new, old = np.unravel_index(overlaps.argmax(), overlaps.shape)
             numbers[new] = self._numbers[old]
             overlaps[new], overlaps[:, old] = 0, 0
-        for index, number in enumerate(numbers):
-            if number is None:
-                numbers[index] = min(set(range(len(people))) - set(numbers))
-        self._boxes, self._numbers = boxes, numbers
-        return numbers
+        free = iter(sorted(set(range(len(people))) - set(numbers)))
+        self._boxes, self._numbers = boxes, [next(free) if number is None else number for number in numbers]
+        return self._numbers

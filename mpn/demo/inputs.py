@@ -11,10 +11,8 @@ from mpn.videos import VIDEO_SUFFIXES
 # The default input: a photograph of one person that scikit-image ships.
 EXAMPLE = Path("astronaut.png")
 
-_RESULTS = PICTURE, PEOPLE, HEATMAPS, VIDEO, LINES = (
-    *("_poses.jpg", "_poses.json", "_heatmaps.jpg"),
-    *("_poses.mp4", "_poses.jsonl"),
-)
+_IMAGES, _VIDEOS = ("_poses.jpg", "_poses.json", "_heatmaps.jpg"), ("_poses.mp4", "_poses.jsonl")
+_RESULTS = PICTURE, PEOPLE, HEATMAPS, VIDEO, LINES = (*_IMAGES, *_VIDEOS)
 # A file with the name of a drawing is one if its JSON is beside it.
 _DRAWINGS = {PICTURE: PEOPLE, HEATMAPS: PEOPLE, VIDEO: LINES}
 
@@ -37,11 +35,11 @@ def find_inputs(inputs):
     files are left out. Files named directly may not exist. Raises UserError if a folder has no image or video, if a
     pattern matches none, or if none of the inputs exists.
     """
-    found = [_files_of(str(item)) for item in inputs]
-    if not any(os.path.exists(path) for files in found for path in files):
+    found = [path for item in inputs for path in _files_of(str(item))]
+    if not any(map(os.path.exists, found)):
         raise UserError(f"no such file or folder: {', '.join(repr(str(item)) for item in inputs)}; check the path")
     paths = {}  # by real path; a dict keeps the order
-    for path in (path for files in found for path in files):
+    for path in found:
         paths.setdefault(os.path.realpath(path), path)
     return list(paths.values())
 

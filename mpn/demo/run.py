@@ -52,10 +52,14 @@ def run_demo(
     output = Path(output)
     names = result_names(paths, output)
     model, refined = settings.load(model)
-    _make_folder(output)
+    try:
+        make_writable(output)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"output '{output}' is not a folder: name a folder for the results") from error
     window = _open_window() if show else None
-    find_people = functools.partial(settings.find_people, refined)
-    find_in_frame = functools.partial(settings.find_people, refined if refine_videos else model)
+    find_people, find_in_frame = (
+        functools.partial(settings.find_people, chosen) for chosen in (refined, refined if refine_videos else model)
+    )
     bad = 0
     for number, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
         title, base, drawing = f"[{number}/{len(paths)}]", output / name, None
@@ -95,13 +99,6 @@ def reason(path, error):
         return str(error)
     words = "it needs more memory than there is" if isinstance(error, MemoryError) else in_words(error)
     return f"'{path}': {' '.join(words.split())}"
-
-
-def _make_folder(folder):
-    try:
-        make_writable(folder)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"output '{folder}' is not a folder: name a folder for the results") from error
 
 
 def _open_window():

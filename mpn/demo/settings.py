@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from mpn import kinds
 from mpn.cli.script import import_tensorflow
 from mpn.inference.export_folder import is_export
-from mpn.settings import SIDES, TEXT, Settings, Views, choice, option, positive_int, share
+from mpn.inference.views import Augmentation
+from mpn.settings import Settings, option
 
 # Models of the package.
 DEFAULT_MODEL, DEFAULT_REFINER = "small", "small-refiner"
@@ -14,7 +16,7 @@ LEAST_POSE_SCORE = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictionSettings(Views):
+class PredictionSettings(Augmentation):
     """Settings of the predictor.
 
     For a model that is loaded already, only `threshold` and `refine` count, and `precision` and `mirror` for
@@ -22,22 +24,19 @@ class PredictionSettings(Views):
     """
 
     threshold: float = option(
-        LEAST_POSE_SCORE,
-        share,
-        "least score, 0 to 1, of a person that is refined, drawn and written",
-        metavar="SCORE",
+        LEAST_POSE_SCORE, kinds.share, "least score of a person that is refined, drawn and written", metavar="SCORE"
     )
-    precision: str = option("auto", choice("auto", "float32", "bfloat16", "float16"), "of the network")
+    precision: str = option("auto", kinds.choice("auto", "float32", "bfloat16", "float16"), "of the network")
     refine: str | None = option(
         None,
-        TEXT,
+        kinds.TEXT,
         "look at each person again with the refinement network in this directory (default: "
         f"{DEFAULT_REFINER} for images if --model is {DEFAULT_MODEL}; none for videos and cameras)",
         metavar="DIR",
     )
     image_size: tuple | None = option(
         None,
-        SIDES,
+        kinds.SIDES,
         "SHORTER [LONGEST]: scale images to this shorter side, but not beyond this longest one (default: the model's "
         "own; put inputs before options)",
     )
@@ -49,8 +48,6 @@ class PredictionSettings(Views):
         """
         # These imports take seconds. An export does without, and mistakes in the inputs are reported before.
         if not hasattr(model, "predict"):
-            from mpn.inference.views import Augmentation
-
             if not (is_export(model) and (self.refine is None or is_export(self.refine))):
                 import_tensorflow()
             if is_export(model):
@@ -60,10 +57,7 @@ class PredictionSettings(Views):
 
                 load = MultiPoseNet.load
             views = Augmentation(self.scales, self.mirror, self.crops)
-            options = {"image_size": self.image_size, "precision": self.precision, "augmentation": views}
-            model = load(model, **options)
-        if self.refine is None:
-            return model, model
+            model = load(model, image_size=self.image_size, precision=self.precision, augmentation=views)
         from mpn.inference.refiner import refined
 
         return model, refined(model, self.refine, self.precision, self.mirror, self.threshold)
@@ -79,8 +73,8 @@ class WebSettings(Settings):
 
     host: str = option(
         "127.0.0.1",
-        TEXT,
+        kinds.TEXT,
         "with --web: address to serve the page at; 0.0.0.0 lets other computers in",
         metavar="ADDRESS",
     )
-    port: int = option(7860, positive_int, "with --web: port to serve the page at", metavar="N")
+    port: int = option(7860, kinds.positive_int, "with --web: port to serve the page at", metavar="N")

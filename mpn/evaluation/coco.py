@@ -113,4 +113,4 @@ def _evaluate(ground_truth, results, image_ids, kind, names):
     evaluation = accumulate(ground_truth, results, image_ids, kind)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.summarize()
-    return {name: float(value) for name, value in zip(names, np.asarray(evaluation.stats), strict=True)}
+    return dict(zip(names, map(float, evaluation.stats), strict=True))

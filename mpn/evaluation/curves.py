@@ -16,10 +16,10 @@ COLUMNS = ("area", "oks", "recall", "precision")
 
 
 def recall_precision_curves(ground_truth, results, image_ids):
-    """Precision over recall of keypoint results; arguments as for `evaluate_keypoints`.
+    """(T,) OKS thresholds, (R,) recalls, and (T, R, A) float64 precisions; arguments as for `evaluate_keypoints`.
 
-    Returns (T,) OKS thresholds, (R,) recalls, and (T, R, A) float64 precisions in the order of AREAS: the largest
-    precision at that recall or above; 0 where the recall is not reached, -1 where nobody has that area.
+    Precisions, in the order of AREAS, are the largest at that recall or above; 0 where the recall is not reached, -1
+    where nobody has that area.
     """
     evaluation = accumulate(ground_truth, results, image_ids)
     areas = [evaluation.params.areaRngLbl.index(name) for name in AREAS]
@@ -27,10 +27,7 @@ def recall_precision_curves(ground_truth, results, image_ids):
 
 
 def write_curves(folder, ground_truth, results, image_ids):
-    """Writes recall_precision.csv, a line of COLUMNS for each point, and recall_precision.png; returns the curves.
-
-    `folder` is a pathlib.Path and exists; the other arguments are as for `evaluate_keypoints`.
-    """
+    """Writes recall_precision.csv, a line of COLUMNS a point, and .png into a Path that exists; returns the curves."""
     curves = recall_precision_curves(ground_truth, results, image_ids)
     write_csv(folder / "recall_precision.csv", COLUMNS, _points(*curves))
     save(draw_curves(*curves), folder / "recall_precision.png")

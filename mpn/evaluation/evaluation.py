@@ -5,25 +5,16 @@ import pathlib
 
 from tqdm import tqdm
 
+from mpn import kinds
 from mpn.data.annotations import read_annotations
 from mpn.data.coco import annotation_file, check_images, hold_out, image_folder, image_records, split_files
 from mpn.errors import UserError
+from mpn.evaluation import sources
 from mpn.evaluation.coco import check_labelled, evaluate_boxes, evaluate_keypoints, ground_truth
 from mpn.evaluation.curves import write_curves
 from mpn.evaluation.errors.report import write_error_report
 from mpn.evaluation.results import box_results, keypoint_results, of_category, results_file, write_keypoint_results
 from mpn.evaluation.segmentation import pixel_counts, silhouette_metrics, true_silhouettes
-from mpn.evaluation.sources import (
-    BOX_SOURCES,
-    GROUND_TRUTH,
-    GROUND_TRUTH_HEATMAPS,
-    KEYPOINT_SOURCES,
-    NETWORK,
-    box_source,
-    by_input_size,
-    find_people,
-    keypoint_source,
-)
 from mpn.files import make_replaceable, make_writable, write_json
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble
 from mpn.inference.export_folder import is_export
@@ -33,22 +24,11 @@ from mpn.inference.refiner import refined
 from mpn.inference.views import Augmentation
 from mpn.models.person import NMS_THRESHOLD
 from mpn.precision import INFERENCE_PRECISIONS
-from mpn.settings import (
-    PATH,
-    SIDES,
-    SWITCH,
-    TEXT,
-    TEXTS,
-    Settings,
-    SettingsError,
-    Views,
-    choice,
-    option,
-    positive_int,
-    same_option,
-    share,
-)
+from mpn.settings import Settings, SettingsError, option, same_option
 from mpn.training.settings import Training
+
+# Options of `MultiPoseNet.load`.
+_OF_MODEL = ("image_size", "precision", "nms_threshold", "square", "augmentation", "parts")
 
 # Paths and names: `_describe` leaves them out of the settings.
 _NO_SETTINGS = ("coco", "annotations", "model", "output", "name", "metrics", "curves", "errors")
@@ -63,114 +43,100 @@ class Evaluation(Settings):
 
     coco: str | None = same_option(Training, "coco")
     annotations: str | None = option(
-        None, PATH, "COCO keypoints JSON (or .gz) instead of --coco: no images", metavar="FILE"
+        None, kinds.PATH, "COCO keypoints JSON (or .gz) instead of --coco: no images", metavar="FILE"
     )
-    split: str = option("val", choice("val", "test-dev", "train"), "which images")
+    split: str = option("val", kinds.choice("val", "test-dev", "train"), "which images")
     held_out: float | None = option(
-        None, share, "only images of --split train that training with --hold-out SHARE left out", metavar="SHARE"
+        None, kinds.share, "only images of --split train that training with --hold-out SHARE left out", metavar="SHARE"
     )
     model: tuple = option(
         ("models/multiposenet",),
-        TEXTS,
+        kinds.TEXTS,
         "model directory, export, or the name of a shipped model; given several times, an ensemble",
         metavar="DIR",
     )
     oks_threshold: float | None = option(
         None,
-        share,
+        kinds.share,
         f"OKS above which two poses are one person; default: {OKS_THRESHOLD} for an ensemble, off for one model",
     )
     refine: str | None = option(
-        None, TEXT, "look at each person again with the refinement network in this directory (§4.2)", metavar="DIR"
+        None, kinds.TEXT, "look at each person again with the refinement network in this directory", metavar="DIR"
     )
     keypoints: str = option(
-        NETWORK,
-        TEXT,
-        f"source of keypoints: {', '.join(KEYPOINT_SOURCES)} or a JSON list of image_id, joint, x, y, score",
+        sources.NETWORK,
+        kinds.TEXT,
+        f"source of keypoints: {', '.join(sources.KEYPOINT_SOURCES)} or a JSON list of image_id, joint, x, y, score",
         metavar="SOURCE",
     )
     boxes: str = option(
-        NETWORK, TEXT, f"source of person boxes: {', '.join(BOX_SOURCES)} or a COCO detections JSON", metavar="SOURCE"
+        sources.NETWORK,
+        kinds.TEXT,
+        f"source of person boxes: {', '.join(sources.BOX_SOURCES)} or a COCO detections JSON",
+        metavar="SOURCE",
     )
-    grouping: str = option("prn", choice(*GROUPINGS, "oracle"), "what joins keypoints and boxes, see Table 3")
-    limit: int | None = option(None, positive_int, "first N images only", metavar="N")
-    image_size: tuple | None = option(None, SIDES, "SHORTER [LONGEST] side of images; default: the model's")
+    grouping: str = option("prn", kinds.choice(*GROUPINGS, "oracle"), "what joins keypoints and boxes, see Table 3")
+    limit: int | None = option(None, kinds.positive_int, "first N images only", metavar="N")
+    image_size: tuple | None = option(None, kinds.SIDES, "SHORTER [LONGEST] side of images; default: the model's")
     precision: str = option(
-        "auto", choice(*INFERENCE_PRECISIONS), "auto: half precision if the device is fast in it, else float32"
+        "auto", kinds.choice(*INFERENCE_PRECISIONS), "auto: half precision if the device is fast in it, else float32"
     )
     batch: int = option(
-        1, positive_int, "images of one padded size that go through the network together; for a GPU", metavar="N"
+        1, kinds.positive_int, "images of one padded size that go through the network together; for a GPU", metavar="N"
     )
-    nms_threshold: float = option(NMS_THRESHOLD, share, "IoU above which the worse of two boxes is dropped")
-    scales: tuple = same_option(Views, "scales")
-    mirror: bool = same_option(Views, "mirror")
-    crops: int = same_option(Views, "crops")
-    square: bool = option(False, SWITCH, "pad images to squares, as stage 1 does; slower")
-    silhouette_threshold: float = option(0.5, share, "above which the silhouette channel says person")
-    output: str = option("results", PATH, "folder of the result files", metavar="DIR")
-    name: str = option("mpn", TEXT, "your method's name in the names of the result files")
-    metrics: str | None = option(None, PATH, "write every figure printed, in 0-1", metavar="FILE.json")
-    curves: str | None = option(None, PATH, "write recall-precision curves of keypoints: .csv and .png", metavar="DIR")
+    nms_threshold: float = option(NMS_THRESHOLD, kinds.share, "IoU above which the worse of two boxes is dropped")
+    scales: tuple = same_option(Augmentation, "scales")
+    mirror: bool = same_option(Augmentation, "mirror")
+    crops: int = same_option(Augmentation, "crops")
+    square: bool = option(False, kinds.SWITCH, "pad images to squares, as stage 1 does; slower")
+    silhouette_threshold: float = option(0.5, kinds.share, "above which the silhouette channel says person")
+    output: str = option("results", kinds.PATH, "folder of the result files", metavar="DIR")
+    name: str = option("mpn", kinds.TEXT, "your method's name in the names of the result files")
+    metrics: str | None = option(None, kinds.PATH, "write every figure printed, in 0-1", metavar="FILE.json")
+    curves: str | None = option(None, kinds.PATH, "write recall-precision curves: .csv and .png", metavar="DIR")
     errors: str | None = option(
-        None, PATH, "write which errors poses have and what each kind costs: .json and .png", metavar="DIR"
+        None, kinds.PATH, "write which errors poses have and what each kind costs: .json and .png", metavar="DIR"
     )
 
     def check(self):
-        test_dev, held_out = self.split == "test-dev", self.held_out is not None
-        augmented = not Augmentation(self.scales, self.mirror, self.crops).is_single
-        truth = {self.keypoints, self.boxes} & {GROUND_TRUTH, GROUND_TRUTH_HEATMAPS}
-        network_alone = self.keypoints == self.boxes == NETWORK
+        test_dev, augmented = self.split == "test-dev", not self.augmentation.is_single
+        network_alone = self.keypoints == self.boxes == sources.NETWORK
         both = "{keypoints} and {boxes} must be network"
-        for refused, why in (
-            (
-                test_dev and truth,
-                "{split} test-dev has no ground truth: {keypoints} and {boxes} must be network or files",
-            ),
-            (
-                test_dev and (self.curves or self.errors),
-                "{split} test-dev has no ground truth: {curves} and {errors} need val, train or {annotations}",
-            ),
-            (
-                self.grouping == "oracle" and self.boxes != GROUND_TRUTH,
-                "{grouping} oracle compares with the ground truth: it needs {boxes} ground-truth",
-            ),
-            (
-                self.grouping == "prn-crop" and self.keypoints != NETWORK,
-                "{grouping} prn-crop takes crops of the network's heatmaps: it needs {keypoints} network",
-            ),
-            (
-                self.annotations and self.needs_images,
-                "{annotations} has no images: {keypoints} and {boxes} must come from the ground truth or from files",
-            ),
-            (
-                held_out and self.split != "train",
-                "{held_out} takes the images of train that training left out: it needs {split} train",
-            ),
-            (
-                augmented and not self.needs_images,
-                "{scales}, {mirror} and {crops} change what the network sees: {keypoints} or {boxes} must be network",
-            ),
-            (
-                self.is_ensemble and not network_alone,
-                f"several {{model}}, or {{oks_threshold}}, need people whom each model finds by itself: {both}",
-            ),
-            (self.refine and not network_alone, f"{{refine}} improves what the network finds: {both}"),
-            (
-                self.batch > 1 and augmented,
-                "{batch} is for single views of images: leave it out, or {scales}, {mirror} and {crops}",
-            ),
-            (
-                self.batch > 1 and not self.needs_images,
-                "{batch} is for the network, which does not run: {keypoints} or {boxes} must be network",
-            ),
-        ):
-            if refused:
-                raise SettingsError(why)
+        if test_dev and {self.keypoints, self.boxes} & {*sources.TRUE}:
+            why = f"{{split}} test-dev has no ground truth: {both} or files"
+        elif test_dev and (self.curves or self.errors):
+            why = "{split} test-dev has no ground truth: {curves} and {errors} need val, train or {annotations}"
+        elif self.grouping == "oracle" and self.boxes != sources.GROUND_TRUTH:
+            why = "{grouping} oracle compares with the ground truth: it needs {boxes} ground-truth"
+        elif self.grouping == "prn-crop" and self.keypoints != sources.NETWORK:
+            why = "{grouping} prn-crop takes crops of the network's heatmaps: it needs {keypoints} network"
+        elif self.annotations and self.needs_images:
+            why = "{annotations} has no images: {keypoints} and {boxes} must come from the ground truth or from files"
+        elif self.held_out is not None and self.split != "train":
+            why = "{held_out} takes the images of train that training left out: it needs {split} train"
+        elif augmented and not self.needs_images:
+            why = "{scales}, {mirror} and {crops} change what the network sees: {keypoints} or {boxes} must be network"
+        elif self.is_ensemble and not network_alone:
+            why = f"several {{model}}, or {{oks_threshold}}, need people whom each model finds by itself: {both}"
+        elif self.refine and not network_alone:
+            why = f"{{refine}} improves what the network finds: {both}"
+        elif self.batch > 1 and augmented:
+            why = "{batch} is for single views of images: leave it out, or {scales}, {mirror} and {crops}"
+        elif self.batch > 1 and not self.needs_images:
+            why = "{batch} is for the network, which does not run: {keypoints} or {boxes} must be network"
+        else:
+            return
+        raise SettingsError(why)
+
+    @property
+    def augmentation(self):
+        """The views of each image that the network sees."""
+        return Augmentation(self.scales, self.mirror, self.crops)
 
     @property
     def needs_images(self):
         """Whether the network must run, to find keypoints or boxes."""
-        return NETWORK in (self.keypoints, self.boxes)
+        return sources.NETWORK in (self.keypoints, self.boxes)
 
     @property
     def is_ensemble(self):
@@ -181,7 +147,7 @@ class Evaluation(Settings):
     def parts(self):
         """The parts whose weights are needed, so that a stage can be measured before the next one is trained."""
         parts = ["keypoints"] * self.needs_images  # with the backbone, which boxes need too
-        parts += ["person"] * (self.boxes == NETWORK)
+        parts += ["person"] * (self.boxes == sources.NETWORK)
         return parts + ["prn"] * (self.grouping in ("prn", "prn-crop", "prn-argmax", "ucr", "geometric"))
 
 
@@ -189,8 +155,8 @@ def evaluate(evaluation):
     """Runs the model of an Evaluation over a split, prints the metrics and writes the result files.
 
     Returns {"keypoints": {...}, "boxes": {...}, "silhouettes": {...}, "settings": {...}}, metrics in 0-1. Boxes are
-    measured unless they are the ground truth, and silhouettes where the network finds the keypoints. On test-dev there
-    are only settings. Raises UserError where a file is missing or wrong.
+    measured unless they are the ground truth, silhouettes where the network finds the keypoints, and on test-dev
+    nothing. Raises UserError where a file is missing or wrong.
     """
     records, annotations = _records(evaluation)
     image_ids = [record.id for record in records]
@@ -199,18 +165,18 @@ def evaluate(evaluation):
         check_labelled(records, annotations.path)
         truth = ground_truth(annotations)
     poses_path, boxes_path = _output_files(evaluation)
-    add_boxes = box_source(evaluation.boxes, image_ids, annotations.category)
+    add_boxes = sources.box_source(evaluation.boxes, image_ids, annotations.category)
     model = load_model(evaluation)
     described = _describe(model, evaluation)
-    add_keypoints = keypoint_source(evaluation.keypoints, described["image_size"], image_ids)
-    measured = labelled and evaluation.keypoints == NETWORK
+    add_keypoints = sources.keypoint_source(evaluation.keypoints, described["image_size"], image_ids)
+    measured = labelled and evaluation.keypoints == sources.NETWORK
     poses, boxes, silhouettes = _results(model, evaluation, records, (add_keypoints, add_boxes), measured)
     write_keypoint_results(poses_path, poses, not labelled, annotations.category)
     write_json(boxes_path, of_category(boxes, annotations.category))
     metrics = {}
     if labelled:
         metrics["keypoints"] = evaluate_keypoints(truth, poses, image_ids)
-        if evaluation.boxes != GROUND_TRUTH:
+        if evaluation.boxes != sources.GROUND_TRUTH:
             metrics["boxes"] = evaluate_boxes(truth, boxes, image_ids)
     if measured:
         metrics["silhouettes"] = silhouette_metrics(silhouettes)
@@ -231,11 +197,11 @@ def evaluate(evaluation):
     return metrics
 
 
-def _results(model, evaluation, records, sources, measured):
+def _results(model, evaluation, records, replaced, measured):
     """COCO's poses and boxes, in the order of the records, and if `measured` the pixels of silhouettes."""
     poses, boxes, silhouettes = [], [], []
-    visited = by_input_size(model, records) if evaluation.batch > 1 else records
-    found = find_people(model, visited, *sources, evaluation.grouping == "oracle", evaluation.batch)
+    visited = sources.by_input_size(model, records) if evaluation.batch > 1 else records
+    found = sources.find_people(model, visited, *replaced, evaluation.grouping == "oracle", evaluation.batch)
     progress = tqdm(visited, desc=f"{evaluation.split}, {evaluation.grouping}", unit="image")
     for record, (people, silhouette_map) in zip(progress, found, strict=True):
         poses += keypoint_results(record.id, people)
@@ -251,36 +217,29 @@ def _results(model, evaluation, records, sources, measured):
 
 def load_model(evaluation):
     """Loads the MultiPoseNet or Ensemble of an Evaluation, and its refiner; raises as `MultiPoseNet.load`."""
-    options = {name: getattr(evaluation, name) for name in ("image_size", "precision", "nms_threshold", "square")}
-    options["augmentation"] = Augmentation(evaluation.scales, evaluation.mirror, evaluation.crops)
+    options = {name: getattr(evaluation, name) for name in _OF_MODEL}
     # "max" needs no PRN, and the oracle replaces the grouping.
     options["grouping"] = "max" if evaluation.grouping == "oracle" else evaluation.grouping
     if evaluation.batch > 1 and any(map(is_export, evaluation.model)):
         raise SettingsError("an export takes one image at a time: leave out {batch}")
     if evaluation.is_ensemble:
         threshold = OKS_THRESHOLD if evaluation.oks_threshold is None else evaluation.oks_threshold
-        model = Ensemble.load(evaluation.model, threshold, parts=evaluation.parts, **options)
+        model = Ensemble.load(evaluation.model, threshold, **options)
     else:
-        model = MultiPoseNet.load(evaluation.model[0], parts=evaluation.parts, **options)
+        model = MultiPoseNet.load(evaluation.model[0], **options)
     return refined(model, evaluation.refine, evaluation.precision, evaluation.mirror)
 
 
 def _describe(model, evaluation):
     """The settings as plain values; where the models of an ensemble differ, a list with the value of each."""
     settings = {name: value for name, value in vars(evaluation).items() if name not in _NO_SETTINGS}
+    names = ("image_size", "precision", "margin", "window", "assignment")
     each = [
-        {
-            "image_size": list(one.config.image_size),
-            "precision": one.precision,
-            "margin": one.config.prn_margin,
-            "window": one.config.prn_window,
-            "assignment": one.assignment,
-        }
+        (list(one.config.image_size), one.precision, one.config.prn_margin, one.config.prn_window, one.assignment)
         for one in getattr(model, "models", [model])
     ]
-    for name, value in each[0].items():
-        values = [one[name] for one in each]
-        settings[name] = value if values == [value] * len(values) else values
+    for name, values in zip(names, map(list, zip(*each, strict=True)), strict=True):
+        settings[name] = values[0] if values == values[:1] * len(values) else values
     return settings | {
         "models": list(evaluation.model),
         "scales": list(evaluation.scales),
@@ -322,12 +281,11 @@ def _output_files(evaluation):
 
 def _print(metrics):
     settings = metrics["settings"]
-    which = "" if settings["held_out"] is None else f" (held out: share {settings['held_out']})"
-    print(
-        f"{settings['images']} images of {settings['split']}{which}; keypoints: {settings['keypoints']}, "
-        f"boxes: {settings['boxes']}, grouping: {settings['grouping']}"
-    )
-    if {settings["keypoints"], settings["boxes"]} <= {GROUND_TRUTH, GROUND_TRUTH_HEATMAPS}:
+    which = f"{settings['images']} images of {settings['split']}"
+    if settings["held_out"] is not None:
+        which += f" (held out: share {settings['held_out']})"
+    print(f"{which};", ", ".join(f"{name}: {settings[name]}" for name in ("keypoints", "boxes", "grouping")))
+    if {settings["keypoints"], settings["boxes"]} <= {*sources.TRUE}:
         print("keypoints and boxes are ground truth: this measures grouping alone, not the whole system")
     for kind in ("keypoints", "boxes", "silhouettes"):
         if kind in metrics:

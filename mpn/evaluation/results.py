@@ -19,28 +19,22 @@ def keypoint_results(image_id, people):
     Keypoints are 17 x (x, y, confidence) in COCO's pixel indices, which are our coordinates - 0.5.
     """
     best = sorted(people, key=lambda person: -person.score)[:MOST_PEOPLE]
-    return [
-        {
-            "image_id": int(image_id),
-            "category_id": PERSON_CATEGORY,
-            "keypoints": [round(float(value), 3) for x, y, c in person.keypoints for value in (x - 0.5, y - 0.5, c)],
-            "score": round(float(person.score), 6),
-        }
-        for person in best
-    ]
+    keypoints = ([float(v) for x, y, c in person.keypoints for v in (x - 0.5, y - 0.5, c)] for person in best)
+    return _entries(image_id, "keypoints", keypoints, (person.score for person in best))
 
 
 def box_results(image_id, people):
     """The boxes of an image's people as COCO's {image_id, category_id, bbox [x, y, w, h], score}."""
-    boxes = [person.box.astype(float) for person in people]
+    boxes = (person.box.astype(float) for person in people)
+    boxes = ([*box[:2].tolist(), *(box[2:] - box[:2]).tolist()] for box in boxes)
+    return _entries(image_id, "bbox", boxes, (person.box_score for person in people))
+
+
+def _entries(image_id, field, lists, scores):
+    shared = {"image_id": int(image_id), "category_id": PERSON_CATEGORY}
     return [
-        {
-            "image_id": int(image_id),
-            "category_id": PERSON_CATEGORY,
-            "bbox": [round(side, 3) for side in (*box[:2].tolist(), *(box[2:] - box[:2]).tolist())],
-            "score": round(float(person.box_score), 6),
-        }
-        for person, box in zip(people, boxes, strict=True)
+        {**shared, field: [round(number, 3) for number in numbers], "score": round(float(score), 6)}
+        for numbers, score in zip(lists, scores, strict=True)
     ]
 
 
@@ -57,10 +51,7 @@ def of_category(results, category):
 
 
 def write_keypoint_results(path, results, zipped=False, category=PERSON_CATEGORY):
-    """Makes the folder and writes keypoint results atomically; `zipped` adds the .zip for the server.
-
-    `category` is the annotation file's id of people.
-    """
+    """Makes the folder and writes keypoint results atomically; `zipped` adds the .zip for the server."""
     results = of_category(results, category)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

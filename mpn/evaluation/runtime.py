@@ -4,7 +4,6 @@
 and peaks replace those that the network finds, so untrained weights take as long as trained ones.
 """
 
-import argparse
 import functools
 import pathlib
 import platform
@@ -15,6 +14,7 @@ import time
 import numpy as np
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import module_parser
 from mpn.config import BACKBONES, ModelConfig
 from mpn.environment import cores
 from mpn.evaluation.charts import INK, new_figure, plain, save
@@ -23,9 +23,9 @@ from mpn.files import make_writable, read_bytes
 from mpn.images import decode_image
 from mpn.inference.export_folder import refuse_export
 from mpn.inference.grouping import build_people
+from mpn.kinds import ImageSize, positive_int
 from mpn.lazy import tf
 from mpn.people import Detections
-from mpn.settings import ImageSize, positive_int
 from mpn.skeleton import NUM_KEYPOINTS
 
 # In order; the last two depend on the number of people.
@@ -46,10 +46,9 @@ _COLOURS = dict(zip(STAGES, ("#56b4e9", "#0072b2", "#009e73", "#e69f00", "#d55e0
 def stage_times(model, images, people=PEOPLE, repeats=20):
     """Measures each stage, warm: the median of `repeats` runs for each image, and the mean over images.
 
-    `images` maps names, for messages, to bytes of image files. Returns a dict of numbers of people to dicts of STAGES
-    and WHOLE to seconds. "decode and resize" is from bytes to the network's input; "PRN" includes RoIs and scores of
-    candidates; "grouping" is the assignment of peaks to people. Each stage is timed alone, so WHOLE is not quite their
-    sum. Raises UserError for bytes that are no image.
+    `images` maps names, for messages, to bytes of image files; UserError where they are no image. Returns a dict of
+    numbers of people to dicts of STAGES and WHOLE to seconds. "PRN" includes RoIs and scores of candidates; "grouping"
+    is the assignment of peaks to people. Each stage is timed alone, so WHOLE is not quite their sum.
     """
     for name, data in images.items():
         decode_image(data, name)  # reports a damaged one before minutes of work
@@ -64,12 +63,11 @@ def _times_of_image(model, data, people, repeats):
     """Maps (stage, number of people) to seconds, for one image."""
     image = decode_image(data, "image")
     inputs, _ = model.prepare(image)
-    outputs = model.forward_graph(*inputs)
-    find_peaks = functools.partial(model.peaks_and_boxes, outputs, *inputs)
+    find_peaks = functools.partial(model.peaks_and_boxes, model.forward_graph(*inputs), *inputs)
     slots = find_peaks()["peaks"].shape[1]
     shared = {
         "decode and resize": lambda: model.prepare(decode_image(data, "image")),
-        "backbone and subnets": lambda: model.forward_graph(*inputs),
+        "backbone and subnets": functools.partial(model.forward_graph, *inputs),
         "peaks and NMS": find_peaks,
     }
 
@@ -105,8 +103,8 @@ def halves_of_grouping(model, detections):
 def crowd(people, image_size, slots=0):
     """Makes Detections of a row of overlapping people with all keypoints, padded with 0 to `slots` peaks of each."""
     height, width = image_size
-    left = np.linspace(0, 0.8 * width, people)
-    boxes = np.stack([left, left * 0, left + 0.2 * width, left * 0 + height], axis=1).astype(np.float32)
+    left = np.linspace(0, 0.8 * width, people)[:, None]
+    boxes = (left * (1, 0, 1, 0) + (0, 0, 0.2 * width, height)).astype(np.float32)
     rng = np.random.default_rng(0)
     shares = rng.uniform(0.1, 0.9, (NUM_KEYPOINTS, people, 2))
     peaks = np.zeros((NUM_KEYPOINTS, max(people, slots), 2), np.float32)
@@ -122,22 +120,17 @@ def medians(stages, repeats):
     The functions take turns: whatever else the machine does slows all of them alike, and each finds the caches as the
     others leave them.
     """
-    for stage in stages.values():
-        stage()
     times = {name: [] for name in stages}
-    for _ in range(repeats):
+    for _ in range(repeats + 1):
         for name, stage in stages.items():
             start = time.perf_counter()
             stage()
             times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
 def report(times, folder=None):
-    """Prints times, a dict of precision to `stage_times`, as a Markdown table in milliseconds.
-
-    If `folder`, which must exist, is not None, `runtime.csv` and `runtime.png` are written there.
-    """
+    """Prints a dict of precision to `stage_times`, and writes runtime.csv and runtime.png into an existing folder."""
     rows = [
         [precision, count, *(1000 * stages[stage] for stage in (*STAGES, WHOLE))]
         for precision, by_people in times.items()
@@ -149,30 +142,30 @@ def report(times, folder=None):
     print(f"Milliseconds an image on {device()}:\n")
     print(markdown(["precision", "people", *STAGES, WHOLE, "images a second"], lines))
     if folder is not None:
-        folder = pathlib.Path(folder)
+        table, chart = pathlib.Path(folder, "runtime.csv"), pathlib.Path(folder, "runtime.png")
         columns = [f"{stage.replace(' ', '_')}_ms" for stage in (*STAGES, WHOLE)]
-        write_csv(folder / "runtime.csv", ["precision", "people", *columns], rows)
-        save(draw_times(times), folder / "runtime.png")
-        print(f"\ntable and chart in {folder / 'runtime.csv'} and {folder / 'runtime.png'}")
+        write_csv(table, ["precision", "people", *columns], rows)
+        save(draw_times(times), chart)
+        print(f"\ntable and chart in {table} and {chart}")
 
 
 def draw_times(times):
-    """Draws the times of `report`, stacked, for each number of people: a matplotlib Figure, a panel per precision."""
+    """Draws the times of `report`, stacked, by number of people: a matplotlib Figure, a panel per precision."""
     figure = new_figure(6.6 * len(times), 5.2)
     panels = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
     for axes, (precision, by_people) in zip(panels, times.items(), strict=True):
         plain(axes, grid="y")
-        people = sorted(by_people)
-        names, bottom = list(map(str, people)), np.zeros(len(people))
+        names = list(map(str, sorted(by_people)))
+        ms = {stage: np.array([1000 * by_people[int(name)][stage] for name in names]) for stage in (*STAGES, WHOLE)}
+        bottom = np.zeros(len(names))
         for stage, colour in _COLOURS.items():
-            heights = [1000 * by_people[count][stage] for count in people]
-            axes.bar(names, heights, bottom=bottom, color=colour, label=stage)
-            bottom = bottom + heights
-        whole = [1000 * by_people[count][WHOLE] for count in people]
-        axes.plot(names, whole, "o-", color=INK, markersize=4, linewidth=1, label=f"{WHOLE}, with images a second")
-        for place, time_of_image in enumerate(whole):
-            at = {"textcoords": "offset points", "ha": "center", "color": INK}
-            axes.annotate(f"{1000 / time_of_image:.3g}", (place, time_of_image), (0, 10), **at)
+            axes.bar(names, ms[stage], bottom=bottom, color=colour, label=stage)
+            bottom += ms[stage]
+        line = {"color": INK, "markersize": 4, "linewidth": 1, "label": f"{WHOLE}, with images a second"}
+        axes.plot(names, ms[WHOLE], "o-", **line)
+        at = {"textcoords": "offset points", "ha": "center", "color": INK}
+        for place, height in enumerate(ms[WHOLE]):
+            axes.annotate(f"{1000 / height:.3g}", (place, height), (0, 10), **at)
         axes.set_xlabel("people in the image")
         axes.set_title(f"{precision}, {device()}", color=INK, fontsize="medium")
         axes.margins(y=0.12)
@@ -184,8 +177,7 @@ def draw_times(times):
 
 def device():
     """What the networks run on, in words."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
+    if gpus := tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "a GPU")
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     name = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
@@ -193,18 +185,14 @@ def device():
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m mpn.evaluation.runtime",
-        description="Times every stage of a prediction for 1 to 20 people.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="photographs; times are means over them")
     parser.add_argument("--model", metavar="DIR", help="model directory or shipped model; default: random weights")
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="of the random weights")
     parser.add_argument("--image-size", action=ImageSize, metavar="SIDE", default=(384, 576), help="SHORTER [LONGEST]")
     parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS, help="one or both")
-    parser.add_argument("--people", type=positive_int, nargs="+", default=PEOPLE, help="numbers of people")
-    parser.add_argument("--repeats", type=positive_int, default=20, help="runs of each stage; the median counts")
+    parser.add_argument("--people", type=positive_int, nargs="+", default=PEOPLE, help="numbers; default: %(default)s")
+    parser.add_argument("--repeats", type=positive_int, default=20, help="of each stage; the median of these counts")
     parser.add_argument("--output", metavar="DIR", help="write runtime.csv and runtime.png there")
     options = parser.parse_args(argv)
     import_tensorflow()

@@ -19,7 +19,8 @@ from mpn.settings import SettingsError
 from mpn.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS = "network", "ground-truth", "ground-truth-heatmaps"
-KEYPOINT_SOURCES = (NETWORK, GROUND_TRUTH, GROUND_TRUTH_HEATMAPS)
+TRUE = (GROUND_TRUTH, GROUND_TRUTH_HEATMAPS)
+KEYPOINT_SOURCES = (NETWORK, *TRUE)
 BOX_SOURCES = (NETWORK, GROUND_TRUTH)
 
 # Images grouped in one call where the network does not run.
@@ -36,22 +37,19 @@ EMPTY = Detections(
 def find_people(model, records, add_keypoints=None, add_boxes=None, oracle=False, batch=1):
     """Yields for each image its list of Person, and its SilhouetteMap or None where the network did not run.
 
-    Args:
-        model: MultiPoseNet, or an Ensemble where the network finds both keypoints and boxes.
-        records: list of ImageRecord.
-        add_keypoints, add_boxes: from `keypoint_source` and `box_source`; None takes what the network finds.
-        oracle: group by `oracle_people` instead of the model; needs true boxes.
-        batch: number of successive images that the network gets at a time, see `MultiPoseNet.detect_all`; 1 needs only
-            `predict` and `detect` of the model.
+    `model` is a MultiPoseNet, or an Ensemble where the network finds both keypoints and boxes, `records` a list of
+    ImageRecord. `add_keypoints` and `add_boxes` are from `keypoint_source` and `box_source`; None takes those of the
+    network, which gets `batch` successive images at a time. `oracle` groups by `oracle_people`, with true boxes.
     """
     network = add_keypoints is None or add_boxes is None
     at_a_time = batch if network else IMAGES_AT_A_TIME
     for start in range(0, len(records), at_a_time):
         chunk = records[start : start + at_a_time]
+        images = [read_record(record) for record in chunk] if network else ()
         if add_keypoints is add_boxes is None:
-            yield from _predicted(model, [read_record(record) for record in chunk])
+            yield from model.predict_all(images)
             continue
-        detections = _detected(model, [read_record(record) for record in chunk]) if network else [EMPTY] * len(chunk)
+        detections = model.detect_all(images) if network else [EMPTY] * len(chunk)
         for add in filter(None, (add_keypoints, add_boxes)):
             detections = [add(found, record) for found, record in zip(detections, chunk, strict=True)]
         if oracle:
@@ -67,36 +65,24 @@ def by_input_size(model, records):
     return sorted(records, key=lambda r: input_size(r.height, r.width, first.config.image_size, first.square))
 
 
-def _predicted(model, images):
-    # A graph for one image is faster than one for any number.
-    return model.predict_all(images) if len(images) > 1 else [model.predict(images[0], with_silhouettes=True)]
-
-
-def _detected(model, images):
-    return model.detect_all(images) if len(images) > 1 else [model.detect(images[0])]
-
-
 def keypoint_source(name, image_size, image_ids=None):
     """The function (Detections, ImageRecord) -> Detections that replaces the network's peaks; None for the network.
 
     `name` is one of KEYPOINT_SOURCES, or the path of a `PeaksFile` for `image_ids`. `image_size` is the (shorter,
     longest) side in pixels to which images are scaled. Raises UserError for any other name and for a wrong file.
     """
-    if name == NETWORK:
-        return None
-    if name == GROUND_TRUTH:
-        return with_true_keypoints
-    if name == GROUND_TRUTH_HEATMAPS:
-        return functools.partial(with_true_heatmaps, image_size=image_size)
+    heatmaps = functools.partial(with_true_heatmaps, image_size=image_size)
+    known = {NETWORK: None, GROUND_TRUTH: with_true_keypoints, GROUND_TRUTH_HEATMAPS: heatmaps}
+    if name in known:
+        return known[name]
     return PeaksFile(_existing("keypoints", name, KEYPOINT_SOURCES), image_ids).add_to
 
 
 def box_source(name, image_ids=None, category=PERSON_CATEGORY):
     """As `keypoint_source`, for boxes: `name` is one of BOX_SOURCES, or the path of a `BoxesFile`."""
-    if name == NETWORK:
-        return None
-    if name == GROUND_TRUTH:
-        return with_true_boxes
+    known = {NETWORK: None, GROUND_TRUTH: with_true_boxes}
+    if name in known:
+        return known[name]
     return BoxesFile(_existing("boxes", name, BOX_SOURCES), image_ids, category).add_to
 
 
@@ -146,8 +132,7 @@ def oracle_people(detections, record):
     """
     people = []
     for box, truth in zip(detections.boxes, record.keypoints[record.labelled], strict=True):
-        keypoints = np.zeros((NUM_KEYPOINTS, 3), np.float32)
-        keypoints[:, :2] = (box[:2] + box[2:]) / 2
+        keypoints = np.float32([[*(box[:2] + box[2:]) / 2, 0]] * NUM_KEYPOINTS)
         for joint in np.flatnonzero(truth[:, 2] > 0):
             peaks = detections.peaks[joint][detections.peak_scores[joint] > 0]
             if len(peaks):
@@ -181,9 +166,7 @@ class PeaksFile:
         lists = self._peaks.get(record.id, [[]] * NUM_KEYPOINTS)
         peaks = np.zeros((NUM_KEYPOINTS, max(map(len, lists)), 3), np.float32)
         for row, found in zip(peaks, lists, strict=True):
-            if found:
-                row[: len(found)] = found
-                row[: len(found), :2] += 0.5
+            row[: len(found)] = np.array(found, np.float32).reshape(-1, 3) + np.float32([0.5, 0.5, 0])
         return dataclasses.replace(detections, peaks=peaks[..., :2], peak_scores=peaks[..., 2])
 
 

@@ -1,17 +1,16 @@
-"""Person segmentation on PASCAL VOC 2012 (§4.4, Table 5 right): `python -m mpn.evaluation.voc VOC2012 --model DIR`.
+"""Measures person segmentation on PASCAL VOC 2012 (§4.4, Table 5 right), or writes the masks that its server takes.
 
-The measure is VOCevalseg's for the class person: the IoU over the pixels of all images together, without those that
-the annotation leaves open. Other classes are background.
+`python -m mpn.evaluation.voc VOC2012 --model DIR`. The measure is VOCevalseg's for the class person: the IoU over the
+pixels of all images together, without those that the annotation leaves open. Other classes are background.
 """
 
-import argparse
 import pathlib
 import tarfile
 
 from tqdm import tqdm
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.cli.settings import add_options
+from mpn.cli.settings import add_options, module_parser
 from mpn.data.voc import PERSON, SPLITS, VOID, load_voc, read_classes, write_person_mask
 from mpn.evaluation.segmentation import pixel_counts, silhouette_metrics
 from mpn.files import atomic_path, make_replaceable, make_writable, write_json
@@ -37,8 +36,7 @@ def evaluate_voc(model, images, folder, threshold=0.5):
         write_person_mask(folder / f"{image.name}.png", people)
         if classes is not None:
             counts.append(pixel_counts(classes == PERSON, classes == VOID, people))
-    iou = {"person_IoU": silhouette_metrics(counts)["IoU"]} if counts else {}
-    return {"images": len(images)} | iou
+    return {"images": len(images)} | ({"person_IoU": silhouette_metrics(counts)["IoU"]} if counts else {})
 
 
 def pack(output, folder, images):
@@ -57,11 +55,7 @@ def main(argv=None):
     from mpn.inference.multiposenet import MultiPoseNet
     from mpn.inference.views import Augmentation
 
-    parser = argparse.ArgumentParser(
-        prog="python -m mpn.evaluation.voc",
-        description="Measures person segmentation on PASCAL VOC 2012, or writes the masks that its server takes.",
-        allow_abbrev=False,
-    )
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("voc", metavar="VOC2012", help="the folder of that name, as PASCAL VOC comes")
     parser.add_argument("--split", choices=SPLITS, default="val", help="default: val; masks found on test are packed")
     parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="default: models/multiposenet")

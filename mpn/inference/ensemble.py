@@ -21,9 +21,7 @@ SILHOUETTE_SHARE = 0.52
 
 
 class Ensemble(Predictor):
-    """Several models that predict as one: OKS-NMS drops each pose that resembles a better one.
-
-    Silhouettes are averaged over the models.
+    """Several models that predict as one: OKS-NMS drops poses that resemble a better one; silhouettes are averaged.
 
     `models` are MultiPoseNets, or anything with their `predict`; one model alone gets OKS-NMS, too. Raises UserError
     without models, or for a threshold outside 0 to 1.

@@ -45,15 +45,11 @@ def for_each_box(positions, scores, count):
 def score_candidates(grouping, prn, position_prior, positions, scores, boxes, margin, window, crops=None):
     """Scores each peak for each box, and guesses the places of keypoints without a peak. Runs inside a graph.
 
-    Args:
-        prn: GroupingPRN for the PRN's groupings.
-        position_prior: (56, 36, 17) float32 for "ucr" and "geometric".
-        positions, scores: (N, K, M, 2) and (N, K, M) float32, the peaks of each box's image in pixels; 0 without a
-            peak.
-        boxes: (N, 4) float32 [x1, y1, x2, y2] in the same pixels.
-        margin: share of its size by which a box grows on each side.
-        window: odd side, in cells, of the window around a candidate in which the PRN's output is summed.
-        crops: (N, K, 56, 36) float32 for "prn-crop", see `mpn.roi.crop_maps`.
+    `prn` is a GroupingPRN for the PRN's groupings, `position_prior` (56, 36, 17) float32 for "ucr" and "geometric", and
+    `crops` (N, K, 56, 36) float32 for "prn-crop", see `mpn.roi.crop_maps`. `positions`, (N, K, M, 2), and `scores`,
+    (N, K, M), float32, are the peaks of each box's image in pixels; 0 without a peak. `boxes`, (N, 4) float32 [x1, y1,
+    x2, y2], grow by the share `margin` on each side. `window` is the odd side, in cells, of the window around a
+    candidate in which the PRN's output is summed.
 
     Returns (N, K, M) candidates, 0 where the peak cannot belong to the box; (N, K, 2) guesses in pixels; and their (N,
     K) scores. All are float32, scores in [0, 1]. Guesses are the PRN's highest cells, the most likely cells ("ucr" and
@@ -91,9 +87,8 @@ def assign(candidates, assignment="greedy", least=LEAST_SCORE):
     `candidates` is (N, K, M) float. A peak needs a score of `least`, above 0. It belongs to at most one box, unless
     `assignment` is "independent".
     """
-    n, k, m = candidates.shape
-    if n == 0 or m == 0:
-        return np.full((n, k), -1)
+    if 0 in candidates.shape:
+        return np.full(candidates.shape[:2], -1)
     if assignment == "independent":
         best = candidates.argmax(axis=2)
         return np.where(candidates.max(axis=2) >= least, best, -1)
@@ -153,14 +148,9 @@ def build_people(grouping, detections, candidates, guesses, guess_scores, assign
     keypoints[box, joint, :2] = detections.peaks[joint, peak]
     keypoints[box, joint, 2] = np.minimum(candidates[box, joint, peak], 1)
     scores = pose_scores(detections.box_scores, keypoints[..., 2])
+    boxes, box_scores = detections.boxes, detections.box_scores
     return [
-        Person(
-            box=detections.boxes[i],
-            box_score=float(detections.box_scores[i]),
-            keypoints=keypoints[i],
-            score=float(scores[i]),
-            silhouettes=detections.silhouettes,
-        )
+        Person(boxes[i], float(box_scores[i]), keypoints[i], float(scores[i]), detections.silhouettes)
         for i in np.argsort(-scores, kind="stable")
     ]
 

@@ -1,5 +1,6 @@
 """The predictor: an image in, people out (§3.5, "Inference")."""
 
+import collections
 import functools
 
 import numpy as np
@@ -42,15 +43,11 @@ class MultiPoseNet(Predictor):
     peaks, NMS, RoIs, and the PRN on all boxes in one batch. With test-time augmentation (§4.2) the network sees each
     view of the image, and the rest happens once.
 
-    Args:
-        image_size: shorter and longest side in pixels to which images are scaled; None takes the configuration's.
-        precision: one of `mpn.precision.INFERENCE_PRECISIONS`; auto is the half precision in which the device is fast.
-        grouping: one of `mpn.inference.grouping.GROUPINGS`.
-        nms_threshold: largest IoU of two kept boxes. The paper's 0.3 also drops people who stand close together.
-        square: pad images to squares, like the patches of stage 1; slower.
-        window, assignment: of the PRN's grouping, see `ModelConfig`; None takes the configuration's.
-
-    Raises UserError for an unknown precision, grouping, window or assignment, or an impossible image size.
+    `image_size` is the shorter and longest side in pixels to which images are scaled. It and `window` and `assignment`
+    of the PRN's grouping are by default the configuration's. `precision` is one of `INFERENCE_PRECISIONS`, `grouping`
+    one of `GROUPINGS`. `nms_threshold` is the largest IoU of two kept boxes; the paper's 0.3 also drops people who are
+    close together. `square` pads images to squares, like the patches of stage 1, which is slower. Raises UserError for
+    impossible values.
     """
 
     def __init__(
@@ -93,16 +90,14 @@ class MultiPoseNet(Predictor):
         save_networks(self.networks, model_dir)
 
     def _predict_one(self, image):
-        if self.augmentation.is_single:
-            inputs, scale = self.prepare(image)
-            raw = self._predict_graph(*inputs)
-            detections = Detections.in_image(raw, scale, image.shape[:2])
-            found = raw["candidates"], raw["guesses"] / scale, raw["guess_scores"]
-            people = build_people(self.grouping, detections, *found, self.assignment)
-        else:
+        if not self.augmentation.is_single:
             detections = self.detect(image)
-            people = self.group(detections)
-        return people, detections.silhouettes
+            return self.group(detections), detections.silhouettes
+        inputs, scale = self.prepare(image)
+        raw = self._predict_graph(*inputs)
+        detections = Detections.in_image(raw, scale, image.shape[:2])
+        found = raw["candidates"], raw["guesses"] / scale, raw["guess_scores"]
+        return build_people(self.grouping, detections, *found, self.assignment), detections.silhouettes
 
     def detect(self, image):
         """The first half of `predict`: Detections of one image, before grouping."""
@@ -114,11 +109,9 @@ class MultiPoseNet(Predictor):
         return Detections.in_image(raw, merged.scale, image.shape[:2])
 
     def predict_all(self, images):
-        """`predict` with silhouettes for a list of images, each of its own size: a list of pairs.
-
-        Images that `prepare` gives one size go through the network together; see `detect_all`. Results are those of
-        `predict` up to rounding.
-        """
+        """`predict` with silhouettes for a list of images: a list of pairs; equal up to rounding, see `detect_all`."""
+        if len(images) == 1:  # a graph for one image is faster than one for any number
+            return super().predict_all(images)
         detections = self.detect_all(images)
         return list(zip(self.group_all(detections), (found.silhouettes for found in detections), strict=True))
 
@@ -127,28 +120,22 @@ class MultiPoseNet(Predictor):
 
         All of them must fit the memory. With test-time augmentation each image goes through it alone.
         """
-        if not self.augmentation.is_single:
-            return [self.detect(image) for image in images]
-        prepared = [self.prepare(image) for image in images]
-        of_size = {}
-        for index, ((padded, _), _) in enumerate(prepared):
-            of_size.setdefault(tuple(padded.shape), []).append(index)
+        if len(images) == 1 or not self.augmentation.is_single:
+            return super().detect_all(images)
+        of_size = collections.defaultdict(list)
+        for index, image in enumerate(images):
+            inputs, scale = self.prepare(image)
+            of_size[tuple(inputs[0].shape)].append((index, inputs, scale))
         found = [None] * len(images)
-        for indices in of_size.values():
-            outputs = self._batch_graph(tf.concat([prepared[index][0][0] for index in indices], axis=0))
-            for row, index in enumerate(indices):
-                (_, size), scale = prepared[index]
+        for together in of_size.values():
+            outputs = self._batch_graph(tf.concat([padded for _, (padded, _), _ in together], axis=0))
+            for row, (index, inputs, scale) in enumerate(together):
                 one = {name: values[row : row + 1] for name, values in outputs.items()}
-                raw = self.peaks_and_boxes(one, prepared[index][0][0], size)
-                found[index] = Detections.in_image(raw, scale, images[index].shape[:2])
+                found[index] = Detections.in_image(self.peaks_and_boxes(one, *inputs), scale, images[index].shape[:2])
         return found
 
     def peaks_and_boxes(self, outputs, images, size):
-        """What the network's outputs for one image hold: a dict of numpy arrays in pixels of the input.
-
-        `outputs` has "heatmaps", "regression" and "classification", as from `forward_graph`; `images` and `size` are
-        the inputs of `prepare`.
-        """
+        """What the outputs of `forward_graph` for one image hold: a dict of arrays, in pixels of the input."""
         return self._rest_graph(*(outputs[name] for name in _OUTPUTS), images.shape[1:3], size)
 
     def group(self, detections):
@@ -172,8 +159,7 @@ class MultiPoseNet(Predictor):
     def heatmaps(self, image):
         """The heatmaps of an (H, W, 3) uint8 RGB image: (h, w, 18) float32, 17 keypoints and the silhouette.
 
-        They have stride 4 of the scaled image, without padding. Test-time augmentation gives the average of all views,
-        at the largest scale.
+        They have stride 4 of the scaled image, without padding; with test-time augmentation, of the largest view.
         """
         if not self.augmentation.is_single:
             return self._merged(image).heatmaps.numpy()
@@ -248,7 +234,7 @@ class MultiPoseNet(Predictor):
 
     @functools.cached_property
     def forward_graph(self):
-        """The forward pass alone: a function from `prepare`'s inputs to the outputs of `Networks.forward`."""
+        """The forward pass alone, from the inputs of `prepare` to the outputs of `Networks.forward`."""
         return self._compile(lambda images, size: self._forward(images), *_INPUTS)
 
     @functools.cached_property
@@ -319,37 +305,26 @@ class MultiPoseNet(Predictor):
         return self._scored(*peaks, boxes, self._crops(detected["heatmaps"], boxes, (1 / STRIDE, 1 / STRIDE)))
 
     def _scored(self, positions, scores, boxes, crops=None):
-        candidates, guesses, guess_scores = score_candidates(
-            self.grouping,
-            self._prn,
-            self.networks.position_prior,
-            positions,
-            scores,
-            boxes,
-            self.config.prn_margin,
-            self.config.prn_window,
-            crops,
-        )
-        return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
+        known = self.grouping, self._prn, self.networks.position_prior
+        around = self.config.prn_margin, self.config.prn_window
+        found = score_candidates(*known, positions, scores, boxes, *around, crops)
+        return dict(zip(("candidates", "guesses", "guess_scores"), found, strict=True))
 
     def _compile(self, function, *signature, as_numpy=True):
-        # Builds the networks, which must not happen inside a graph.
-        _ = self._prn
         runs_network = signature in (_INPUTS, _BATCH)
-        if runs_network:
-            _ = self.networks.forward
+        # Builds the networks, which must not happen inside a graph.
+        _ = self._prn, runs_network and self.networks.forward
         # The PRN has its own bfloat16 weights. Graphs without the network stay exact.
         return compile_graph(function, signature, runs_network and rewrites_to_bfloat16(self.precision), as_numpy)
 
 
 def _batches(images):
     """Splits Detections into lists with at most BOXES_AT_A_TIME boxes, or of one image."""
-    batch, count = [], 0
+    batch = []
     for detections in images:
-        if batch and count + len(detections.boxes) > BOXES_AT_A_TIME:
+        if batch and sum(len(one.boxes) for one in (*batch, detections)) > BOXES_AT_A_TIME:
             yield batch
-            batch, count = [], 0
+            batch = []
         batch.append(detections)
-        count += len(detections.boxes)
     if batch:
         yield batch

@@ -22,6 +22,10 @@ class Predictor:
         """`predict` with silhouettes for a list of images, each of its own size: a list of pairs."""
         return [self._predict_one(image) for image in images]
 
+    def detect_all(self, images):
+        """`detect` for a list of images."""
+        return [self.detect(image) for image in images]
+
     def predict_video(self, path):
         """Finds the people in a video file, frame by frame: an iterator of pairs (frame, people).
 

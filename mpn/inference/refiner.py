@@ -63,21 +63,19 @@ class Refiner:
         peak. Boxes and keypoints are in image pixels. Raises ValueError for an image of another shape or dtype.
         """
         check_image(image)
-        found = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
+        found = [np.zeros((0, NUM_KEYPOINTS, 3), np.float32)]
         for start in range(0, len(boxes), CROPS_AT_A_TIME):
             seen, crops = self.see(image, boxes[start : start + CROPS_AT_A_TIME])
             peaks = self._peaks_graph(self._network_graph(seen)["heatmaps"][..., :NUM_KEYPOINTS])
-            for index, crop in enumerate(crops):
+            for crop, positions, scores in zip(crops, peaks["positions"], peaks["scores"], strict=True):
                 back = np.linalg.inv(np.vstack([crop, (0, 0, 1)]))[:2]
-                found[start + index, :, :2] = transform_points(back, STRIDE * peaks["positions"][index])
-                found[start + index, :, 2] = peaks["scores"][index]
-        return found
+                found.append(np.column_stack([transform_points(back, STRIDE * positions), scores])[None])
+        return np.concatenate(found)
 
     def see(self, image, boxes):
         """The crops of (N, 4) boxes, (N, S, S, 3) uint8, and a list of the (2, 3) maps from the image to them."""
-        side = self.config.image_size[0]
         crops = [self._crop(box) for box in boxes]
-        return np.stack([warp_image(crop, image, (side, side)) for crop in crops]), crops
+        return np.stack([warp_image(crop, image, self.config.image_size) for crop in crops]), crops
 
     def refine(self, image, people):
         """Gives people, best first, the keypoints that this network finds and new scores; returns them best first.
@@ -91,18 +89,16 @@ class Refiner:
         found = self.find(image, np.stack([person.box for person in people]))
         keypoints = np.where(found[..., 2:] > 0, found, before)
         scores = pose_scores(np.array([person.box_score for person in people]), keypoints[..., 2])
-        refined = [
-            dataclasses.replace(person, keypoints=points, score=float(score))
-            for person, points, score in zip(people, keypoints, scores, strict=True)
-        ]
-        return sorted(refined + others, key=lambda person: -person.score)
+        found = zip(people, keypoints, scores.tolist(), strict=True)
+        people = [dataclasses.replace(person, keypoints=points, score=score) for person, points, score in found]
+        return sorted(people + others, key=lambda person: -person.score)
 
     def _crop(self, box):
         """The (2, 3) map from the image to a box's crop, as in training."""
-        side = self.config.image_size[0]
+        size = self.config.image_size
         x1, y1, x2, y2 = np.asarray(box, np.float64)
-        scale = self.config.refiner_share * side / max(x2 - x1, y2 - y1, 1.0)
-        return affine(((x1 + x2) / 2, (y1 + y2) / 2), (side, side), min(scale, self.config.refiner_enlargement))
+        scale = self.config.refiner_share * size[0] / max(x2 - x1, y2 - y1, 1.0)
+        return affine(((x1 + x2) / 2, (y1 + y2) / 2), size, min(scale, self.config.refiner_enlargement))
 
     @functools.cached_property
     def _network_graph(self):
@@ -119,8 +115,7 @@ class Refiner:
                 heatmaps = (heatmaps + tf.gather(mirrored[:, :, ::-1], MIRRORED_CHANNELS, axis=-1)) / 2
             return {"heatmaps": heatmaps}
 
-        side = self.config.image_size[0]
-        signature = (tf.TensorSpec((None, side, side, 3), tf.uint8),)
+        signature = (tf.TensorSpec((None, *self.config.image_size, 3), tf.uint8),)
         return compile_graph(look, signature, rewrites_to_bfloat16(self.precision))
 
     @functools.cached_property

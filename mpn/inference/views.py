@@ -4,8 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from mpn.heatmaps import STRIDE
-from mpn.settings import SettingsError
+from mpn import kinds
+from mpn.lazy import LazyModule
+from mpn.settings import Settings, SettingsError, option
+
+# These import OpenCV, which `demo.py --help` should not wait for.
+geometry, heatmaps = LazyModule("mpn.geometry"), LazyModule("mpn.heatmaps")
 
 # A box nearer to a crop's edge than this share of the crop's side may belong to a person whom the edge cuts; another
 # view shows all of that person.
@@ -16,26 +20,22 @@ _LARGEST_SCALE = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """The views of an image that the network sees.
+class Augmentation(Settings):
+    """Test-time augmentation: the views of an image that the network sees."""
 
-    Raises UserError for no or repeated scales, scales outside (0, 8], or crops that are not a whole number above 0.
-    """
+    scales: tuple = option(
+        (1.0,),
+        kinds.LIST,
+        "see each image at these scales of the image size, such as 0.5,1,1.5,2, and average",
+        metavar="S,S,...",
+    )
+    mirror: bool = option(False, kinds.SWITCH, "see each image, or person with --refine, mirrored too, and average")
+    # The crops overlap by half, and each is scaled to the image size: people appear (N + 1) / 2 times as large.
+    crops: int = option(1, kinds.positive_int, "see N x N crops of each image too, from 2 up", metavar="N")
 
-    scales: tuple = (1.0,)  # factors of the image size for views of the whole image
-    mirror: bool = False  # adds a mirrored copy of each view
-    # N above 1 adds N x N crops that overlap by half, each scaled to the image size. People appear (N + 1) / 2 times as
-    # large as in the whole image.
-    crops: int = 1
-
-    def __post_init__(self):
-        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
-        if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
-            raise SettingsError(f"{{scales}} must be one or more numbers above 0 and up to 8, not {self.scales}")
-        if len(set(self.scales)) < len(self.scales):
-            raise SettingsError(f"{{scales}} must differ from each other, not {self.scales}")
-        if not isinstance(self.crops, int) or self.crops < 1:
-            raise SettingsError(f"{{crops}} must be a whole number of 1 or more, not {self.crops!r}")
+    def check(self):
+        if max(self.scales) > _LARGEST_SCALE or len(set(self.scales)) < len(self.scales):
+            raise SettingsError(f"{{scales}} must be up to {_LARGEST_SCALE} and differ, not {self.scales}")
 
     @property
     def is_single(self):
@@ -81,8 +81,8 @@ class View:
     def cells(self, axis, places):
         """Converts (n,) image coordinates along an axis to cells of the view's heatmap."""
         if self.mirrored and axis == 0:
-            return (self.part[2] - places) * self.scale[0] / STRIDE
-        return (places - self.part[axis]) * self.scale[axis] / STRIDE
+            return (self.part[2] - places) * self.scale[0] / heatmaps.STRIDE
+        return (places - self.part[axis]) * self.scale[axis] / heatmaps.STRIDE
 
     def weights(self, axis, places):
         """(n,) weights of the view at (n,) image coordinates along an axis; those of all crops sum to 1.
@@ -104,7 +104,7 @@ class View:
         corner, size = np.array(self.part[:2] * 2), np.subtract(self.part[2:], self.part[:2])
         boxes = boxes / np.tile(self.scale, 2)
         if self.mirrored:
-            boxes = np.stack([size[0] - boxes[:, 2], boxes[:, 1], size[0] - boxes[:, 0], boxes[:, 3]], axis=1)
+            boxes = geometry.mirror_boxes(boxes, size[0])
         boxes = boxes + corner
         inside = np.array(self.part) != (0, 0, *self.image_size)
         near = np.abs(boxes - self.part) < _EDGE * np.tile(size, 2)

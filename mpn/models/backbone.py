@@ -39,9 +39,8 @@ def build_backbone(name="resnet50", dilated=False, width=1.0, folded=False):
     multiplies the channels. `folded` convolutions hold and train the scale and shift of batch normalisation, which
     trains 1.5 times as fast on a CPU.
 
-    Returns:
-        keras.Model from (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict C2-C5 of
-        (B, H/stride, W/stride, channels). Its attribute `strides` has the same keys: 4, 8, 16 and 32 (16 if dilated).
+    Returns a keras.Model from (B, H, W, 3) RGB floats in 0-255, H and W multiples of 32, to a dict C2-C5 of
+    (B, H/stride, W/stride, channels). Its attribute `strides` has the same keys: 4, 8, 16 and 32 (16 if dilated).
     """
     images = keras.Input((None, None, 3), name="image")
     if name in RESNET_BLOCKS:
@@ -57,9 +56,8 @@ def build_backbone(name="resnet50", dilated=False, width=1.0, folded=False):
     model = keras.Model(images, dict(zip(LEVELS, features, strict=True)), name=name)
     if folded:
         model = keras.models.clone_model(model, clone_function=_without_normalization)
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = NORMALIZATION_MOMENTUM
+    for layer in _normalizations(model):
+        layer.momentum = NORMALIZATION_MOMENTUM
     model.strides = dict(zip(LEVELS, (4, 8, 16, 16 if dilated else 32), strict=True))
     return model
 
@@ -91,14 +89,8 @@ def _resnet_stages(x, blocks, dilated):
         dilation = 2 if dilated and stage == 5 else 1
         stride = 1 if stage == 2 or dilation > 1 else 2
         for block in range(1, count + 1):
-            x = _resnet_block(
-                x,
-                filters=32 * 2 ** (stage - 1),
-                stride=stride if block == 1 else 1,
-                dilation=dilation,
-                shortcut=block == 1,
-                name=f"conv{stage}_block{block}",
-            )
+            name = f"conv{stage}_block{block}"
+            x = _resnet_block(x, 32 * 2 ** (stage - 1), stride if block == 1 else 1, dilation, block == 1, name)
         outputs.append(x)
     return outputs
 
@@ -138,13 +130,15 @@ def freeze_up_to(backbone, level):
 
 def freeze_batch_normalization(model):
     """Freezes batch normalisation, which then uses its stored statistics in training too."""
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.trainable = False
+    for layer in _normalizations(model):
+        layer.trainable = False
 
 
 def synchronize_batch_normalization(model):
     """Makes batch normalisation take its statistics from the batches of all devices together."""
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.synchronized = True
+    for layer in _normalizations(model):
+        layer.synchronized = True
+
+
+def _normalizations(model):
+    return [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]

@@ -10,14 +10,11 @@ def feature_pyramid(features, strides, channels, prefix):
     by a factor of 2, or 1 in dilated backbones. `prefix`, "K" or "P", names the levels and layers. Returns a dict
     prefix_i -> (B, H/s_i, W/s_i, channels).
     """
-    names = list(features)
-    merged = {}
-    above = None
-    for name in reversed(names):
+    merged, above = {}, None
+    for name in reversed(features):
         x = layers.Conv2D(channels, 1, name=f"{prefix}{name[1:]}_lateral")(features[name])
         if above is not None:
-            ratio = strides[above] // strides[name]
-            top = merged[above]
+            ratio, top = strides[above] // strides[name], merged[above]
             if ratio > 1:
                 top = layers.UpSampling2D(ratio, interpolation="nearest", name=f"{prefix}{above[1:]}_upsampled")(top)
             x = layers.Add(name=f"{prefix}{name[1:]}_merged")([x, top])
@@ -25,5 +22,5 @@ def feature_pyramid(features, strides, channels, prefix):
         above = name
     return {
         f"{prefix}{name[1:]}": layers.Conv2D(channels, 3, padding="same", name=f"{prefix}{name[1:]}")(merged[name])
-        for name in names
+        for name in features
     }

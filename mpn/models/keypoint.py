@@ -11,18 +11,15 @@ from mpn.skeleton import NUM_KEYPOINTS
 NUM_CHANNELS = NUM_KEYPOINTS + 1  # the last one is the silhouette of all people
 
 
-def build_keypoint_subnet(
-    backbone, channels=256, head_channels=128, concat=True, intermediate_supervision=True, name="keypoint_subnet"
-):
+def build_keypoint_subnet(backbone, channels=256, head_channels=128, concat=True, intermediate_supervision=True):
     """Builds the subnet from C2-C5 to heatmaps.
 
     Of `backbone`, a model of `build_backbone`, only output shapes and strides are used. K2-K5 have `channels`, each of
     D2-D5 has `head_channels`. Without `concat`, D2 alone predicts (Table 2, "no concat").
 
-    Returns:
-        keras.Model from the dict C2-C5 to a dict. "heatmaps": (B, H/4, W/4, 18) float32, linear, 17 keypoints and then
-        the silhouette. With `intermediate_supervision` also "K2" to "K5" of the same shape: a 1x1 convolution of each
-        level, upsampled to stride 4.
+    Returns a keras.Model from the dict C2-C5 to a dict. "heatmaps" are (B, H/4, W/4, 18) float32, linear, 17 keypoints
+    and then the silhouette. With `intermediate_supervision` there are also "K2" to "K5" of the same shape: a 1x1
+    convolution of each level, upsampled to stride 4.
     """
     features = {level: keras.Input(tensor.shape[1:], name=level) for level, tensor in backbone.output.items()}
     pyramid = feature_pyramid(features, backbone.strides, channels, prefix="K")
@@ -30,9 +27,7 @@ def build_keypoint_subnet(
 
     def upsample(x, level, of):
         ratio = strides[level] // STRIDE
-        if ratio == 1:
-            return x
-        return BilinearUpsampling(ratio, name=f"{of}_to_stride_4")(x)
+        return x if ratio == 1 else BilinearUpsampling(ratio, name=f"{of}_to_stride_4")(x)
 
     def to_heatmaps(x, layer_name):
         # With small weights the first heatmaps are nearly empty, as the targets are.
@@ -41,8 +36,7 @@ def build_keypoint_subnet(
 
     details = []
     for level in pyramid if concat else ("K2",):
-        x = pyramid[level]
-        number = level[1:]
+        x, number = pyramid[level], level[1:]
         for index in (1, 2):
             x = layers.Conv2D(head_channels, 3, padding="same", activation="relu", name=f"D{number}_{index}")(x)
         details.append(upsample(x, level, f"D{number}"))
@@ -52,7 +46,7 @@ def build_keypoint_subnet(
     if intermediate_supervision:
         for level, x in pyramid.items():
             outputs[level] = upsample(to_heatmaps(x, f"{level}_heatmaps"), level, f"{level}_heatmaps")
-    return keras.Model(features, outputs, name=name)
+    return keras.Model(features, outputs, name="keypoint_subnet")
 
 
 def build_keypoint_model(backbone, subnet, supervised=True):
@@ -61,6 +55,5 @@ def build_keypoint_model(backbone, subnet, supervised=True):
     It maps (B, H, W, 3) RGB floats in 0-255 to the subnet's outputs; unless `supervised`, only "heatmaps".
     """
     outputs = subnet(backbone(backbone.input))
-    if not supervised:
-        outputs = {"heatmaps": outputs["heatmaps"]}
+    outputs = outputs if supervised else {"heatmaps": outputs["heatmaps"]}
     return keras.Model(backbone.input, outputs, name="keypoint_model")

@@ -26,13 +26,9 @@ class Networks:
 
     @functools.cached_property
     def keypoint_subnet(self):
-        return build_keypoint_subnet(
-            self.backbone,
-            self.config.keypoint_channels,
-            self.config.keypoint_head_channels,
-            self.config.concat,
-            self.config.intermediate_supervision,
-        )
+        config = self.config
+        depths = config.keypoint_channels, config.keypoint_head_channels
+        return build_keypoint_subnet(self.backbone, *depths, config.concat, config.intermediate_supervision)
 
     @functools.cached_property
     def person_detector(self):
@@ -46,15 +42,8 @@ class Networks:
 
     def new_prn(self):
         """A PRN of the same architecture with new weights."""
-        config = self.config
-        return build_prn(
-            config.prn_nodes,
-            config.prn_layers,
-            config.prn_dropout,
-            config.prn_residual,
-            config.prn_pool,
-            config.prn_residual_gain,
-        )
+        names = ("nodes", "layers", "dropout", "residual", "pool", "residual_gain")
+        return build_prn(**{name: getattr(self.config, f"prn_{name}") for name in names})
 
     def keypoint_model(self, supervised=True):
         """A new model over the shared backbone and keypoint subnet; see `build_keypoint_model`."""

@@ -28,15 +28,8 @@ class BatchNormalization(layers.BatchNormalization):
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             old, new = ops.cast(running, exact), ops.cast(batch, exact)
             running.assign(ops.cast(old + (1 - self.momentum) * (new - old), running.dtype))
-        outputs = ops.batch_normalization(
-            ops.cast(inputs, "float32"),
-            mean,
-            variance,
-            axis=-1,
-            offset=self.beta,
-            scale=self.gamma,
-            epsilon=self.epsilon,
-        )
+        learned = {"offset": self.beta, "scale": self.gamma, "epsilon": self.epsilon}
+        outputs = ops.batch_normalization(ops.cast(inputs, "float32"), mean, variance, axis=-1, **learned)
         return ops.cast(outputs, self.compute_dtype)
 
 

@@ -25,8 +25,8 @@ class PersonDetector(keras.Model):
     convolutions of each head `head_channels`.
     """
 
-    def __init__(self, backbone, channels=256, head_channels=256, name="person_detector"):
-        super().__init__(name=name)
+    def __init__(self, backbone, channels=256, head_channels=256):
+        super().__init__(name="person_detector")
         self.backbone = backbone
         self.subnet = build_person_subnet(backbone, channels, head_channels)
 
@@ -74,25 +74,21 @@ def build_person_subnet(backbone, channels=256, head_channels=256):
         submodels=heads,
     )
     regression, classification = model.outputs
-    outputs = {
-        "regression": layers.Activation("linear", dtype="float32", name="regression_float32")(regression),
-        "classification": layers.Activation("linear", dtype="float32", name="classification_float32")(classification),
-    }
+    outputs = {"regression": regression, "classification": classification}
+    for name, values in outputs.items():
+        outputs[name] = layers.Activation("linear", dtype="float32", name=f"{name}_float32")(values)
     return keras.Model(features, outputs, name="person_subnet")
 
 
 def build_anchors(height, width):
     """keras-retinanet's anchors of an input, in the heads' order: (A, 4) float32 [x1, y1, x2, y2] in input pixels."""
-    parameters = AnchorParameters.default
+    default = AnchorParameters.default
     anchors = []
-    for level, size, stride in zip(PYRAMID_LEVELS, parameters.sizes, parameters.strides, strict=True):
+    for size, stride in zip(default.sizes, default.strides, strict=True):
+        layer = retinanet_layers.Anchors(size=size, stride=stride, ratios=default.ratios, scales=default.scales)
         # The layer reads only the shape of its input.
         shape = [1, (height + stride - 1) // stride, (width + stride - 1) // stride, 1]
-        anchors.append(
-            retinanet_layers.Anchors(
-                size=size, stride=stride, ratios=parameters.ratios, scales=parameters.scales, name=f"anchors_{level}"
-            )(tf.zeros(shape))[0]
-        )
+        anchors.append(layer(tf.zeros(shape))[0])
     return tf.concat(anchors, axis=0)
 
 

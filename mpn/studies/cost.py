@@ -6,25 +6,21 @@ Each weight in the kernel of a convolution or dense layer counts once for every 
 Other layers do not count: they are about 1 % here. One multiply-add is two floating-point operations (FLOPs).
 """
 
-import argparse
 import math
 import typing
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import module_parser
 from mpn.config import BACKBONES, ModelConfig
 from mpn.geometry import pad_to_multiple
-from mpn.settings import ImageSize
+from mpn.kinds import ImageSize
 
 
 class Cost(typing.NamedTuple):
-    """The cost of a block.
+    """The cost of a block."""
 
-    `parameters` includes batch normalization statistics and the outputs that only training uses. `multiply_adds` is for
-    one image at inference, and for one person in the PRN.
-    """
-
-    parameters: int
-    multiply_adds: int
+    parameters: int  # with the statistics of batch normalization, and the outputs that only training uses
+    multiply_adds: int  # for one image at inference, and for one person in the PRN
 
 
 def cost_table(config, height, width):
@@ -84,7 +80,7 @@ def _of_operation(operation):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description="Prints parameters and multiply-adds of every block of a network.")
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("--model", metavar="DIR", help="a model directory, instead of --backbone")
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
     parser.add_argument("--dilated", action="store_true")
@@ -92,11 +88,10 @@ def main(argv=None):
         "--image-size", action=ImageSize, metavar="SIDE", default=(384, 576), help="SHORTER [LONGEST] side in pixels"
     )
     options = parser.parse_args(argv)
-    chosen = {"backbone": options.backbone, "dilated": options.dilated}
     import_tensorflow()
     from mpn.model_directory import load_config
 
-    config = load_config(options.model) if options.model else ModelConfig(**chosen)
+    config = load_config(options.model) if options.model else ModelConfig(options.backbone, options.dilated)
     height, width = (pad_to_multiple(side) for side in options.image_size)
     print(f"{f'{height} x {width} pixels, one person':<32}{'parameters':>14}{'multiply-adds':>18}")
     for name, cost in cost_table(config, height, width).items():

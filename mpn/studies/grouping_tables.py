@@ -3,7 +3,6 @@
 `python -m mpn.studies.grouping_tables --model DIR --annotations FILE`; it needs no images.
 """
 
-import argparse
 import dataclasses
 import functools
 
@@ -11,11 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import add_options, module_parser
 from mpn.data.imperfect import PERFECT, Imperfections, boxes_at_iou
 from mpn.evaluation.coco import evaluate_keypoints, load_labels
 from mpn.evaluation.results import keypoint_results
 from mpn.evaluation.tables import markdown
-from mpn.settings import positive_int
+from mpn.training.settings import PrnTraining
 
 GROUPINGS_COMPARED = ("max", "ucr", "geometric", "prn")
 
@@ -41,23 +41,18 @@ CONDITIONS = (
 def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.0, rescore=None):
     """Groups keypoints and boxes of the labels, and returns the metrics of `evaluate_keypoints`.
 
-    Args:
-        model: MultiPoseNet; only its grouping is used.
-        records: list of ImageRecord to evaluate; the COCO object `ground_truth` holds their labels.
-        imperfections: errors to give the keypoints.
-        iou: IoU that the boxes are to have with the true ones.
-        rescore: function from Person to pose score, in place of the grouping's own score.
+    `model` is a MultiPoseNet, `records` a list of ImageRecord, whose labels the COCO object `ground_truth` holds.
+    `imperfections` are errors to give the keypoints, and `iou` is the IoU that boxes are to have with the true ones.
+    `rescore`, a function from Person to pose score, replaces the grouping's own score.
     """
     from mpn.evaluation.sources import find_people, with_true_boxes, with_true_keypoints
 
     add_keypoints = functools.partial(with_true_keypoints, imperfections=imperfections)
 
     def add_boxes(detections, record):
-        detections = with_true_boxes(detections, record)
-        if iou == 1:
-            return detections
-        boxes = boxes_at_iou(detections.boxes, iou, np.random.default_rng([abs(record.id), 1]))
-        return dataclasses.replace(detections, boxes=boxes)
+        true = with_true_boxes(detections, record)
+        rng = np.random.default_rng([abs(record.id), 1])
+        return true if iou == 1 else dataclasses.replace(true, boxes=boxes_at_iou(true.boxes, iou, rng))
 
     results = []
     for record, (people, _) in zip(records, find_people(model, records, add_keypoints, add_boxes), strict=True):
@@ -68,13 +63,9 @@ def grouping_metrics(model, records, ground_truth, imperfections=PERFECT, iou=1.
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description="Grouping of true and of spoilt keypoints and boxes: measures grouping alone, not the system.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory with a PRN")
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoints JSON (or .gz)")
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
+    add_options(parser, PrnTraining, "model", "limit")
     options = parser.parse_args(argv)
     import_tensorflow()
     from mpn.inference.multiposenet import MultiPoseNet

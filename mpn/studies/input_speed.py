@@ -14,7 +14,7 @@ import time
 from mpn.cli.script import import_tensorflow, run
 from mpn.errors import UserError
 from mpn.evaluation.tables import markdown
-from mpn.settings import positive_int
+from mpn.kinds import positive_int
 
 HEADER = ("stage", "samples a second", "processor ms a sample", "of these for decoding", "cores for 100 a second")
 

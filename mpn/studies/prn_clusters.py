@@ -4,23 +4,22 @@
 of the RoI grid (`mpn.roi`): x in [0, 36], y in [0, 56]. P poses, C clusters.
 """
 
-import argparse
 import math
 
 import numpy as np
 from tqdm import tqdm
 
 from mpn.cli.script import import_tensorflow, run
-from mpn.cli.settings import add_options
+from mpn.cli.settings import add_options, module_parser
 from mpn.data.coco import annotation_file, load_annotations
 from mpn.errors import UserError
 from mpn.evaluation.charts import INK, new_figure, save
 from mpn.files import make_replaceable
+from mpn.kinds import positive_int
 from mpn.oks import keypoint_similarities
 from mpn.roi import LABEL_SIGMA, ROI_HEIGHT, ROI_WIDTH, encode_rois, enlarge_boxes, highest_cells
-from mpn.settings import positive_int
 from mpn.skeleton import LIMB_COLOURS, LIMBS, NUM_KEYPOINTS
-from mpn.training.settings import Training
+from mpn.training.settings import PrnTraining
 
 # People count if they have at least this many labelled keypoints and the PRN is sure of as many.
 LEAST_KEYPOINTS = 8
@@ -69,17 +68,14 @@ def prn_clusters(model, records, clusters=6, seed=0):
 def prn_poses(model, people):
     """Finds the PRN's highest cells for those of `people` (PrnPeople) who have LEAST_KEYPOINTS labelled keypoints.
 
-    Returns:
-        poses: (P, 17, 2) float32, x and y of the cells' centres.
-        weights: (P, 17) float32, 1 where the PRN is sure of the keypoint and 0 elsewhere.
-        boxes: (P, 4) float32, the labelled [x1, y1, x2, y2] in image pixels.
+    Returns poses, (P, 17, 2) float32, x and y of the cells' centres; weights, (P, 17) float32, 1 where the PRN is sure
+    of the keypoint, else 0; and the labelled boxes, (P, 4) float32 [x1, y1, x2, y2] in image pixels.
     """
     from mpn.data.prn import gather_people
 
     labelled = (people.keypoints[people.targets, :, 2] > 0).sum(axis=1)
     targets = people.targets[labelled >= LEAST_KEYPOINTS]
-    poses = np.zeros((len(targets), NUM_KEYPOINTS, 2), np.float32)
-    weights = np.zeros((len(targets), NUM_KEYPOINTS), np.float32)
+    poses, weights = (np.zeros((len(targets), NUM_KEYPOINTS, *more), np.float32) for more in ((2,), ()))
     for start in tqdm(range(0, len(targets), _BOXES_AT_A_TIME), desc="PRN", unit="batch", disable=None):
         rows = slice(start, start + _BOXES_AT_A_TIME)
         positions, scores, _, _, boxes = gather_people(people, targets[rows])
@@ -105,12 +101,9 @@ def cluster_poses(poses, weights, clusters, seed=0):
     """Clusters poses by k-means with the distance 1 - OKS, and keeps the best of STARTS k-means++ starts.
 
     `poses` and `weights` are those of `pose_similarity`. C is less than `clusters` if there are fewer different poses.
-
-    Returns:
-        means: (C, 17, 3) float32, x, y and mean weight of each keypoint; where the weight is 0, x and y are the mean of
-            all poses. The largest cluster comes first.
-        counts: (C,) int, poses in each cluster; 1 or more.
-        assignment: (P,) int, the cluster of each pose.
+    Returns means, (C, 17, 3) float32, x, y and mean weight of each keypoint, the largest cluster first; where the
+    weight is 0, x and y are the mean of all poses. And counts, (C,) int, the poses in each cluster, and the cluster of
+    each pose, (P,) int.
     """
     poses, weights = np.asarray(poses, np.float32), np.asarray(weights, np.float32)
     common = _mean(poses, weights, poses.mean(axis=0))[:, :2]
@@ -182,15 +175,9 @@ def draw_clusters(means, counts, proportions):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m mpn.studies.prn_clusters",
-        description="Draws the poses that a PRN has learned: its outputs in clusters, the mean of each as a skeleton.",
-    )
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("picture", metavar="FILE.png", help="the picture to write")
-    parser.add_argument("--model", metavar="DIR", default="models/multiposenet", help="model directory with a PRN")
-    add_options(parser, Training, "coco")
-    parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz) instead of --coco's val")
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="first N images only")
+    add_options(parser, PrnTraining, "model", "coco", "annotations", "limit")
     parser.add_argument("--clusters", type=positive_int, default=6, help="default: 6, as in the paper")
     options = parser.parse_args(argv)
     if not options.picture.lower().endswith(".png"):

@@ -1,17 +1,17 @@
-"""Prints size, time and AP of several PRNs as a Markdown table.
+"""Prints size, time and, with --annotations, AP of several PRNs as a Markdown table.
 
 `python -m mpn.studies.prn_runtime --model DIR --model DIR --people 1 5 20 --annotations FILE`
 """
 
-import argparse
 import functools
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import module_parser
 from mpn.evaluation.coco import load_labels
 from mpn.evaluation.runtime import PRECISIONS, crowd, medians
 from mpn.evaluation.tables import markdown
 from mpn.inference.export_folder import refuse_export
-from mpn.settings import positive_int
+from mpn.kinds import positive_int
 from mpn.studies.grouping_tables import grouping_metrics
 
 # Height and width in pixels of the image that shows the people.
@@ -21,9 +21,9 @@ IMAGE_SIZE = (480, 800)
 def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
     """Measures the PRNs of model directories or shipped models, and returns a dict of column to value for each.
 
-    Sizes are in MB of a million bytes. Times are medians in milliseconds of `MultiPoseNet.group` (RoIs, PRN, scoring,
-    assignment) for each number in `people`. All models and precisions take turns, so compare times of one call only.
-    With `annotations`, a COCO keypoints JSON, there is also the AP of grouping alone.
+    Times are medians in milliseconds of `MultiPoseNet.group` (RoIs, PRN, scoring, assignment) for each number in
+    `people`. All models and precisions take turns, so compare times of one call only. With `annotations`, a COCO
+    keypoints JSON, there is also the AP of grouping alone.
     """
     from mpn.inference.multiposenet import MultiPoseNet
     from mpn.weights import STORAGES, stored_bytes
@@ -39,8 +39,7 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
     times = {}
     for count in people:
         detections = crowd(count, IMAGE_SIZE)
-        calls = {key: functools.partial(model.group, detections) for key, model in models.items()}
-        times[count] = medians(calls, repeats)
+        times[count] = medians({key: functools.partial(m.group, detections) for key, m in models.items()}, repeats)
     rows = []
     for number, model_dir in enumerate(model_dirs):
         prn = models[number, "float32"].networks.prn
@@ -57,13 +56,9 @@ def measure(model_dirs, people=(1, 5, 20), repeats=20, annotations=None):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m mpn.studies.prn_runtime",
-        description="Prints size, time and, with --annotations, AP of PRNs as a Markdown table.",
-    )
-    parser.add_argument(
-        "--model", metavar="DIR", action="append", required=True, help="model directory or shipped model; repeat it"
-    )
+    parser = module_parser(__spec__, __doc__)
+    names = "model directory or shipped model; repeat it"
+    parser.add_argument("--model", metavar="DIR", action="append", required=True, help=names)
     parser.add_argument("--people", type=positive_int, nargs="+", default=[1, 5, 20], help="numbers of people to time")
     parser.add_argument("--repeats", type=positive_int, default=20, help="timed calls each; the median counts")
     parser.add_argument("--annotations", metavar="FILE", help="COCO keypoints JSON (or .gz): AP of grouping alone")

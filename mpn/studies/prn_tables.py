@@ -6,7 +6,6 @@ grouping is measured on the images of TRAIN that `train_prn.py` holds out; make 
 at the end hold for every row. Finished rows are kept, so a stopped command goes on where it was.
 """
 
-import argparse
 import collections.abc
 import dataclasses
 import multiprocessing
@@ -14,13 +13,13 @@ import pathlib
 from concurrent import futures
 
 from mpn.cli.script import run
-from mpn.cli.settings import command_line
+from mpn.cli.settings import command_line, module_parser
 from mpn.data.coco import hold_out
 from mpn.errors import UserError
 from mpn.evaluation.coco import check_labelled, load_labels
 from mpn.evaluation.tables import markdown
 from mpn.files import read_json, write_json
-from mpn.settings import positive_int
+from mpn.kinds import positive_int
 from mpn.studies.grouping_tables import SPOILT, grouping_metrics
 from mpn.training import PrnTraining
 from mpn.training.splits import SMALL_HOLD_OUT
@@ -84,19 +83,14 @@ TABLES = {
 def run_table(rows, annotations, test, output, steps=None, shared=()):
     """Trains and measures the rows that are not done, and prints the table after each row.
 
-    `annotations` and `test` are COCO keypoints JSON to train on and to measure on; without `test`, the held-out images
-    of `annotations` are measured. `output` gets a model directory for each row. Without `steps`, a row passes once over
-    the data. `shared` lists options of `train_prn.py`. Raises UserError for wrong options or files, and for rows of
-    another run in `output`.
+    The arguments are the command's options; `shared` lists those of `train_prn.py`. `output` gets a model directory for
+    each row. Raises UserError for wrong options or files, and for rows of another run in `output`.
     """
     shared = [*shared, "--annotations", annotations, "--epochs", "1"]
     shared += ["--steps-per-epoch", str(steps)] if steps else []
     # Read before the first training, so that a wrong option or path ends the work at once.
     with command_line(PrnTraining, argv=shared) as settings:
-        if test:
-            records, truth = load_labels(test)
-        else:
-            records, truth = held_out_labels(annotations, settings.limit, settings.hold_out)
+        records, truth = load_labels(test) if test else held_out_labels(settings)
     lines = []
     for row in rows:
         folder = pathlib.Path(output) / _folder_name(row.name)
@@ -120,10 +114,10 @@ def run_table(rows, annotations, test, output, steps=None, shared=()):
 
 
 def measure(row, weights, records, truth):
-    """Measures a row's grouping with the model directory `weights`.
+    """Measures a row's grouping of ImageRecords, whose labels are in `truth`, with the model directory `weights`.
 
-    `records` is a list of ImageRecord, and `truth` the COCO object that has them. Returns keypoint metrics in 0-1,
-    "spoilt AP", the AP with SPOILT input, and "parameters". Raises UserError if there are no weights.
+    Returns keypoint metrics in 0-1, "spoilt AP", the AP with SPOILT input, and "parameters". Raises UserError if there
+    are no weights.
     """
     from mpn.inference.multiposenet import MultiPoseNet
 
@@ -136,17 +130,15 @@ def measure(row, weights, records, truth):
     return metrics
 
 
-def held_out_labels(annotations, limit, share):
-    """The images with labelled people that `train_prn.py` holds out, and the COCO object of all images.
-
-    `limit` and `share` are --limit and --hold-out of the training. Raises UserError if no image is left.
-    """
+def held_out_labels(settings):
+    """The images with labelled people that a PrnTraining holds out, and the COCO object of all; UserError if none."""
+    share = SMALL_HOLD_OUT if settings.hold_out is None else settings.hold_out
     if share == 0:
         raise UserError("--hold-out 0 would measure rows on their own training images: raise it, or pass --test")
-    records, truth = load_labels(annotations, limit)
-    _, records = hold_out(records, SMALL_HOLD_OUT if share is None else share)
+    records, truth = load_labels(settings.annotations, settings.limit)
+    _, records = hold_out(records, share)
     records = [record for record in records if record.labelled.any()]
-    check_labelled(records, annotations)
+    check_labelled(records, settings.annotations)
     return records, truth
 
 
@@ -171,10 +163,7 @@ def _folder_name(name):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description="Trains designs of the PRN with one budget and one seed, and compares their grouping.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("table", choices=sorted(TABLES))
     parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO keypoints JSON to train on")
     parser.add_argument("--test", metavar="FILE", help="COCO keypoints JSON; default: held-out images of --annotations")

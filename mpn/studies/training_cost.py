@@ -12,7 +12,7 @@ import math
 
 from mpn.cli.script import import_tensorflow, run
 from mpn.evaluation.tables import markdown
-from mpn.settings import positive_float
+from mpn.kinds import positive_float
 from mpn.studies.cost import cost_table, multiply_adds
 
 HEADER = (

@@ -1,14 +1,13 @@
 """Writes a set of drawn people in COCO's layout: `python -m mpn.synthetic data/synthetic --train 2000 --val 200`."""
 
-import argparse
-
 from mpn.cli.script import run
-from mpn.settings import natural, positive_int
+from mpn.cli.settings import module_parser
+from mpn.kinds import natural, positive_int
 from mpn.synthetic.scenes import write_synthetic_coco
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m mpn.synthetic", description="Writes a set of drawn people.")
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("folder", help="where to write")
     parser.add_argument("--train", type=natural, default=200, help="training images (default: %(default)s)")
     parser.add_argument("--val", type=natural, default=40, help="validation images (default: %(default)s)")

@@ -143,11 +143,8 @@ class _Pen:
         colour = _shade(colour, 1.2 if side == "left" else 0.78)
         radii = _LIMBS[limb][2] * look.girth
         self._solid([start, end], radii, colour, f"{side}_{limb}")
-        start, end, width = *self._place([start, end]), radii.mean() * self.height
-        if side == "left":
-            self.canvas.line(start, end, 0.7 * width, look.accent)
-        else:
-            self.canvas.line(start, end, 0.5 * width, _shade(colour, 0.8))
+        share, stripe = (0.7, look.accent) if side == "left" else (0.5, _shade(colour, 0.8))
+        self.canvas.line(*self._place([start, end]), share * (radii.mean() * self.height), stripe)
 
     def _torso(self, point):
         look, axes, girth = self.look, self.figure.body_axes, self.look.girth

@@ -5,6 +5,7 @@ Both have their origin between the hips and the standing height as unit. There i
 """
 
 import dataclasses
+import types
 
 import numpy as np
 
@@ -23,24 +24,6 @@ _HAIRS = ((25, 20, 18), (60, 38, 22), (112, 70, 35), (205, 165, 90), (150, 60, 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-    """Colours (RGB, 0-255) and clothes of a figure."""
-
-    skin: np.ndarray
-    hair: np.ndarray
-    shirt: np.ndarray
-    trousers: np.ndarray
-    shoes: np.ndarray
-    accent: np.ndarray
-    pattern: str
-    long_sleeves: bool
-    long_trousers: bool
-    long_hair: bool
-    girth: float
-    head_radius: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Figure:
     """A posed figure in the view frame.
 
@@ -55,7 +38,7 @@ class Figure:
     head: np.ndarray
     head_axes: np.ndarray
     body_axes: np.ndarray
-    look: Look
+    look: types.SimpleNamespace  # from `_sample_look`
 
     def extent(self):
         """Approximate box of the drawn figure, (x1, y1, x2, y2) in standing heights."""
@@ -155,10 +138,11 @@ def _sample_pose(rng):
 
 
 def _sample_look(rng):
+    """Samples the colours (RGB, 0-255) and clothes of a figure."""
     shirt, trousers, shoes = (rng.uniform(25, 205, 3) for _ in range(3))
     light = np.array([250.0, 245, rng.choice([90, 240])])
     dark = np.array([20.0, 20, 60])
-    return Look(
+    return types.SimpleNamespace(
         skin=np.array(_SKINS[rng.integers(len(_SKINS))]) * rng.uniform(0.9, 1.0),
         hair=np.array(_HAIRS[rng.integers(len(_HAIRS))]) * rng.uniform(0.8, 1.1),
         shirt=shirt, trousers=trousers, shoes=shoes * 0.6,

@@ -73,20 +73,14 @@ def write_synthetic_coco(folder, train=200, val=40, test=8, image_size=(320, 240
 
 
 def draw_people(rng, image_size, count, bystanders=0, crowd=False):
-    """Draws one picture of people who may hide one another.
+    """Draws one picture of people who may hide one another; `rng`, a np.random.Generator, decides everything.
 
-    Args:
-        rng: np.random.Generator; its state decides everything.
-        image_size: (W, H) in pixels.
-        count: people with annotated keypoints; their standing heights are 25-90 % of the picture's.
-        bystanders: small people without annotated keypoints.
-        crowd: whether a crowd stands behind everyone.
+    `image_size` is (W, H) in pixels. `count` people have annotated keypoints and standing heights of 25-90 % of the
+    picture's; `bystanders` are small and have none. If `crowd`, a crowd stands behind everyone.
 
-    Returns:
-        image: (H, W, 3) uint8 RGB.
-        people: list of COCO annotations without `id` and `image_id`: people from far to near, then the crowd region.
-            Segmentations and boxes, in continuous pixels, cover the visible part of a person; keypoints are pixel
-            indices. Almost hidden people are left out.
+    Returns the image, (H, W, 3) uint8 RGB, and a list of COCO annotations without `id` and `image_id`: people from far
+    to near, then the crowd region. Segmentations and boxes, in continuous pixels, cover the visible part of a person;
+    keypoints are pixel indices. Almost hidden people are left out.
     """
     width, height = image_size
     canvas = Canvas(_background(rng, width, height))
@@ -231,10 +225,8 @@ def _mask_box(mask):
 
 def mask_to_rle(mask):
     """Returns COCO's uncompressed run lengths of a mask (H, W) bool: column by column, a run of zeros first."""
-    flat = np.concatenate([[False], mask.ravel(order="F")])
-    starts = np.flatnonzero(flat[1:] != flat[:-1])
-    counts = np.diff(np.concatenate([[0], starts, [mask.size]]))
-    return {"size": list(mask.shape), "counts": counts.tolist()}
+    starts = np.flatnonzero(np.diff(mask.ravel(order="F"), prepend=False))
+    return {"size": list(mask.shape), "counts": np.diff(starts, prepend=0, append=mask.size).tolist()}
 
 
 def mask_to_polygons(mask):
@@ -269,11 +261,10 @@ def _contours(mask):
 
 def _remove_earlier_set(folder):
     """Removes JSON files that this module wrote, and raises UserError where one belongs to another set."""
-    files = [folder / "annotations" / name for name in _FILES.values()]
+    files = [path for name in _FILES.values() if (path := folder / "annotations" / name).exists()]
     for path in files:
-        if path.exists():
-            with open(path, encoding="utf-8", errors="replace") as file:
-                if _DESCRIPTION not in file.read(200):
-                    raise UserError(f"{path} was not written by mpn.synthetic.scenes: give another folder")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if _DESCRIPTION not in file.read(200):
+                raise UserError(f"{path} was not written by mpn.synthetic.scenes: give another folder")
     for path in files:
-        path.unlink(missing_ok=True)
+        path.unlink()

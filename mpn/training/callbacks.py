@@ -79,10 +79,7 @@ class CosineSchedule(keras.callbacks.Callback):
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Raises FloatingPointError with epoch and step if the loss becomes NaN or infinite.
-
-    `first_bad` is a function that returns the number of the first step with such a loss.
-    """
+    """Raises FloatingPointError with epoch and step, which `first_bad()` gives, if the loss becomes NaN or infinite."""
 
     def __init__(self, first_bad):
         super().__init__()

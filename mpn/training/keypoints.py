@@ -1,8 +1,6 @@
 """Stage 1: backbone and keypoint subnet (§3.2, §3.5)."""
 
-import dataclasses
 import functools
-import pathlib
 
 from mpn.config import ModelConfig
 from mpn.data.keypoints import keypoint_dataset
@@ -10,13 +8,12 @@ from mpn.data.patches import ENLARGEMENT, people_alone
 from mpn.data.reading import Reading
 from mpn.errors import UserError
 from mpn.model_directory import (
-    CONFIG_FILE,
+    config_or,
     load_config,
     load_part,
     model_folder,
     person_command,
-    save_part,
-    save_section,
+    save_stage,
     weights_file,
 )
 from mpn.models.backbone import LEVELS, freeze_batch_normalization, freeze_up_to, synchronize_batch_normalization
@@ -59,8 +56,7 @@ def train_keypoints(settings):
     trained = set()
 
     def save_best():
-        save_section(config, settings.model, "keypoints")
-        save_part(networks, "keypoints", settings.model)
+        save_stage(networks, "keypoints", settings.model)
         trained.add(fingerprint(networks.backbone))
 
     person = weights_file(settings.model, "person")
@@ -83,23 +79,19 @@ def train_keypoints(settings):
 
 
 def _check(settings):
-    if settings.initial_model and not settings.resume:
-        initial = load_config(settings.initial_model)
-        if settings.batch_normalization == "folded" and not initial.folded:
-            raise UserError(
-                f"--batch-normalization folded is decided where training begins, and {settings.initial_model} has "
-                "normalisation of its own: leave it out"
-            )
-    if settings.refiner_share is not None:
-        for part in ("person", "prn"):
-            if (path := weights_file(settings.model, part)).exists():
-                raise UserError(
-                    f"{path} belongs to a model of whole images: train --refiner in another --model directory"
-                )
+    begins_from, folded = settings.initial_model and not settings.resume, settings.batch_normalization == "folded"
+    if begins_from and folded and not load_config(settings.initial_model).folded:
+        raise UserError(
+            f"--batch-normalization folded is decided where training begins, and {settings.initial_model} has "
+            "normalisation of its own: leave it out"
+        )
+    for part in ("person", "prn") if settings.refiner_share is not None else ():
+        if (path := weights_file(settings.model, part)).exists():
+            raise UserError(f"{path} belongs to a model of whole images: train --refiner in another --model directory")
 
 
 def _records(settings):
-    parts = training_and_validation(settings.coco, settings.hold_out, keep=lambda record: len(record.boxes) > 0)
+    parts = training_and_validation(settings, keep=lambda record: len(record.boxes) > 0)
     if settings.refiner_share is not None:
         parts = [people_alone(records) for records in parts]
         for name, people in zip(("train", "validate"), parts, strict=True):
@@ -112,17 +104,14 @@ def _configuration(settings):
     """The ModelConfig: a resumed run keeps the stored one. A new run keeps the PRN of an existing model directory."""
     if settings.resume:
         return load_config(settings.model)
-    exists = (pathlib.Path(settings.model) / CONFIG_FILE).exists()
-    base = load_config(settings.model) if exists else ModelConfig()
     architecture = settings.architecture()
     if settings.initial_model:
-        initial = dataclasses.asdict(load_config(settings.initial_model))
-        architecture = {name: initial[name] for name in architecture}
-    if settings.refiner_share is None:
-        size = {"image_size": settings.inference_size}
-    else:
-        size = {"image_size": (settings.image_size, settings.image_size), "refiner_enlargement": ENLARGEMENT}
-    return base.replace(**architecture, **size, refiner_share=settings.refiner_share)
+        initial = load_config(settings.initial_model)
+        architecture = {name: getattr(initial, name) for name in architecture}
+    architecture |= {"image_size": settings.inference_size, "refiner_share": settings.refiner_share}
+    if settings.refiner_share is not None:
+        architecture |= {"image_size": (settings.image_size,) * 2, "refiner_enlargement": ENLARGEMENT}
+    return config_or(ModelConfig(), settings.model).replace(**architecture)
 
 
 def _networks(settings, config, batch_of_device):

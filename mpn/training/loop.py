@@ -10,11 +10,12 @@ import sys
 import keras
 import tensorflow as tf
 
+from mpn import kinds
 from mpn.data.order import Part
 from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
 from mpn.model_directory import last_checkpoint, run_folder, weights_file
-from mpn.settings import PATH, SettingsError, options_of
+from mpn.settings import options_of
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 from mpn.training.cluster import check_agreement, read_cluster, together
 from mpn.training.distribution import Adam, batches_on_devices
@@ -70,10 +71,8 @@ def _train(stage, settings, cluster):
     _compile(stage, settings)
     if writes:
         make_writable(folder, needed_bytes(stage.model))
-    if settings.schedule == "cosine":
-        schedule = CosineSchedule(settings.learning_rate, steps, settings.epochs)
-    else:
-        schedule = ResumablePlateau()
+    cosine = settings.schedule == "cosine"
+    schedule = CosineSchedule(settings.learning_rate, steps, settings.epochs) if cosine else ResumablePlateau()
     checkpoint = last_checkpoint(settings.model, settings.stage)
     state = {"epoch": 0, "samples": 0, "best": math.inf}
     if settings.resume:
@@ -86,7 +85,7 @@ def _train(stage, settings, cluster):
     _seed_dropout(stage.model)
     notes = {"architecture": stage.architecture, "options": to_store(settings)}
     averages = keras.callbacks.SwapEMAWeights() if settings.average is not None else None
-    step = Steps(stage.model, stage.loss, settings.batch_size, _is_compiled(stage, settings))
+    step = Steps(stage.model, stage.loss, settings.batch_size, _is_compiled(stage))
     callbacks = [
         *([averages] if averages else ()),
         StopOnNonFiniteLoss(step.first_bad),
@@ -146,7 +145,7 @@ def _run_epochs(stage, step, steps, epochs, first, callbacks, shown):
 def _facts(stage, settings, state):
     """Facts about a run that are the same on all hosts."""
     fields = options_of(settings).items()
-    options = {name: getattr(settings, name) for name, field in fields if field.metadata["kind"] is not PATH}
+    options = {name: getattr(settings, name) for name, field in fields if field.metadata["kind"] is not kinds.PATH}
     samples = {"training samples": len(stage.training), "validation samples": len(stage.validation)}
     return options | samples | {f"{name} of the checkpoint": value for name, value in state.items()}
 
@@ -158,26 +157,17 @@ def _logs(folder, epoch):
     yield keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0)
 
 
-def _is_compiled(stage, settings):
-    """Whether XLA compiles network and gradient: "auto" does on a GPU, if it need not compile anew for each image."""
+def _is_compiled(stage):
+    """Whether XLA compiles network and gradient: on a GPU, if it need not compile anew for each image."""
     synchronized = any(getattr(layer, "synchronized", False) for layer in stage.model._flatten_layers())
-    if settings.jit == "on" and synchronized:
-        raise SettingsError("{jit} on does not go with synchronised batch normalisation: pass {jit} off")
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return settings.jit == "on" or (settings.jit == "auto" and on_gpu and stage.fixed_size and not synchronized)
+    return bool(tf.config.list_physical_devices("GPU")) and stage.fixed_size and not synchronized
 
 
 def _compile(stage, settings):
+    average = {"use_ema": settings.average is not None, "ema_momentum": settings.average or 0.0}
     with stage.model.distribute_strategy.scope():  # mirrors the optimizer's variables too
-        stage.model.compile(
-            optimizer=Adam(
-                settings.learning_rate,
-                clipnorm=stage.clipnorm,
-                use_ema=settings.average is not None,
-                ema_momentum=settings.average or 0.0,
-            ),
-            jit_compile=False,  # `Steps` decides
-        )
+        optimizer = Adam(settings.learning_rate, clipnorm=stage.clipnorm, **average)
+        stage.model.compile(optimizer, jit_compile=False)  # `Steps` decides
         stage.model.optimizer.build(stage.model.trainable_variables)
 
 
@@ -202,10 +192,10 @@ def _resume(stage, settings, schedule, writes):
 
 def _restored_state(stored, checkpoint, schedule):
     """Checks the state in the notes of a checkpoint, restores the schedule and returns the state."""
-    kinds = {"epoch": int, "samples": int, "best": float, "plateau": dict}
+    types = {"epoch": int, "samples": int, "best": float, "plateau": dict}
     state = stored.get("state")
     try:
-        if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in kinds.items()):
+        if not isinstance(state, dict) or any(type(state.get(name)) is not kind for name, kind in types.items()):
             raise ValueError("no state")
         schedule.restore(state["plateau"])
     except ValueError as error:
@@ -245,8 +235,7 @@ def _drop_epochs_from(epoch, log):
     if not log.exists():
         return
     lines = log.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines[1:] if line.split(b",")[0].isdigit() and int(line.split(b",")[0]) < epoch]
-    if kept:
+    if kept := [line for line in lines[1:] if (number := line.split(b",")[0]).isdigit() and int(number) < epoch]:
         with atomic_path(log) as temporary:
             temporary.write_bytes(b"".join([lines[0], *kept]))
     else:

@@ -25,7 +25,9 @@ def train_person(settings):
     with building(settings):
         networks = load_networks(settings.model, parts=("keypoints",))
         before = fingerprint(networks.backbone)
-        if _is_of_another_backbone(last_checkpoint(settings.model, settings.stage), before):
+        checkpoint = last_checkpoint(settings.model, settings.stage)
+        notes = read_notes(checkpoint) if checkpoint.exists() else None
+        if notes and notes.get("architecture", {}).get("backbone_fingerprint") != before:
             print(f"the backbone of {settings.model} is not what it was: stage 2 begins anew")
             settings = dataclasses.replace(settings)  # drops `resume`
         else:
@@ -34,9 +36,7 @@ def train_person(settings):
         if settings.initial_model and not settings.resume:
             load_part(networks, "person", model_folder(settings.initial_model), any_backbone=True)
         networks.backbone.trainable = False
-    training, validation = training_and_validation(
-        settings.coco, settings.hold_out, keep=lambda record: len(valid_boxes(record)[0]) > 0
-    )
+    training, validation = training_and_validation(settings, keep=lambda record: len(valid_boxes(record)[0]) > 0)
     data = functools.partial(
         person_dataset,
         image_size=settings.image_size,
@@ -63,10 +63,3 @@ def train_person(settings):
     )
     if fingerprint(networks.backbone) != before:
         raise RuntimeError("the frozen backbone changed while the person subnet was trained")
-
-
-def _is_of_another_backbone(checkpoint, backbone_fingerprint):
-    """Whether stage 1 has changed the backbone since this checkpoint of stage 2."""
-    if not checkpoint.exists():
-        return False
-    return read_notes(checkpoint).get("architecture", {}).get("backbone_fingerprint") != backbone_fingerprint

@@ -1,7 +1,6 @@
 """Stage 3: the Pose Residual Network, from labels alone (§3.4, §3.5)."""
 
 import functools
-import pathlib
 
 import numpy as np
 
@@ -10,12 +9,12 @@ from mpn.config import ModelConfig
 from mpn.data.imperfect import Imperfections
 from mpn.data.prn import collect_people, gather_people, prn_dataset
 from mpn.errors import UserError
-from mpn.model_directory import CONFIG_FILE, load_config, save_part, save_section
+from mpn.model_directory import config_or, load_config, save_stage
 from mpn.models.networks import Networks
 from mpn.training.distribution import building
 from mpn.training.loop import Stage, check_fresh, train
 from mpn.training.losses import PRN_LOSSES
-from mpn.training.splits import training_and_validation_labels
+from mpn.training.splits import training_and_validation
 
 
 def train_prn(settings):
@@ -25,13 +24,7 @@ def train_prn(settings):
     missing or unusable data, and for the directory of a refinement network. See also `mpn.training.loop.train`.
     """
     check_fresh(settings)
-    training, validation = training_and_validation_labels(
-        settings.coco,
-        settings.annotations,
-        settings.limit,
-        settings.hold_out,
-        keep=lambda record: bool(record.labelled.any()),
-    )
+    training, validation = training_and_validation(settings, lambda record: bool(record.labelled.any()), images=False)
     config = _configuration(settings)
     with building(settings):
         networks = Networks(config)
@@ -49,10 +42,6 @@ def train_prn(settings):
         seed=settings.seed,
     )
 
-    def save_best():
-        save_section(config, settings.model, "prn")
-        save_part(networks, "prn", settings.model)
-
     train(
         Stage(
             model=model,
@@ -61,7 +50,7 @@ def train_prn(settings):
             data=data,
             training=training,
             validation=validation,
-            save_best=save_best,
+            save_best=lambda: save_stage(networks, "prn", settings.model),
         ),
         settings,
     )
@@ -82,8 +71,7 @@ def position_prior(people, margin, batch_size=1024):
 
 def _configuration(settings):
     """The model directory's ModelConfig, with the settings' PRN unless the run is resumed."""
-    path = pathlib.Path(settings.model) / CONFIG_FILE
-    config = load_config(settings.model) if path.exists() or settings.resume else ModelConfig()
+    config = load_config(settings.model) if settings.resume else config_or(ModelConfig(), settings.model)
     if config.refiner_share is not None:
         raise UserError(f"{settings.model} is a refinement network, which has no PRN: name another --model directory")
     return config if settings.resume else config.replace(**settings.architecture())

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mpn.config import CHANNELS
 from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint
 from mpn.settings import SettingsError, checked, options_of
@@ -62,10 +63,9 @@ def _in_new_names(stored, fields, checkpoint):
     stored = dict(stored)
     if "validation" in stored:
         stored["hold_out"] = _hold_out(stored.pop("validation"), stored)
-    if "keypoint_head_channels" in stored:
-        for part in ("keypoint", "person"):
-            heads = stored.pop(f"{part}_head_channels", None)
-            stored[f"{part}_channels"] = [stored.get(f"{part}_channels"), heads]
+    if "keypoint_channels" in stored:  # two pairs, and before that four numbers
+        channels = [stored.pop(name, []) for name in CHANNELS]
+        stored["channels"] = sum((one if isinstance(one, list) else [one] for one in channels), [])
     if stored.pop("refiner", False):
         stored["refiner_share"] = stored.pop("person_share", None)
     if "false_peaks" in stored:

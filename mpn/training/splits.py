@@ -9,41 +9,27 @@ from mpn.errors import UserError
 SMALL_HOLD_OUT = 0.02
 
 
-def training_and_validation(coco, share, keep):
+def training_and_validation(settings, keep, images=True):
     """Returns two non-empty lists of ImageRecord: those to train on and those to validate on.
 
-    `share` of train2017 is held out for validation. With None, val2017 validates, or a small share of train2017 if
-    there is no val2017. With 0 both lists are the same, to test whether a model can learn a few images by heart. Only
-    records for which `keep(record)` is true are used.
+    `settings` is a Training. Its share `hold_out` of train2017 is held out for validation. With None, val2017
+    validates, or a small share of train2017 if there is no val2017. With 0 both lists are the same, to test whether a
+    model can learn a few images by heart. Only records for which `keep(record)` is true are used. Without `images`,
+    there are only labels: of the COCO keypoints JSON `annotations`, if it is not None, and of the first `limit` images.
 
     Raises UserError if a file or image is missing, or if no usable image is left.
     """
-    path = annotation_file(coco, "train")
-    training = load_coco(coco, "train")
-    validation = load_coco(coco, "val") if share is None and has_validation(coco) else None
-    training, validation = _usable(training, validation, share, keep, path)
-    check_images([*training, *validation])
-    return training, validation
+    coco, share = settings.coco, settings.hold_out
+    annotations, limit = (None, None) if images else (settings.annotations, settings.limit)
 
+    def load(split):
+        if images:
+            return load_coco(coco, split)
+        return load_annotations(annotations or annotation_file(coco, split), limit=limit)
 
-def training_and_validation_labels(coco, annotations, limit, share, keep):
-    """Like `training_and_validation`, but needs no images.
-
-    `annotations` is a COCO keypoints JSON that replaces the folder, or None. `limit` keeps the first images only.
-    """
     path = annotations or annotation_file(coco, "train")
-    training = load_annotations(path, limit=limit)
-    validation = None
-    if not annotations and share is None and has_validation(coco):
-        validation = load_annotations(annotation_file(coco, "val"), limit=limit)
-    return _usable(training, validation, share, keep, path)
-
-
-def has_validation(coco):
-    return (pathlib.Path(coco) / "annotations" / "person_keypoints_val2017.json").exists()
-
-
-def _usable(training, validation, share, keep, path):
+    training = load("train")
+    validation = load("val") if not annotations and share is None and has_validation(coco) else None
     if share == 0:
         validation = training
     elif validation is None and len(training) > 1:
@@ -58,4 +44,10 @@ def _usable(training, validation, share, keep, path):
                 f"{path} and its val split leave no image with people to {name} on: raise --hold-out, or pass "
                 "--hold-out 0 to validate on the training images"
             )
+    if images:
+        check_images([*training, *validation])
     return training, validation
+
+
+def has_validation(coco):
+    return (pathlib.Path(coco) / "annotations" / "person_keypoints_val2017.json").exists()

@@ -11,6 +11,7 @@ from mpn.data.coco import check_images, hold_out, image_folder, load_annotations
 from mpn.data.person import valid_boxes
 from mpn.errors import UserError
 from mpn.images import read_image, write_image
+from mpn.training import KeypointTraining
 from mpn.training.splits import training_and_validation
 
 REAL_COCO = os.environ.get("MPN_COCO")
@@ -172,10 +173,10 @@ def test_missing_images_are_found_at_the_start(synthetic_coco, tmp_path):
     with pytest.raises(UserError, match=f"2 of 32 images are not there, .*{records[3].path.name}' of image"):
         check_images(records)
     with pytest.raises(UserError, match="images are not there"):
-        training_and_validation(folder, None, keep=lambda record: True)
+        training_and_validation(KeypointTraining(coco=folder), keep=lambda record: True)
     # What is not used need not be there.
     unused = {records[3].id, records[5].id}
-    training_and_validation(folder, None, keep=lambda record: record.id not in unused)
+    training_and_validation(KeypointTraining(coco=folder), keep=lambda record: record.id not in unused)
 
 
 def test_an_image_of_another_size_than_annotated_is_an_error(make_record, tmp_path):

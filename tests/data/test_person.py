@@ -8,7 +8,6 @@ from keras_retinanet.utils.anchors import anchor_targets_bbox, anchors_for_shape
 from mpn.data import order
 from mpn.data.coco import load_coco
 from mpn.data.person import person_dataset
-from mpn.errors import UserError
 from mpn.images import read_image
 
 
@@ -187,9 +186,3 @@ def test_validation_is_neither_scaled_nor_coloured(records):
 def test_colours_change_pixels_alone(records):
     plain, coloured = (take(person_dataset(records, (48, 64), 4, seed=1, colour=colour), 1)[0] for colour in (0.0, 1.0))
     assert differ(plain[0], coloured[0]) and not differ(plain[1], coloured[1])
-
-
-@pytest.mark.parametrize("scale", [(0.0, 1.0), (1.2, 0.8)])
-def test_impossible_scales_are_refused(records, scale):
-    with pytest.raises(UserError, match="the smaller first"):
-        person_dataset(records, (48, 64), 2, scale=scale)

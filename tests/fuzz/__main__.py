@@ -11,7 +11,7 @@ import sys
 sys.path[:0] = map(str, pathlib.Path(__file__).resolve().parents[1:3])  # of the tests and of mpn
 
 from mpn.cli.script import import_tensorflow  # noqa: E402
-from mpn.settings import natural, positive_int  # noqa: E402
+from mpn.kinds import natural, positive_int  # noqa: E402
 
 
 def main(argv=None):

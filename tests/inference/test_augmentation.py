@@ -285,7 +285,7 @@ def test_other_arrays_are_refused(image):
 @pytest.mark.parametrize(
     ("augmentation", "words"),
     [
-        ({"scales": ()}, "one or more"),
+        ({"scales": ()}, "a list of numbers"),
         ({"scales": (1, -0.5)}, "-0.5"),
         ({"scales": (1, float("nan"))}, "nan"),
         ({"scales": (15,)}, "15"),

@@ -22,9 +22,9 @@ def rois():
 
 DESIGNS = [
     {},
-    {"num_layers": 2, "residual": False},
+    {"layers": 2, "residual": False},
     {"pool": 2, "residual_gain": True},
-    {"pool": 4, "num_layers": 2},
+    {"pool": 4, "layers": 2},
 ]
 
 

@@ -189,7 +189,7 @@ def test_prn_has_the_papers_number_of_parameters():
 
 
 def test_prn_gives_a_distribution_for_each_keypoint():
-    poses = build_prn(nodes=8, num_layers=2).predict_on_batch(rois())
+    poses = build_prn(nodes=8, layers=2).predict_on_batch(rois())
     assert poses.shape == (2, 56, 36, 17)
     np.testing.assert_allclose(poses.sum(axis=(1, 2)), np.ones((2, 17)), rtol=1e-5)
     assert poses.min() > 0

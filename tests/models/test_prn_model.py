@@ -51,7 +51,7 @@ def test_without_a_correction_the_highest_cells_are_the_inputs(pool, gain):
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize(("pool", "gain"), DESIGNS)
 def test_every_keypoint_has_a_distribution_over_the_cells(pool, gain, residual):
-    model = build_prn(nodes=4, num_layers=2, residual=residual, pool=pool, residual_gain=gain)
+    model = build_prn(nodes=4, layers=2, residual=residual, pool=pool, residual_gain=gain)
     poses = model.predict_on_batch(20 * rois())
     assert poses.shape == (2, 56, 36, 17) and poses.dtype == np.float32
     np.testing.assert_allclose(poses.sum(axis=(1, 2), dtype=np.float64), 1, rtol=1e-4)

@@ -94,7 +94,7 @@ def test_backbones_cost_what_is_published(build, published):
 def test_the_prn_costs_its_two_matrices():
     cells = 56 * 36 * 17
     assert multiply_adds(build_prn(nodes=16), image(56, 36, 17)) == 2 * 16 * cells
-    assert multiply_adds(build_prn(nodes=16, num_layers=2, pool=4), image(56, 36, 17)) == 2 * 16 * cells // 16 + 16**2
+    assert multiply_adds(build_prn(nodes=16, layers=2, pool=4), image(56, 36, 17)) == 2 * 16 * cells // 16 + 16**2
 
 
 def test_the_person_subnet_worked_out_by_hand(table):

@@ -16,7 +16,8 @@ from mpn.model_directory import load_config, save_networks
 from mpn.models.networks import Networks
 from mpn.people import Person
 from mpn.studies import grouping_tables, prn_tables
-from mpn.training.splits import training_and_validation_labels
+from mpn.training import PrnTraining
+from mpn.training.splits import training_and_validation
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +132,9 @@ def test_held_out_images_are_those_that_training_left_out(labels, tmp_path):
     )
     metrics = json.loads((tmp_path / "1-layer--1024-nodes--dropout--residual" / "held-out-metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1
-    training, validation = training_and_validation_labels(
-        None, labels, None, 0.25, keep=lambda record: bool(record.labelled.any())
-    )
-    records, _ = prn_tables.held_out_labels(labels, None, 0.25)
+    settings = PrnTraining(annotations=labels, hold_out=0.25)
+    training, validation = training_and_validation(settings, lambda record: record.labelled.any(), images=False)
+    records, _ = prn_tables.held_out_labels(settings)
     assert [record.id for record in records] == [record.id for record in validation]
     assert not {record.id for record in records} & {record.id for record in training}
 

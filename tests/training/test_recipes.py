@@ -18,7 +18,8 @@ from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint, load_networks, weights_file
 from mpn.models.backbone import LEVELS, build_backbone, freeze_up_to
 from mpn.models.networks import Networks
-from mpn.training.splits import training_and_validation, training_and_validation_labels
+from mpn.training import KeypointTraining, PrnTraining
+from mpn.training.splits import training_and_validation
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ def train(coco, model, *more):
     keras.utils.set_random_seed(time.time_ns() % 2**31)
     arguments = [
         *("--coco", coco, "--model", model, "--backbone", "mobilenet_v2", "--width", 0.35),
-        *("--backbone-weights", "none", "--keypoint-channels", 8, 8),
+        *("--backbone-weights", "none", "--channels", 8, 8, 256, 256),
         *("--image-size", 64, "--batch-size", 8, "--learning-rate", 1e-3, "--steps-per-epoch", 3, *more),
     ]
     train_keypoints.main([str(argument) for argument in arguments])
@@ -152,10 +153,14 @@ def test_averages_are_exact_in_bfloat16():
 # --- held-out images
 
 
+def split(coco, share, keep=lambda record: True):
+    return training_and_validation(KeypointTraining(coco=coco, hold_out=share, seed=3), keep)
+
+
 def test_held_out_images_come_from_train_where_there_is_a_val_split_too(synthetic_coco):
     records = load_coco(synthetic_coco, "train")
     expected = [[record.id for record in part] for part in hold_out(records, 0.25)]
-    found = training_and_validation(synthetic_coco, 0.25, keep=lambda record: True)
+    found = split(synthetic_coco, 0.25)
     assert [[record.id for record in part] for part in found] == expected
     assert len(expected[1]) == 8 and not set(expected[0]) & set(expected[1])
 
@@ -163,7 +168,7 @@ def test_held_out_images_come_from_train_where_there_is_a_val_split_too(syntheti
 def test_stages_hold_out_the_same_images_whatever_they_can_use(synthetic_coco):
     held = {record.id for record in hold_out(load_coco(synthetic_coco, "train"), 0.25)[1]}
     for keep in (lambda record: record.id % 2, lambda record: record.id % 2 == 0):
-        training, validation = training_and_validation(synthetic_coco, 0.25, keep)
+        training, validation = split(synthetic_coco, 0.25, keep)
         assert {record.id for record in validation} <= held and not {record.id for record in training} & held
         assert all(keep(record) for record in training + validation)
 
@@ -171,13 +176,15 @@ def test_stages_hold_out_the_same_images_whatever_they_can_use(synthetic_coco):
 def test_where_nothing_is_left_the_message_says_so(synthetic_coco):
     path = annotation_file(synthetic_coco, "train")
     with pytest.raises(UserError, match="--hold-out"):
-        training_and_validation_labels(None, path, 1, 0.25, keep=lambda record: True)
+        training_and_validation(
+            PrnTraining(annotations=path, limit=1, hold_out=0.25), lambda record: True, images=False
+        )
 
 
 def test_val_is_the_default_and_0_validates_on_the_training_images(synthetic_coco):
-    training, validation = training_and_validation(synthetic_coco, None, keep=lambda record: True)
+    training, validation = split(synthetic_coco, None)
     assert (len(training), len(validation)) == (32, 16)
-    training, validation = training_and_validation(synthetic_coco, 0.0, keep=lambda record: True)
+    training, validation = split(synthetic_coco, 0.0)
     assert len(training) == 32 and [r.id for r in validation] == [r.id for r in training]
 
 
@@ -185,7 +192,7 @@ def test_a_set_without_val_split_holds_out_a_small_share(synthetic_coco, tmp_pat
     shutil.copytree(synthetic_coco, tmp_path / "coco")
     (tmp_path / "coco" / "annotations" / "person_keypoints_val2017.json").unlink()
     found = [
-        [[record.id for record in part] for part in training_and_validation(coco, share, keep=lambda record: True)]
+        [[record.id for record in part] for part in split(coco, share)]
         for coco, share in ((tmp_path / "coco", None), (synthetic_coco, 0.02))
     ]
     assert found[0] == found[1]

@@ -151,7 +151,7 @@ def test_options_of_the_version_before_get_their_new_names(parsed, checkpoint):
     for stage, options in OLD.items():
         of[stage] = parsed(stage, "--model", checkpoint(stage, options=options), "--resume")
     first = of["keypoints"]
-    assert (first.keypoint_channels, first.person_channels, first.refiner_share) == ((96, 32), (64, 48), None)
+    assert (first.channels, first.refiner_share) == ((96, 32, 64, 48), None)
     assert (first.hold_out, first.inference_size, first.scale) == (0.04, (384, 544), (0.7, 1.6))
     assert of["person"].hold_out == 0
     third = of["prn"]
@@ -170,6 +170,13 @@ def test_options_of_the_version_before_get_their_new_names(parsed, checkpoint):
 def test_old_options_are_read_with_their_meaning(changes, name, value, parsed, checkpoint):
     model = checkpoint("keypoints", options=OLD["keypoints"] | changes)
     assert getattr(parsed("keypoints", "--model", model, "--resume"), name) == value
+
+
+def test_pairs_of_channels_become_one_option(parsed, checkpoint):
+    options = {name: value for name, value in OLD["keypoints"].items() if "channels" not in name}
+    options |= {"keypoint_channels": [96, 32], "person_channels": [64, 48], "jit": "on"}
+    settings = parsed("keypoints", "--model", checkpoint("keypoints", options=options), "--resume")
+    assert settings.channels == (96, 32, 64, 48)
 
 
 @pytest.mark.parametrize("changes", [{"occlusion": 0.5}, {"sigma": 9.0}, {"limit": 5}, {"person_share": 0.5}])

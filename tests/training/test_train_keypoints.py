@@ -140,13 +140,13 @@ def test_a_run_can_start_from_another_model(tiny_coco, stage_1, tmp_path, monkey
     calls = []
     monkeypatch.setattr("mpn.training.keypoints.train", lambda stage, options: calls.append((stage, options)))
     model = tmp_path / "model"
-    more = ("--initial-model", stage_1, "--image-size", 96, "--refiner", 0.6, "--keypoint-channels", 99, 9)
+    more = ("--initial-model", stage_1, "--image-size", 96, "--refiner", 0.6, "--channels", 99, 9, 9, 9)
     call(train_keypoints, keypoint_arguments(tiny_coco, model, *more))
     ((stage, options),) = calls
     stage.save_best()
     config = load_config(model)
     assert (config.width, config.keypoint_channels) == (0.35, 16)
-    assert (options.width, options.keypoint_channels) == (0.35, (16, 8))  # to which a resumed run is compared
+    assert (options.width, options.channels) == (0.35, (16, 8, 16, 16))  # to which a resumed run is compared
     assert (config.image_size, config.refiner_share) == ((96, 96), 0.6)
     before, after = (datasets_of(weights_file(folder, "keypoints")) for folder in (stage_1, model))
     assert before.keys() == after.keys()

@@ -101,8 +101,8 @@ def _diagnose_image(diagnosis, results, image, people, similarity, margin):
             found = np.reshape(results[index]["keypoints"], (NUM_KEYPOINTS, 3))[:, :2]
             errors = keypoint_errors(found, truth, areas, person)
             outside = outside_box(truth[person], people[person]["bbox"], margin)
-            oks = float(similarity[row][person])
-            diagnosis.matches.append(Match(index, oks, truth[person], errors, outside, int(overlapping[person])))
+            oks, others = float(similarity[row][person]), int(overlapping[person])
+            diagnosis.matches.append(Match(index, oks, truth[person], errors, outside, others))
         else:
             (diagnosis.duplicates if oks >= MATCHING_OKS else diagnosis.background).append(index)
     for identity, match, ignored in zip(image["gtIds"], image["gtMatches"][0], image["gtIgnore"], strict=True):
@@ -122,17 +122,10 @@ def keypoint_errors(found, truth, areas, person):
     mirrored = np.where(labelled[:, MIRROR], keypoint_similarities(found, truth[:, MIRROR, :2], areas), 0)
     own, inverted = same[person], mirrored[person]
     others = np.delete(np.maximum(same, mirrored), person, axis=0).max(axis=0, initial=0)
-    return np.select(
-        [
-            ~labelled[person],
-            own >= GOOD_SIMILARITY,
-            own >= NEAR_SIMILARITY,
-            (inverted >= NEAR_SIMILARITY) & (inverted >= others),
-            others >= NEAR_SIMILARITY,
-        ],
-        [NOT_LABELLED, GOOD, JITTER, INVERSION, SWAP],
-        MISS,
-    )
+    is_inversion = (inverted >= NEAR_SIMILARITY) & (inverted >= others)
+    conditions = [~labelled[person], own >= GOOD_SIMILARITY, own >= NEAR_SIMILARITY, is_inversion]
+    conditions.append(others >= NEAR_SIMILARITY)
+    return np.select(conditions, [NOT_LABELLED, GOOD, JITTER, INVERSION, SWAP], MISS)
 
 
 def outside_box(keypoints, box, margin):

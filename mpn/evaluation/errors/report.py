@@ -36,27 +36,31 @@ def summarise(diagnosis, results):
     "confidence" has CONFIDENCE_BINS; "box" has "inside" and "outside" of the enlarged box; "overlap" has OVERLAP_BINS
     and "all", and counts PEOPLE as well. "detections" has one row, "all", which counts DETECTIONS.
     """
-    errors = np.array([match.errors for match in diagnosis.matches], int).reshape(-1, NUM_KEYPOINTS)
-    found, missed = (
-        np.searchsorted(list(OVERLAP_BINS.values()), np.array(counts, int), side="right") - 1
-        for counts in ([match.overlapping for match in diagnosis.matches], list(diagnosis.missed.values()))
-    )
-    bins = {name: (found == index, missed == index) for index, name in enumerate(OVERLAP_BINS)}
-    bins["all"] = (found >= 0, missed >= 0)
-    confidences = np.array([results[match.result]["keypoints"][2::3] for match in diagnosis.matches], float)
-    confidence = np.searchsorted(list(CONFIDENCE_BINS.values()), confidences.reshape(errors.shape), side="right") - 1
-    outside = np.array([match.outside for match in diagnosis.matches], bool).reshape(errors.shape)
+    matches = diagnosis.matches
+    errors = np.array([match.errors for match in matches], int).reshape(-1, NUM_KEYPOINTS)
+    outside = np.array([match.outside for match in matches], bool).reshape(errors.shape)
+    confidence = _bins([results[match.result]["keypoints"][2::3] for match in matches], CONFIDENCE_BINS)
+    confidence = confidence.reshape(errors.shape)
+    found = _bins([match.overlapping for match in matches], OVERLAP_BINS)
+    missed = _bins(list(diagnosis.missed.values()), OVERLAP_BINS)
+    overlap = {name: (found == index, missed == index) for index, name in enumerate(OVERLAP_BINS)}
+    overlap["all"] = (found >= 0, missed >= 0)
     lists = (getattr(diagnosis, name) for name in ("matches", *DETECTIONS[1:]))
     return {
         "keypoints": {name: _count(errors[:, joint]) for joint, name in enumerate(KEYPOINTS)} | {"all": _count(errors)},
         "confidence": {name: _count(errors[confidence == index]) for index, name in enumerate(CONFIDENCE_BINS)},
         "box": {"inside": _count(errors[~outside]), "outside": _count(errors[outside])},
         "overlap": {
-            name: _count(errors[here]) | dict(zip(PEOPLE, (int(here.sum()), int(gone.sum())), strict=True))
-            for name, (here, gone) in bins.items()
+            name: _count(errors[here]) | {"found": int(here.sum()), "not found": int(gone.sum())}
+            for name, (here, gone) in overlap.items()
         },
         "detections": {"all": dict(zip(DETECTIONS, map(len, lists), strict=True))},
     }
+
+
+def _bins(values, bins):
+    """Indices of the bins that hold the values."""
+    return np.searchsorted(list(bins.values()), np.array(values, float), side="right") - 1
 
 
 def _count(errors):
@@ -68,28 +72,24 @@ def _count(errors):
 def write_error_report(folder, ground_truth, results, image_ids, settings, records=()):
     """Counts errors and what they cost, prints both and writes them into an existing folder.
 
-    The files are errors.json, errors.png, and worst.png with the worst poses if any is wrong.
-
-    Args:
-        ground_truth, results, image_ids: as for `diagnose`.
-        settings: dict that describes the results; `diagnose` takes its `margin`, if any.
-        records: ImageRecords; their images are drawn behind the worst poses if they exist.
-
-    Returns:
-        the content of errors.json: {"counts": from `summarise`, "gains": from `gains`, "worst": list of {"image_id",
-        "oks", "errors": counts by kind}, "settings": {...}}.
+    The files are errors.json, errors.png, and worst.png with the worst poses if any is wrong, before the images of
+    `records` if these exist. `settings` is a dict that describes the results, with their `margin` if they have one. The
+    other arguments are as for `diagnose`. Returns the content of errors.json: {"counts": from `summarise`, "gains":
+    from `gains`, "worst": list of {"image_id", "oks", "errors": counts by kind}, "settings": {...}}.
     """
     folder = pathlib.Path(folder)
     diagnosis = diagnose(ground_truth, results, image_ids, np.max(settings.get("margin", np.inf)))
-    counts = summarise(diagnosis, results)
-    gained = gains(ground_truth, results, image_ids, diagnosis)
     worst = worst_matches(diagnosis, results)
-    described = [
-        {"image_id": results[match.result]["image_id"], "oks": match.oks, "errors": _count(match.errors)}
-        for match in worst
-    ]
-    report = {"counts": counts, "gains": gained, "worst": described, "settings": settings}
-    save(draw_errors(counts, gained), folder / "errors.png")
+    report = {
+        "counts": summarise(diagnosis, results),
+        "gains": gains(ground_truth, results, image_ids, diagnosis),
+        "worst": [
+            {"image_id": results[match.result]["image_id"], "oks": match.oks, "errors": _count(match.errors)}
+            for match in worst
+        ],
+        "settings": settings,
+    }
+    save(draw_errors(report["counts"], report["gains"]), folder / "errors.png")
     if worst:
         save(draw_worst(worst, results, records), folder / "worst.png")
     write_json(folder / "errors.json", report, indent=2)
