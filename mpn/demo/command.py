@@ -59,8 +59,9 @@ def _checked_arguments(argv):
     if not arguments.web and _settings(WebSettings, arguments) != WebSettings():
         parser.error("--host and --port are for --web")
     without_files = "--web" if arguments.web else "--camera" if arguments.camera is not None else None
-    if without_files and (arguments.inputs or arguments.show or arguments.heatmaps or arguments.rle):
-        parser.error(f"{without_files} writes no files: it takes neither inputs nor --show, --heatmaps or --rle")
+    for name in ("inputs", "output", "show", "heatmaps", "rle"):
+        if without_files and getattr(arguments, name) not in ([], parser.get_default(name)):
+            parser.error(f"{without_files} writes no files: leave out {'inputs' if name == 'inputs' else f'--{name}'}")
     return arguments
 
 

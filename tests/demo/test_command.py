@@ -42,7 +42,7 @@ def test_command_line_reaches_run_camera(monkeypatch, capsys):
     assert calls.pop()[0] == (0, "small", PredictionSettings())
     demo.main(["--camera", "0", "--threshold", "0.5", "--mirror", "--refine", "r"])
     assert calls == [((0, "small", PredictionSettings(threshold=0.5, mirror=True, refine="r")), {})]
-    for extra in ("a.jpg", "--show", "--heatmaps", "--rle"):
+    for extra in ("a.jpg", "--show", "--heatmaps", "--rle", "--output=o"):
         with pytest.raises(SystemExit) as caught:
             demo.main(["--camera", "1", extra])
         assert caught.value.code == 2 and "--camera" in capsys.readouterr().err

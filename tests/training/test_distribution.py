@@ -48,8 +48,10 @@ def trained(tiny_coco, tmp_path_factory):
     return finished(
         tmp_path_factory.mktemp("devices"),
         [
-            [{"name": "one", "commands": commands(tiny_coco, "one", *EPOCHS)}],
-            [{"name": "devices", "devices": 2, "commands": commands(tiny_coco, "devices", *EPOCHS)}],
+            [
+                {"name": "one", "commands": commands(tiny_coco, "one", *EPOCHS)},
+                {"name": "devices", "devices": 2, "commands": commands(tiny_coco, "devices", *EPOCHS)},
+            ],
             on_hosts("hosts", commands(tiny_coco, "hosts", *EPOCHS, stages=["prn"])),
         ],
     )
