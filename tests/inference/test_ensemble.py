@@ -11,6 +11,7 @@ from mpn.cli.script import run
 from mpn.config import ModelConfig
 from mpn.errors import UserError
 from mpn.inference.ensemble import OKS_THRESHOLD, Ensemble, average_silhouettes
+from mpn.inference.predictor import Predictor
 from mpn.inference.views import Augmentation
 from mpn.model_directory import save_config
 from mpn.people import Person, SilhouetteMap
@@ -24,7 +25,7 @@ def person(x, score, y=60.0):
     return Person(np.float32([x - 20, y - 30, x + 20, y + 30]), 0.95, places.astype(np.float32), score)
 
 
-class FakeModel:
+class FakeModel(Predictor):
     """Finds the same people in every image, a silhouette of one value, and keeps how it was loaded."""
 
     precision, nms_threshold, square, assignment = "float32", 0.3, False, "greedy"
@@ -33,11 +34,10 @@ class FakeModel:
         self.people, self.silhouette, self.options = people, silhouette, options
         self.config = ModelConfig(image_size=size)
 
-    def predict(self, image, with_silhouettes=False):
+    def _predict_one(self, image):
         height, width = image.shape[:2]
         values = np.full((height // 4 + 8, width // 4 + 8), self.silhouette, np.float32)
-        silhouettes = SilhouetteMap(values, (height, width), (0.25, 0.25))
-        return (self.people, silhouettes) if with_silhouettes else self.people
+        return self.people, SilhouetteMap(values, (height, width), (0.25, 0.25))
 
 
 def test_people_of_all_models_without_those_found_twice():

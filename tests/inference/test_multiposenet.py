@@ -238,7 +238,7 @@ def test_unknown_choices_are_named(networks):
         MultiPoseNet(networks, precision="int4")
     with pytest.raises(UserError, match="'magic'"):
         MultiPoseNet(networks, grouping="magic")
-    with pytest.raises(UserError, match="prn_assignment='random'"):
+    with pytest.raises(UserError, match="prn_assignment must be one of greedy, optimal, not 'random'"):
         MultiPoseNet(networks, assignment="random")
     with pytest.raises(UserError, match="image_size"):
         MultiPoseNet(networks, image_size=(8, 8))

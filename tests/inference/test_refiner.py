@@ -18,6 +18,7 @@ from mpn.demo.settings import PredictionSettings
 from mpn.errors import UserError
 from mpn.images import write_image
 from mpn.inference import refiner as refiner_module
+from mpn.inference.predictor import Predictor
 from mpn.inference.refiner import Refined, Refiner
 from mpn.inference.views import Augmentation
 from mpn.people import Person
@@ -165,15 +166,14 @@ def test_what_is_no_image_is_refused():
 def whole_model(monkeypatch, refiner):
     """Makes `MultiPoseNet.load` give a model that finds one person in every image; gives what it loads from."""
 
-    class FindsOne:
+    class FindsOne(Predictor):
         precision, nms_threshold, square, assignment = "float32", 0.3, False, "greedy"
         config = ModelConfig(image_size=(64, 96))
 
-        def predict(self, image, with_silhouettes=False):
+        def _predict_one(self, image):
             from mpn.people import SilhouetteMap
 
-            people = [person((10, 10, 60, 80))]
-            return (people, SilhouetteMap(np.zeros((24, 32)), image.shape[:2])) if with_silhouettes else people
+            return [person((10, 10, 60, 80))], SilhouetteMap(np.zeros((24, 32)), image.shape[:2])
 
     given = {}
 
