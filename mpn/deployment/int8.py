@@ -30,10 +30,11 @@ def quantize_openvino(model, inputs):
 def quantized_tflite(converter, inputs):
     """The bytes of a TensorFlow Lite model with int8 layers, calibrated on Inputs.
 
-    `converter` is a tf.lite.TFLiteConverter with optimizations.
+    `converter` is a tf.lite.TFLiteConverter.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([images] for images in tqdm(inputs, desc="calibration", unit="image"))
     # Of TensorFlow's converters, only the debugger's lets single layers stay float32.
     debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
