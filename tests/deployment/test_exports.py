@@ -97,10 +97,10 @@ import sys
 from mpn.inference.exported_model import ExportedModel
 from mpn.images import read_image
 from mpn.inference.refiner import refined
-assert not {{"scipy", "matplotlib"}} & set(sys.modules)  # slow to import, and only some images need them
+assert not {{"scipy", "matplotlib"}} & set(sys.modules)  # slow to import, and not every image needs them
 model = refined(ExportedModel({str(export(format))!r}), {str(export(format, refiner=True))!r})
 assert model.predict(read_image({str(tmp_path / "photo.png")!r}))
-assert not {{"tensorflow", "keras", "keras_retinanet"}} & set(sys.modules), sorted(sys.modules)
+assert not {{"tensorflow", "keras", "keras_retinanet", "scipy.optimize"}} & set(sys.modules), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(mpn.__file__).parents[1])
 
@@ -219,6 +219,12 @@ def test_small_on_photographs(format, tmp_path):
         assert len(found) == len(expected)
         if expected:
             assert_same_people(found, expected)
+
+
+@pytest.mark.parametrize("refiner", [False, True])
+def test_graphs_have_names(export, refiner):
+    files = {path.stem for path in export("saved_model", refiner).iterdir() if path.is_dir()}
+    assert files == set(export_folder.GRAPHS[refiner])
 
 
 def test_formats_have_engines():

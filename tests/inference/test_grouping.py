@@ -3,9 +3,10 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.optimize
 from keras import ops
 
-from mpn import roi
+from mpn import lazy, roi
 from mpn.errors import UserError
 from mpn.inference.grouping import (
     ASSIGNMENTS,
@@ -79,6 +80,19 @@ def test_optimal_assignment_gives_way_where_greedy_takes_all():
     candidates = np.array([[0.9, 0.8], [0.85, 0.1]])[:, None]
     np.testing.assert_array_equal(assign(candidates, "greedy")[:, 0], [0, 1])
     np.testing.assert_array_equal(assign(candidates, "optimal")[:, 0], [1, 0])
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_solver_is_scipys(monkeypatch, has_file):
+    if not has_file:
+        monkeypatch.setattr(lazy.importlib.machinery.PathFinder, "find_spec", lambda *_: None)
+    solve = lazy.assignment_solver.__wrapped__()
+    assert (solve is scipy.optimize.linear_sum_assignment) != has_file
+    scores = np.random.default_rng(0).random((5, 7))
+    for found, expected in zip(
+        solve(scores, maximize=True), scipy.optimize.linear_sum_assignment(scores, True), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
