@@ -1,7 +1,6 @@
 """Exports to other formats: what their engines find is what TensorFlow finds; bad input is a sentence."""
 
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -10,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from exports import NEEDS, assert_nearly_same_people, assert_same_people, needs, picture
+from exports import NEEDS, assert_nearly_same_people, assert_same_people, picture
 from runs import assert_one_sentence, exit_of
 
 import demo
@@ -24,8 +23,6 @@ from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.refiner import Refiner
 from mpn.inference.views import Augmentation
 from mpn.studies import prn_runtime
-
-MPN_COCO = os.environ.get("MPN_COCO")
 
 
 @pytest.mark.parametrize("format", NEEDS)
@@ -199,26 +196,6 @@ def test_missing_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="run pip install onnxruntime$"):
         import_extra("onnxruntime")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not MPN_COCO, reason="MPN_COCO is not set")
-@pytest.mark.parametrize("format", ["onnx", "openvino", "tflite"])
-def test_small_on_photographs(format, tmp_path):
-    """The shipped model on 20 photographs: half a pixel where the confidence is above .3."""
-    needs(format)
-    from mpn.images import read_image
-
-    mpn.export.main(["small", str(tmp_path / "small"), "--format", format])
-    model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in ("small", tmp_path / "small"))
-    if exported.note.size:  # TensorFlow gets the same input, of a fixed size
-        model.prepare = exported.prepare
-    for path in sorted((pathlib.Path(MPN_COCO) / "val2017").glob("*.jpg"))[:20]:
-        image = read_image(path)
-        found, expected = exported.predict(image), model.predict(image)
-        assert len(found) == len(expected)
-        if expected:
-            assert_same_people(found, expected)
 
 
 @pytest.mark.parametrize("refiner", [False, True])
