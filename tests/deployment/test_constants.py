@@ -40,7 +40,7 @@ def test_tflite(convolution):
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images)
         interpreter.invoke()
         results.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_allclose(results[1], results[0], atol=1e-4)  # another kernel, and so another order of sums
     assert results[0].any()
 
 
