@@ -6,14 +6,11 @@ Those of formats that know int8 take a third argument, the Inputs that calibrate
 import pathlib
 import tempfile
 
-import numpy as np
 import tensorflow as tf
 
+from mpn.deployment.constants import halve_openvino, halve_tflite
 from mpn.deployment.int8 import quantize_openvino, quantized_tflite
 from mpn.inference.export_folder import import_extra
-
-# Numbers of a constant that is worth storing as float16.
-_LARGE = 1000
 
 
 def write_saved_model(graphs, folder):
@@ -33,16 +30,17 @@ def write_onnx(graphs, folder):
 
 
 def write_tflite(graphs, folder, inputs=None):
-    """A .tflite file a graph, with the signature "serving_default"; constants of the network are float16."""
+    """A .tflite file a graph, with the signature "serving_default"; the network in float16 where that loses nothing."""
     with tempfile.TemporaryDirectory() as temporary:
         write_saved_model(graphs, pathlib.Path(temporary))
         for name in graphs:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(pathlib.Path(temporary) / name))
-            if name == "network":  # the others hold coordinates
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-                converter.target_spec.supported_types = [] if inputs else [tf.float16]
-            quantizes = inputs and name == "network"
-            model = quantized_tflite(converter, inputs) if quantizes else converter.convert()
+            if inputs and name == "network":
+                model = quantized_tflite(converter, inputs)
+            else:
+                model = converter.convert()
+            if name == "network":
+                model = halve_tflite(model)
             (folder / f"{name}.tflite").write_bytes(model)
 
 
@@ -56,27 +54,8 @@ def write_openvino(graphs, folder, inputs=None):
             _name_outputs(model)
             if inputs and name == "network":
                 model = quantize_openvino(model, inputs)
-            _halve_constants(model)
+            halve_openvino(model)
             openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=False)
-
-
-def _halve_constants(model):
-    """Stores matrices and kernels of an OpenVINO model in float16 where they are float16 numbers.
-
-    OpenVINO's own compression rounds everything, biases too, which moves scores by a thousandth and people with them.
-    """
-    from openvino import opset13
-
-    for node in model.get_ops():
-        if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "f32":
-            values = node.data
-            with np.errstate(over="ignore"):
-                halves = values.astype(np.float16)
-            if values.size >= _LARGE and np.array_equal(halves, values):
-                targets = list(node.output(0).get_target_inputs())
-                restored = opset13.convert(opset13.constant(halves), "f32").output(0)
-                for target in targets:
-                    target.replace_source_output(restored)
 
 
 def _name_outputs(model):

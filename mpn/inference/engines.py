@@ -1,5 +1,6 @@
 """Engines: each runs the graphs of one format. `run(graph, **inputs)` gives a dict of numpy arrays."""
 
+import concurrent.futures
 import functools
 import pathlib
 
@@ -8,11 +9,14 @@ import numpy as np
 from mpn.config import read_config
 from mpn.environment import cores
 from mpn.errors import UserError
-from mpn.inference.export_folder import FORMATS, ExportNote, import_extra
+from mpn.inference.export_folder import FORMATS, GRAPHS, ExportNote, import_extra
+
+# Graphs that load at the same time.
+_LOADED_AT_ONCE = 2
 
 
 class Engine:
-    """Runs the graphs of an export, each of which is loaded when it first runs.
+    """Runs the graphs of an export, each of which is loaded at `start_loading`, or else when it first runs.
 
     `precision` is "float32", "bfloat16", or "auto" for the engine's choice. Raises UserError where the engine is not
     installed, cannot compute in the precision, or cannot load a graph.
@@ -27,11 +31,17 @@ class Engine:
         self._library = import_extra(module) if module else None
         if precision not in ("auto", "float32") and (self.format, precision) != ("openvino", "bfloat16"):
             raise UserError(f"an export as {self.format} does not compute in {precision}: leave out the precision")
-        self._load = functools.lru_cache(self._load)
+        workers = concurrent.futures.ThreadPoolExecutor(_LOADED_AT_ONCE)
+        self._loaded = functools.lru_cache(functools.partial(workers.submit, self._load))
+
+    def start_loading(self, graphs):
+        """Loads graphs in the background, in this order: the longest first. Errors are raised when a graph runs."""
+        for graph in graphs:
+            self._loaded(graph)
 
     def run(self, graph, **inputs):
         """Runs a graph on arrays, given by the names of its inputs, and returns a dict of arrays."""
-        return self._call(self._load(graph), inputs)
+        return self._call(self._loaded(graph).result(), inputs)
 
     def _read(self, load, graph):
         """Loads a graph's file with `load`; any error means that the file is damaged."""
@@ -102,6 +112,9 @@ class SavedModelEngine(Engine):
 
     format = "saved_model"
 
+    def start_loading(self, graphs):
+        """Does nothing: loading several at once was not tried with TensorFlow."""
+
     def _load(self, graph):
         import tensorflow as tf
 
@@ -125,4 +138,6 @@ def load_export(folder, precision, refiner=False):
     if refiner and not note.refiner:
         raise UserError(f"{folder}: this model is not a refinement network: export one")
     config = read_config(pathlib.Path(folder) / "config.json")
-    return note, config, ENGINES[note.format](folder, precision)
+    engine = ENGINES[note.format](folder, precision)
+    engine.start_loading(GRAPHS[note.refiner])
+    return note, config, engine

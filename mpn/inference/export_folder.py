@@ -19,6 +19,9 @@ FORMATS = {
     "tflite": (".tflite", "ai_edge_litert.interpreter"),
 }
 
+# Graphs of a refinement network (True) and of a model (False); see `mpn.deployment.graphs`.
+GRAPHS = {True: ("network", "peaks"), False: ("network", "boxes", "detect", "group")}
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportNote:

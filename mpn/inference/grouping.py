@@ -11,7 +11,7 @@ import numpy as np
 from mpn import roi
 from mpn.config import PRN_ASSIGNMENTS
 from mpn.errors import UserError
-from mpn.lazy import ops, optimize
+from mpn.lazy import assignment_solver, ops
 from mpn.people import GUESS_CONFIDENCE, Person, pose_scores
 
 # "prn" and "prn-argmax" draw the PRN's input X from peaks; "prn-crop" crops it from the heatmaps, as the paper's text
@@ -116,7 +116,7 @@ def _assign_optimally(candidates, least):
     chosen = np.full(candidates.shape[:2], -1)
     scores = np.where(candidates >= least, candidates, 0.0)
     for joint in np.flatnonzero(scores.any(axis=(0, 2))):
-        box, peak = optimize.linear_sum_assignment(scores[:, joint], maximize=True)
+        box, peak = assignment_solver()(scores[:, joint], maximize=True)
         suits = scores[box, joint, peak] > 0
         chosen[box[suits], joint] = peak[suits]
     return chosen

@@ -1,11 +1,15 @@
 import dataclasses
 import itertools
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import scipy.optimize
 from keras import ops
 
-from mpn import roi
+from mpn import lazy, roi
 from mpn.errors import UserError
 from mpn.inference.grouping import (
     ASSIGNMENTS,
@@ -17,6 +21,8 @@ from mpn.inference.grouping import (
     score_candidates,
 )
 from mpn.inference.multiposenet import Detections
+
+ROOT = pathlib.Path(lazy.__file__).parents[1]
 
 MARGIN, WINDOW = 0.21, 15
 
@@ -79,6 +85,17 @@ def test_optimal_assignment_gives_way_where_greedy_takes_all():
     candidates = np.array([[0.9, 0.8], [0.85, 0.1]])[:, None]
     np.testing.assert_array_equal(assign(candidates, "greedy")[:, 0], [0, 1])
     np.testing.assert_array_equal(assign(candidates, "optimal")[:, 0], [1, 0])
+
+
+def test_solver_comes_without_the_rest_of_scipy():
+    code = "import sys; from mpn.lazy import assignment_solver; print(assignment_solver()([[1, 2], [1, 0]], True)[1])"
+    command = [sys.executable, "-c", code + "; assert 'scipy.optimize' not in sys.modules"]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout == "[1 0]\n"
+
+
+def test_solver_of_a_scipy_that_keeps_it_elsewhere(monkeypatch):
+    monkeypatch.setattr(lazy.importlib.machinery.PathFinder, "find_spec", lambda *_: None)
+    assert lazy.assignment_solver.__wrapped__() is scipy.optimize.linear_sum_assignment
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
