@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mpn.cli.script import import_tensorflow, run
 from mpn.deployment.calibration import photographs
 from mpn.images import read_image
-from mpn.settings import positive_int
+from mpn.kinds import positive_int
 
 # Keypoints of less confidence are often guesses, which may jump.
 _SURE = 0.3

@@ -13,7 +13,7 @@ from mpn.evaluation.tables import markdown
 from mpn.files import read_bytes
 from mpn.images import decode_image
 from mpn.inference.exported_model import ExportedModel
-from mpn.settings import positive_int
+from mpn.kinds import positive_int
 
 
 def speed(models, data, people=1, repeats=20):

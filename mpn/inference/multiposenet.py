@@ -305,15 +305,18 @@ class MultiPoseNet(Predictor):
         return self._scored(*peaks, boxes, self._crops(detected["heatmaps"], boxes, (1 / STRIDE, 1 / STRIDE)))
 
     def _scored(self, positions, scores, boxes, crops=None):
-        known = self.grouping, self._prn, self.networks.position_prior
-        around = self.config.prn_margin, self.config.prn_window
-        found = score_candidates(*known, positions, scores, boxes, *around, crops)
-        return dict(zip(("candidates", "guesses", "guess_scores"), found, strict=True))
+        prior, margin, window = self.networks.position_prior, self.config.prn_margin, self.config.prn_window
+        candidates, guesses, guess_scores = score_candidates(
+            self.grouping, self._prn, prior, positions, scores, boxes, margin, window, crops
+        )
+        return {"candidates": candidates, "guesses": guesses, "guess_scores": guess_scores}
 
     def _compile(self, function, *signature, as_numpy=True):
-        runs_network = signature in (_INPUTS, _BATCH)
         # Builds the networks, which must not happen inside a graph.
-        _ = self._prn, runs_network and self.networks.forward
+        _ = self._prn
+        runs_network = signature in (_INPUTS, _BATCH)
+        if runs_network:
+            _ = self.networks.forward
         # The PRN has its own bfloat16 weights. Graphs without the network stay exact.
         return compile_graph(function, signature, runs_network and rewrites_to_bfloat16(self.precision), as_numpy)
 

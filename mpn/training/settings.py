@@ -163,18 +163,29 @@ class PersonTraining(Training):
 
 # Designs of the PRN (§3.4, §3.5, §4.2). `window` and `assignment` are for inference.
 _OF_PRN = [name for name in options_of(ModelConfig) if name.startswith("prn_")]
-_PAPER = {
-    **{name.removeprefix("prn_"): getattr(ModelConfig, name) for name in _OF_PRN},
-    **{"loss": "bce", "curriculum": True, "box_jitter": 0.0, "mirror": 0.0},
-    **{"schedule": "plateau", "learning_rate": 1e-4},
+_PAPER = {name.removeprefix("prn_"): getattr(ModelConfig, name) for name in _OF_PRN} | {
+    "loss": "bce",
+    "curriculum": True,
+    "box_jitter": 0.0,
+    "mirror": 0.0,
+    "schedule": "plateau",
+    "learning_rate": 1e-4,
 }
-_BEST = {
-    **{"nodes": 1024, "layers": 1, "dropout": 0.3, "residual": True, "pool": 4, "residual_gain": True},
-    **{"margin": 0.5, "window": 11, "assignment": "optimal"},
-    **{"loss": "cross-entropy", "curriculum": False, "box_jitter": 0.1, "mirror": 0.5},
-    **{"schedule": "cosine", "learning_rate": 1e-3},
+_BEST = _PAPER | {
+    "dropout": 0.3,
+    "pool": 4,
+    "residual_gain": True,
+    "margin": 0.5,
+    "window": 11,
+    "assignment": "optimal",
+    "loss": "cross-entropy",
+    "curriculum": False,
+    "box_jitter": 0.1,
+    "mirror": 0.5,
+    "schedule": "cosine",
+    "learning_rate": 1e-3,
 }
-DESIGNS = {"paper": _PAPER, "best": _BEST, "compact": {**_BEST, "nodes": 512, "dropout": 0.0}}
+DESIGNS = {"paper": _PAPER, "best": _BEST, "compact": _BEST | {"nodes": 512, "dropout": 0.0}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

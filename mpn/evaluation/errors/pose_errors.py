@@ -122,10 +122,14 @@ def keypoint_errors(found, truth, areas, person):
     mirrored = np.where(labelled[:, MIRROR], keypoint_similarities(found, truth[:, MIRROR, :2], areas), 0)
     own, inverted = same[person], mirrored[person]
     others = np.delete(np.maximum(same, mirrored), person, axis=0).max(axis=0, initial=0)
-    is_inversion = (inverted >= NEAR_SIMILARITY) & (inverted >= others)
-    conditions = [~labelled[person], own >= GOOD_SIMILARITY, own >= NEAR_SIMILARITY, is_inversion]
-    conditions.append(others >= NEAR_SIMILARITY)
-    return np.select(conditions, [NOT_LABELLED, GOOD, JITTER, INVERSION, SWAP], MISS)
+    kinds = {
+        NOT_LABELLED: ~labelled[person],
+        GOOD: own >= GOOD_SIMILARITY,
+        JITTER: own >= NEAR_SIMILARITY,
+        INVERSION: (inverted >= NEAR_SIMILARITY) & (inverted >= others),
+        SWAP: others >= NEAR_SIMILARITY,
+    }
+    return np.select(list(kinds.values()), list(kinds), MISS)
 
 
 def outside_box(keypoints, box, margin):
