@@ -15,7 +15,7 @@ from mpn.data.order import Part
 from mpn.errors import UserError
 from mpn.files import atomic_path, make_writable
 from mpn.model_directory import last_checkpoint, run_folder, weights_file
-from mpn.settings import options_of
+from mpn.settings import SettingsError, options_of
 from mpn.training.callbacks import Checkpoints, CosineSchedule, ResumablePlateau, StopOnNonFiniteLoss
 from mpn.training.cluster import check_agreement, read_cluster, together
 from mpn.training.distribution import Adam, batches_on_devices
@@ -85,7 +85,7 @@ def _train(stage, settings, cluster):
     _seed_dropout(stage.model)
     notes = {"architecture": stage.architecture, "options": to_store(settings)}
     averages = keras.callbacks.SwapEMAWeights() if settings.average is not None else None
-    step = Steps(stage.model, stage.loss, settings.batch_size, _is_compiled(stage))
+    step = Steps(stage.model, stage.loss, settings.batch_size, _is_compiled(stage, settings))
     callbacks = [
         *([averages] if averages else ()),
         StopOnNonFiniteLoss(step.first_bad),
@@ -157,10 +157,13 @@ def _logs(folder, epoch):
     yield keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0)
 
 
-def _is_compiled(stage):
-    """Whether XLA compiles network and gradient: on a GPU, if it need not compile anew for each image."""
+def _is_compiled(stage, settings):
+    """Whether XLA compiles network and gradient: "auto" does on a GPU, if it need not compile anew for each image."""
     synchronized = any(getattr(layer, "synchronized", False) for layer in stage.model._flatten_layers())
-    return bool(tf.config.list_physical_devices("GPU")) and stage.fixed_size and not synchronized
+    if settings.jit == "on" and synchronized:
+        raise SettingsError("{jit} on does not go with synchronised batch normalisation: pass {jit} off")
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return settings.jit == "on" or (settings.jit == "auto" and on_gpu and stage.fixed_size and not synchronized)
 
 
 def _compile(stage, settings):
@@ -235,7 +238,8 @@ def _drop_epochs_from(epoch, log):
     if not log.exists():
         return
     lines = log.read_bytes().splitlines(keepends=True)
-    if kept := [line for line in lines[1:] if (number := line.split(b",")[0]).isdigit() and int(number) < epoch]:
+    kept = [line for line in lines[1:] if (number := line.split(b",")[0]).isdigit() and int(number) < epoch]
+    if kept:
         with atomic_path(log) as temporary:
             temporary.write_bytes(b"".join([lines[0], *kept]))
     else:

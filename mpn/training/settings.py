@@ -43,6 +43,12 @@ class Training(Settings):
     precision: str = option(
         "float32", kinds.choice("float32", "mixed_bfloat16", "mixed_float16"), "number format", may_change=True
     )
+    jit: str = option(
+        "auto",
+        kinds.choice("auto", "on", "off"),
+        "compile network and gradient with XLA; auto does so on a GPU if all images have one size",
+        may_change=True,
+    )
     hold_out: float | None = option(
         None,
         kinds.share_below_1,

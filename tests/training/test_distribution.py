@@ -1,16 +1,15 @@
 """Several devices and several hosts train as one device does: the same steps of each stage, on processors."""
 
-import importlib
 import math
 
 import numpy as np
 import pytest
 from hosts import last_line, output_of, run_rounds
-from runs import call, datasets_of, keypoint_arguments, log_of, person_arguments, prn_arguments, state_of
+from runs import datasets_of, keypoint_arguments, log_of, person_arguments, prn_arguments, state_of
 
 from mpn.errors import UserError
 from mpn.model_directory import last_checkpoint
-from mpn.training import distribution, loop
+from mpn.training import distribution
 
 STAGES = ("keypoints", "person", "prn")
 EPOCHS = ("--epochs", 2)
@@ -135,10 +134,9 @@ def test_half_precision_trains(trained, tiny_coco, tmp_path, precision, devices)
 
 
 @pytest.mark.slow
-def test_a_compiled_step_is_the_same_step(trained, tiny_coco, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_is_compiled", lambda stage: True)
-    for stage, *arguments in commands(tiny_coco, tmp_path / "jit", "--epochs", 1):
-        call(importlib.import_module(f"train_{stage}"), arguments)
+def test_a_compiled_step_is_the_same_step(trained, tiny_coco, tmp_path):
+    finished(tmp_path, [[{"name": "jit", "commands": commands(tiny_coco, "jit", "--epochs", 1, "--jit", "on")}]])
+    for stage in STAGES:
         (row,), expected = log_of(tmp_path / "jit", stage), log_of(trained / "one", stage)[0]
         for name, value in row.items():
             assert float(value) == pytest.approx(float(expected[name]), rel=1e-3), (stage, name)

@@ -174,7 +174,7 @@ def test_old_options_are_read_with_their_meaning(changes, name, value, parsed, c
 
 def test_pairs_of_channels_become_one_option(parsed, checkpoint):
     options = {name: value for name, value in OLD["keypoints"].items() if "channels" not in name}
-    options |= {"keypoint_channels": [96, 32], "person_channels": [64, 48], "jit": "on"}
+    options |= {"keypoint_channels": [96, 32], "person_channels": [64, 48]}
     settings = parsed("keypoints", "--model", checkpoint("keypoints", options=options), "--resume")
     assert settings.channels == (96, 32, 64, 48)
 
