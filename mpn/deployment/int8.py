@@ -12,8 +12,7 @@ from tqdm import tqdm
 from mpn.inference.export_folder import import_extra
 from mpn.lazy import tf
 
-# Convolutions of MobileNetV2 that stay float32: the stem and the first four blocks, which have strides 2 and 4. Their
-# outputs without a rectifier have few channels of very different ranges.
+# Convolutions of MobileNetV2 that stay float32: the stem and the first four blocks.
 _FIRST = 12
 
 

@@ -32,10 +32,10 @@ def sensitivity(exact, rounded, photos, images=5):
     inputs = list(model_inputs(paths[step // 2 :: step], config.image_size))
     core = openvino.Core()
 
-    def read(folder):
+    def read(folder, int8):
         note = ExportNote.read(folder)
-        if note.format != "openvino" or note.int8 != (folder == rounded):
-            made = "with" if folder == rounded else "without"
+        if note.format != "openvino" or note.int8 != int8:
+            made = "with" if int8 else "without"
             raise UserError(f"{folder} is no export that `--format openvino` has made {made} --int8")
         return core.read_model(pathlib.Path(folder) / "network.xml")
 
@@ -46,10 +46,10 @@ def sensitivity(exact, rounded, photos, images=5):
             found.append({port.any_name: values.flatten() for port, values in compiled({"images": one}).items()})
         return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
-    original = read(exact)
+    original = read(exact, False)
     true = look(original)
     for kind, chosen in _kinds(_convolutions(original), _BACKBONE[config.backbone]).items():
-        model = read(rounded)
+        model = read(rounded, True)
         for place in chosen:
             _bring_back(_convolutions(model)[place], _convolutions(original)[place])
         found = look(model)

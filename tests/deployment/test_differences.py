@@ -57,4 +57,5 @@ def test_small_on_photographs(format, tmp_path):
     paths = sorted((pathlib.Path(MPN_COCO) / "val2017").glob("*.jpg"))[:20]
     found = differences.differences("small", tmp_path / "small", paths)
     assert (found.photographs, found.other_counts) == (20, 0) and found.keypoints > 500
-    assert found.keypoint <= 0.5 and found.box_side <= 0.5 and found.score <= 1e-3
+    assert found.keypoint <= 0.5 and found.box_side <= 0.5
+    assert found.score <= 0.01  # a peak on the border of two of the PRN's cells may be in either
