@@ -147,7 +147,7 @@ def test_layers_in_float32_lower_the_error(export, in_int8, photos):
     errors = dict(sensitivity(exact, rounded, photos, images=2))
     for name, error in errors["no layer"].items():
         assert 0 < errors["all convolutions"][name] < error, name
-    assert errors["backbone"]["heatmaps"] < errors["no layer"]["heatmaps"]
+    assert errors["backbone"]["heatmaps"] <= errors["no layer"]["heatmaps"]
     with pytest.raises(UserError, match="without --int8"):
         dict(sensitivity(rounded, rounded, photos))
 
