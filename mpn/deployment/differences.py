@@ -3,13 +3,13 @@
 `python -m mpn.deployment.differences MODEL EXPORT FOLDER` compares both in float32, on photographs of a folder.
 """
 
-import argparse
 import dataclasses
 
 import numpy as np
 from tqdm import tqdm
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import module_parser
 from mpn.deployment.calibration import photographs
 from mpn.images import read_image
 from mpn.kinds import positive_int
@@ -68,7 +68,7 @@ def differences(model, export, paths):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m mpn.deployment.differences", description=__doc__)
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("model", metavar="MODEL", help="model directory, or the name of a model of the package")
     parser.add_argument("export", metavar="EXPORT", help="folder of its export")
     parser.add_argument("photographs", metavar="FOLDER", help="folder with photographs")

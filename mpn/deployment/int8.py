@@ -19,12 +19,9 @@ _FIRST = 12
 def quantize_openvino(model, inputs):
     """An OpenVINO model with int8 layers, which NNCF calibrates on Inputs."""
     nncf = import_extra("nncf")
-    names, kinds = [], []
-    for node in model.get_ordered_ops():
-        if node.get_type_name().endswith("Convolution"):
-            names.append(node.get_friendly_name())
-            kinds.append(node.get_type_name())
-    exact = names[:_FIRST] if "GroupConvolution" in kinds else []
+    nodes = convolutions(model)
+    depthwise = any(node.get_type_name() == "GroupConvolution" for node in nodes)
+    exact = [node.get_friendly_name() for node in nodes[:_FIRST]] if depthwise else []
     # The range of each activation over all photographs. NNCF's own choice is the mean over photographs, which cuts the
     # values of the clearest people.
     extremes = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
@@ -40,6 +37,11 @@ def quantize_openvino(model, inputs):
             overflow_fix="enable", activations_range_estimator_params=extremes
         ),
     )
+
+
+def convolutions(model):
+    """The convolutions of an openvino.Model in the network's order; their names differ between exports."""
+    return [node for node in model.get_ordered_ops() if node.get_type_name().endswith("Convolution")]
 
 
 def quantized_tflite(converter, inputs):

@@ -4,13 +4,14 @@
 the remaining error of every output: its root mean square over that of the output.
 """
 
-import argparse
 import pathlib
 
 import numpy as np
 
 from mpn.cli.script import run
+from mpn.cli.settings import module_parser
 from mpn.deployment.calibration import model_inputs, photographs
+from mpn.deployment.int8 import convolutions
 from mpn.errors import UserError
 from mpn.inference.engines import load_export
 from mpn.inference.export_folder import ExportNote, import_extra
@@ -48,25 +49,20 @@ def sensitivity(exact, rounded, photos, images=5):
 
     original = read(exact, False)
     true = look(original)
-    for kind, chosen in _kinds(_convolutions(original), _BACKBONE[config.backbone]).items():
+    for kind, chosen in _kinds(convolutions(original), _BACKBONE[config.backbone]).items():
         model = read(rounded, True)
         for place in chosen:
-            _bring_back(_convolutions(model)[place], _convolutions(original)[place])
+            _bring_back(convolutions(model)[place], convolutions(original)[place])
         found = look(model)
         yield kind, {name: _size(found[name] - true[name]) / _size(true[name]) for name in true}
 
 
-def _convolutions(model):
-    """The convolutions in their order, which is that of the network; names differ between exports."""
-    return [node for node in model.get_ordered_ops() if node.get_type_name().endswith("Convolution")]
-
-
-def _kinds(convolutions, of_backbone):
+def _kinds(nodes, of_backbone):
     """Places of convolutions, by kind of layers; the first `of_backbone` are the backbone's."""
-    places = range(len(convolutions))
+    places = range(len(nodes))
     return {
         "no layer": [],
-        "depthwise": [place for place in places if convolutions[place].get_type_name() == "GroupConvolution"],
+        "depthwise": [place for place in places if nodes[place].get_type_name() == "GroupConvolution"],
         "first 4": places[:4],
         "first 12": places[:12],
         "backbone": places[:of_backbone],
@@ -99,7 +95,7 @@ def _size(values):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m mpn.deployment.sensitivity", description=__doc__)
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("float", metavar="FLOAT", help="folder of a model's export in the format openvino")
     parser.add_argument("int8", metavar="INT8", help="folder of the same model's export with --int8")
     parser.add_argument("photographs", metavar="FOLDER", help="folder with photographs")

@@ -4,10 +4,10 @@
 ratios to those of the first. They take turns, so that other programs slow all of them alike.
 """
 
-import argparse
 import functools
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import module_parser
 from mpn.evaluation.runtime import crowd, device, medians
 from mpn.evaluation.tables import markdown
 from mpn.files import read_bytes
@@ -42,7 +42,7 @@ def _whole(model, data, detections):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m mpn.deployment.speed", description=__doc__)
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("image", metavar="PHOTO", help="photograph")
     parser.add_argument("models", metavar="MODEL", nargs="+", help="model directory, name of a model, or an export")
     parser.add_argument("--people", type=positive_int, default=1, help="in the whole image; default: 1")

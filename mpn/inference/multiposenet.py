@@ -323,11 +323,12 @@ class MultiPoseNet(Predictor):
 
 def _batches(images):
     """Splits Detections into lists with at most BOXES_AT_A_TIME boxes, or of one image."""
-    batch = []
+    batch, count = [], 0
     for detections in images:
-        if batch and sum(len(one.boxes) for one in (*batch, detections)) > BOXES_AT_A_TIME:
+        if batch and count + len(detections.boxes) > BOXES_AT_A_TIME:
             yield batch
-            batch = []
+            batch, count = [], 0
         batch.append(detections)
+        count += len(detections.boxes)
     if batch:
         yield batch

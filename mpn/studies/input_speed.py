@@ -6,12 +6,12 @@ Nothing is trained: batches of the stages' default sizes are made and thrown awa
 lower the samples a second. They hardly change the processor time.
 """
 
-import argparse
 import itertools
 import os
 import time
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import module_parser
 from mpn.errors import UserError
 from mpn.evaluation.tables import markdown
 from mpn.kinds import positive_int
@@ -92,9 +92,7 @@ def use_cores(count):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description="Measures the input pipelines of the three stages.", allow_abbrev=False
-    )
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("--coco", metavar="DIR", default=os.environ.get("MPN_COCO"), help="folder in COCO layout")
     parser.add_argument("--split", choices=("train", "val"), default="train", help="which images")
     parser.add_argument("--cores", type=positive_int, metavar="N", help="use N cores alone; default: all")

@@ -6,11 +6,11 @@ Multiply-adds are those of `mpn.studies.cost`; one is two floating-point operati
 two forward passes, and layers that keep their weights have none. Validation, about 1 %, is left out.
 """
 
-import argparse
 import dataclasses
 import math
 
 from mpn.cli.script import import_tensorflow, run
+from mpn.cli.settings import module_parser
 from mpn.evaluation.tables import markdown
 from mpn.kinds import positive_float
 from mpn.studies.cost import cost_table, multiply_adds
@@ -93,9 +93,7 @@ def main(argv=None):
     from mpn.config import BACKBONES, ModelConfig
     from mpn.training.settings import KeypointTraining, PersonTraining, PrnTraining
 
-    parser = argparse.ArgumentParser(
-        description="Prints the cost of training the three stages on COCO.", allow_abbrev=False
-    )
+    parser = module_parser(__spec__, __doc__)
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
     parser.add_argument(
         "--rate", type=positive_float, default=100.0, help="samples a second, from which hours are computed"
