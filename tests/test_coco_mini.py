@@ -1,4 +1,4 @@
-"""docs/coco-mini/cut.py cuts a set out of COCO by lists of image ids."""
+"""Scripts beside the lists of coco-mini: cut.py cuts the set out of COCO, count.py counts right poses."""
 
 import importlib.util
 import json
@@ -11,12 +11,16 @@ from mpn.data.coco import annotation_file
 FOLDER = ROOT / "docs" / "coco-mini"
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("cut", FOLDER / "cut.py")
+def module_of(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return module_of("cut")
 
 
 def labels(folder, split):
@@ -57,3 +61,24 @@ def test_what_is_missing_is_named_and_nothing_written(script, tiny_coco, tmp_pat
     code, error = exit_of(script, [tiny_coco, tiny_coco], capsys)
     assert code == 1 and "another folder" in error
     assert not list(tmp_path.iterdir())
+
+
+def test_right_poses_are_counted(tiny_coco, tmp_path):
+    """True poses are right; one that is far from all people is drawn and wrong."""
+    content, labelled = labels(tiny_coco, "val"), 0
+    for image in content["images"]:
+        people = [{"keypoints": [], "score": 0.1}]
+        for person in content["annotations"]:
+            if person["image_id"] == image["id"] and person["num_keypoints"]:
+                numbers = person["keypoints"]
+                points = zip(numbers[::3], numbers[1::3], strict=True)
+                people.append(
+                    {"keypoints": [{"x": x + 0.5, "y": y + 0.5, "confidence": 1} for x, y in points], "score": 1}
+                )
+                labelled += 1
+        people[0]["keypoints"] = [{"x": -5000, "y": -5000, "confidence": 1}] * 17
+        name = image["file_name"].rsplit(".", 1)[0]
+        (tmp_path / f"{name}_poses.json").write_text(json.dumps({"people": people}))
+    assert labelled > 0
+    found = module_of("count").count(tiny_coco, tmp_path)
+    assert found == (labelled + len(content["images"]), labelled, labelled)
