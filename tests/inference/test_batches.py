@@ -6,6 +6,7 @@ import tensorflow as tf
 from tiny_networks import NARROW, sees_something
 
 from mpn import MultiPoseNet
+from mpn.inference import multiposenet
 from mpn.inference.ensemble import Ensemble
 from mpn.inference.refiner import Refined
 from mpn.inference.views import Augmentation
@@ -123,3 +124,21 @@ def test_networks_in_half_precision_see_the_same(model, monkeypatch, capability,
     best, as_good = (max(person.box_score for person in some) for some in (people, expected))
     assert best == pytest.approx(as_good, abs=0.05)
     assert all(np.isfinite(person.keypoints).all() for person in people)
+
+
+def test_boxes_are_grouped_a_limited_number_at_a_time(model, monkeypatch):
+    detected = model.detect_all(images())
+    counts = [len(found.boxes) for found in detected]
+    monkeypatch.setattr(multiposenet, "BOXES_AT_A_TIME", max(counts))
+    batches, run = [], model._group_graph
+
+    def group(positions, scores, boxes):
+        batches.append(len(boxes))
+        return run(positions, scores, boxes)
+
+    model.__dict__["_group_graph"] = group
+    try:
+        model.group_all(detected)
+    finally:
+        model.__dict__["_group_graph"] = run
+    assert sum(batches) == sum(counts) > max(counts) and max(batches) <= max(counts)
