@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole system once, small and without any download: two minutes on two cores.
+# The whole system once, small and without any download: three minutes on two cores.
 #
 #   bash docs/recipes/quickstart.sh [FOLDER]
 #
