@@ -9,6 +9,8 @@ from mpn.kinds import SWITCH, between, choice, odd, positive_share, several, sha
 from mpn.settings import Settings, SettingsError, option
 
 BACKBONES = ("resnet50", "resnet101", "mobilenet_v2")
+# What command lines call them, with `dilated` in the name.
+BACKBONE_NAMES = (*BACKBONES, "resnet50-dilated", "resnet101-dilated")
 PRN_ASSIGNMENTS = ("greedy", "optimal")
 
 # Fields with numbers of channels, of the keypoint subnet and of the person subnet.
@@ -81,6 +83,12 @@ class ModelConfig(Settings):
             "prn": ("prn_nodes", "prn_layers", "prn_residual", "prn_margin", "prn_pool"),
         }[part]
         return {name: value for name, value in dataclasses.asdict(self).items() if name.startswith(prefixes)}
+
+
+def named_backbone(name):
+    """The fields `backbone` and `dilated` of a ModelConfig for one of BACKBONE_NAMES, as a dict."""
+    backbone, _, dilated = name.partition("-")
+    return {"backbone": backbone, "dilated": bool(dilated)}
 
 
 def read_config(path):

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from mpn.cli.settings import command_line, settings_parser
+from mpn.config import ModelConfig
 from mpn.errors import UserError
 from mpn.evaluation import Evaluation
 from mpn.models.backbone import LEVELS
@@ -29,8 +30,8 @@ CLASSES = {"keypoints": KeypointTraining, "person": PersonTraining, "prn": PrnTr
         (KeypointTraining, {"epochs": "3"}, "epochs must be a whole number of 1 or more, not '3'"),
         (KeypointTraining, {"seed": True}, "seed must be"),
         (KeypointTraining, {"learning_rate": float("nan")}, "learning_rate must be a number above 0, not nan"),
-        (KeypointTraining, {"backbone": "vgg"}, "backbone must be one of resnet50, resnet101, mobilenet_v2, not 'vgg'"),
-        (KeypointTraining, {"dilated": 1}, "dilated must be True or False, not 1"),
+        (KeypointTraining, {"backbone": "vgg"}, "backbone must be one of resnet50, .*, resnet101-dilated, not 'vgg'"),
+        (KeypointTraining, {"concat": 1}, "concat must be True or False, not 1"),
         (KeypointTraining, {"image_size": 100}, "image_size must be a multiple of 32, not 100"),
         (KeypointTraining, {"channels": (64, 24)}, "channels must be 4 numbers"),
         (KeypointTraining, {"scale": (1.2, 0.8)}, "scale must be 2 numbers .* the smaller first, not"),
@@ -75,6 +76,13 @@ def test_python_and_a_command_line_give_the_same_settings(tmp_path):
         )
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.epochs = 3
+
+
+@pytest.mark.parametrize(("name", "dilated"), [("resnet101", False), ("resnet101-dilated", True)])
+def test_a_backbones_name_says_whether_it_is_dilated(name, dilated):
+    config = ModelConfig(**KeypointTraining(backbone=name).architecture())
+    assert (config.backbone, config.dilated) == ("resnet101", dilated)
+    assert KeypointTraining().with_architecture(config).backbone == name
 
 
 def test_what_is_not_given_has_its_default(monkeypatch):

@@ -11,7 +11,7 @@ import typing
 
 from mpn.cli.script import import_tensorflow, run
 from mpn.cli.settings import module_parser
-from mpn.config import BACKBONES, ModelConfig
+from mpn.config import BACKBONE_NAMES, ModelConfig, named_backbone
 from mpn.geometry import pad_to_multiple
 from mpn.kinds import ImageSize
 
@@ -82,8 +82,7 @@ def _of_operation(operation):
 def main(argv=None):
     parser = module_parser(__spec__, __doc__)
     parser.add_argument("--model", metavar="DIR", help="a model directory, instead of --backbone")
-    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
-    parser.add_argument("--dilated", action="store_true")
+    parser.add_argument("--backbone", choices=BACKBONE_NAMES, default="resnet50")
     parser.add_argument(
         "--image-size", action=ImageSize, metavar="SIDE", default=(384, 576), help="SHORTER [LONGEST] side in pixels"
     )
@@ -91,7 +90,7 @@ def main(argv=None):
     import_tensorflow()
     from mpn.model_directory import load_config
 
-    config = load_config(options.model) if options.model else ModelConfig(options.backbone, options.dilated)
+    config = load_config(options.model) if options.model else ModelConfig(**named_backbone(options.backbone))
     height, width = (pad_to_multiple(side) for side in options.image_size)
     print(f"{f'{height} x {width} pixels, one person':<32}{'parameters':>14}{'multiply-adds':>18}")
     for name, cost in cost_table(config, height, width).items():

@@ -66,6 +66,8 @@ def _in_new_names(stored, fields, checkpoint):
     if "keypoint_channels" in stored:  # two pairs, and before that four numbers
         channels = [stored.pop(name, []) for name in CHANNELS]
         stored["channels"] = sum((one if isinstance(one, list) else [one] for one in channels), [])
+    if stored.pop("dilated", False):
+        stored["backbone"] = f"{stored.get('backbone')}-dilated"
     if stored.pop("refiner", False):
         stored["refiner_share"] = stored.pop("person_share", None)
     if "false_peaks" in stored:
@@ -95,7 +97,7 @@ def _may_change(field, before):
 
 
 def _spelled(name, value):
-    """A setting for a SettingsError: "{scale} 0.8 1.2", "{dilated}", "no {dilated}"."""
+    """A setting for a SettingsError: "{scale} 0.8 1.2", "{concat}", "no {concat}"."""
     if value is None or isinstance(value, bool):
         return f"{'' if value else 'no '}{{{name}}}"
     return f"{{{name}}} {' '.join(map(str, value if isinstance(value, tuple) else (value,)))}"

@@ -5,7 +5,7 @@ import os
 from typing import ClassVar
 
 from mpn import kinds
-from mpn.config import BACKBONES, CHANNELS, ModelConfig
+from mpn.config import BACKBONE_NAMES, CHANNELS, ModelConfig, named_backbone
 from mpn.data.augmentation import PatchAugmentation
 from mpn.data.imperfect import PERFECT
 from mpn.settings import Settings, SettingsError, option, options_of, same_option
@@ -68,7 +68,7 @@ class Training(Settings):
 
 
 # Fields that KeypointTraining and ModelConfig share.
-_OF_CONFIG = ("backbone", "dilated", "width", "concat", "intermediate_supervision")
+_OF_CONFIG = ("width", "concat", "intermediate_supervision")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,9 @@ class KeypointTraining(PatchAugmentation, Training):
         may_change=True,
         metavar="SHARE",
     )
-    backbone: str = option("resnet50", kinds.choice(*BACKBONES), "feature extractor")
-    dilated: bool = option(False, kinds.SWITCH, "ResNet conv5 dilated instead of strided (Table 2)")
+    backbone: str = option(
+        "resnet50", kinds.choice(*BACKBONE_NAMES), "feature extractor; dilated: conv5 is not strided (Table 2)"
+    )
     width: float = option(1.0, kinds.positive_float, "channel multiplier of a MobileNet")
     channels: tuple = option(
         tuple(getattr(ModelConfig, name) for name in CHANNELS),
@@ -135,12 +136,13 @@ class KeypointTraining(PatchAugmentation, Training):
     def architecture(self):
         """Returns ModelConfig's fields of the networks of stages 1 and 2, as a dict."""
         fields = {name: getattr(self, name) for name in _OF_CONFIG} | dict(zip(CHANNELS, self.channels, strict=True))
-        return fields | {"folded": self.batch_normalization == "folded"}
+        return fields | named_backbone(self.backbone) | {"folded": self.batch_normalization == "folded"}
 
     def with_architecture(self, config):
         """Returns a copy of these settings with the architecture of a ModelConfig."""
-        channels = tuple(getattr(config, name) for name in CHANNELS)
-        return dataclasses.replace(self, channels=channels, **{name: getattr(config, name) for name in _OF_CONFIG})
+        fields = {name: getattr(config, name) for name in _OF_CONFIG}
+        fields["backbone"] = config.backbone + "-dilated" * config.dilated
+        return dataclasses.replace(self, channels=tuple(getattr(config, name) for name in CHANNELS), **fields)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ def test_resume_alone_gives_the_options_of_the_run(stage, parsed, checkpoint, mo
     ("stage", "flags", "words"),
     [
         ("keypoints", "--backbone resnet101", "with --backbone mobilenet_v2, not --backbone resnet101"),
-        ("keypoints", "--dilated", "with no --dilated, not --dilated"),
+        ("keypoints", "--int", "with no --int, not --int"),
         ("keypoints", "--no-concat --width=1", "with --concat and --width 0.5, not no --concat and --width 1.0"),
         ("keypoints", "--inference-size 64 128", "--inference-size 96 160, not --inference-size 64 128"),
         ("keypoints", "--scale 0.7 1.4", "--scale 0.7 1.3, not --scale 0.7 1.4"),
@@ -163,6 +163,7 @@ def test_options_of_the_version_before_get_their_new_names(parsed, checkpoint):
     ("changes", "name", "value"),
     [
         ({"refiner": True, "person_share": 0.75, "inference_size": None}, "refiner_share", 0.75),
+        ({"backbone": "resnet101", "dilated": True, "width": 1.0}, "backbone", "resnet101-dilated"),
         ({"validation": "val", "hold_out": 0.02}, "hold_out", None),
         ({"validation": "val", "hold_out": 0.3}, "hold_out", 0.3),  # /c has no val split
     ],
