@@ -21,7 +21,7 @@ Coordinates are pixels of the network's input. All numbers are float32 unless an
 import tensorflow as tf
 
 from mpn.heatmaps import STRIDE, find_peaks
-from mpn.inference.graphs import run_with_constant_weights
+from mpn.inference.graphs import run_with_constant_weights, vote
 from mpn.inference.grouping import for_each_box, score_candidates
 from mpn.inference.prn import GroupingPRN
 from mpn.models.person import MAX_DETECTIONS, NMS_THRESHOLD, SCORE_THRESHOLD, decode_boxes
@@ -68,7 +68,7 @@ def model_graphs(networks, size=None):
             soft_nms_sigma=0.0,
         )
         kept = kept[:count]  # TensorFlow Lite always returns as many as it may
-        boxes = tf.minimum(tf.gather(all_boxes, kept), tf.tile(size, (2,)))
+        boxes = tf.minimum(vote(tf.gather(all_boxes, kept), all_boxes, all_scores[:, None]), tf.tile(size, (2,)))
         inside = tf.where(tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))[:, 0]
         return {
             "boxes": tf.gather(boxes, inside),
