@@ -16,12 +16,11 @@ EPOCHS = ("--epochs", 2)
 
 
 def commands(coco, model, *more, stages=STAGES):
-    """4 steps an epoch of some stages. The last of seven images leaves one of two devices without work."""
-    shared = ("--hold-out", 0, "--seed", 5, "--steps-per-epoch", 4, "--learning-rate", 1e-4, *more)
+    """10 steps an epoch of some stages. The last of seven images leaves one of two devices without work."""
+    shared = ("--hold-out", 0, "--seed", 5, "--steps-per-epoch", 10, "--learning-rate", 1e-4, *more)
     arguments = {
         # With 8 images, batch normalisation is trained; on two devices its statistics are synchronised.
-        # Without D3-D5, which would make half of the graph.
-        "keypoints": keypoint_arguments(coco, model, "--batch-size", 8, "--average", 0.5, "--no-concat", *shared),
+        "keypoints": keypoint_arguments(coco, model, "--batch-size", 8, "--average", 0.5, *shared),
         "person": person_arguments(coco, model, *shared),
         # Each device drops units of its own.
         "prn": prn_arguments(model, "--coco", coco, "--dropout", 0, *shared),
@@ -44,7 +43,7 @@ def finished(folder, rounds):
 
 @pytest.fixture(scope="module")
 def trained(tiny_coco, tmp_path_factory):
-    """Folder of the model directories one, devices and hosts after 8 steps; hosts has stage 3 alone."""
+    """Folder of the model directories one, devices and hosts after 20 steps; hosts has stage 3 alone."""
     return finished(
         tmp_path_factory.mktemp("devices"),
         [
