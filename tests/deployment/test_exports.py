@@ -11,6 +11,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from exports import NEEDS, assert_nearly_same_people, assert_same_people, picture
 from runs import assert_one_sentence, exit_of
 
@@ -161,7 +162,11 @@ def test_a_refiner_is_not_calibrated_on_nobody(refiner_source, tmp_path, capsys,
     assert os.listdir(tmp_path) == ["photo.png"]
 
 
-def test_a_damaged_photograph_is_named(source, tmp_path, capsys):
+def test_a_damaged_photograph_is_named(source, tmp_path, capsys, monkeypatch):
+    """A graph of one operation takes the place of the network, whose conversion takes long."""
+    signature = [tf.TensorSpec((1, 96, 160, 3), tf.uint8, name="images")]
+    graph = tf.function(lambda images: {"heatmaps": tf.cast(images, tf.float32)}, signature, autograph=False)
+    monkeypatch.setattr("mpn.deployment.graphs.model_graphs", lambda networks, size: {"network": graph})
     (tmp_path / "a.jpg").write_bytes(b"no image")
     arguments = [source, tmp_path / "target", "--format", "tflite", "--int8", "--calibrate", tmp_path]
     status, error = exit_of(mpn.export, arguments, capsys)
