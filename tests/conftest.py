@@ -13,7 +13,7 @@ from mpn.data.coco import ImageRecord
 from mpn.synthetic.scenes import write_synthetic_coco
 
 # Files with the longest tests, in the order in which they start.
-LONGEST = ("test_end_to_end", "test_train_person", "test_train_keypoints", "test_recipes", "test_distribution")
+LONGEST = ("test_end_to_end", "test_distribution", "test_train_person", "test_exports", "test_multiposenet")
 
 
 def pytest_collection_modifyitems(items):

@@ -35,14 +35,14 @@ def test_quick_start_leaves_other_files_alone(tmp_path):
 
 
 def test_quick_start_learns_its_pictures(tmp_path):
-    """A light backbone learns four synthetic pictures by heart."""
+    """A light backbone learns two synthetic pictures by heart."""
     result = quickstart(tmp_path / "new")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     metrics = json.loads((tmp_path / "new" / "results" / "metrics.json").read_text())
-    assert metrics["settings"]["images"] == 4
+    assert metrics["settings"]["images"] == 2
     assert metrics["keypoints"]["AP"] > 0.4, metrics
     assert metrics["boxes"]["AP"] > 0.3, metrics
-    assert len(list((tmp_path / "new" / "results").glob("*_poses.jpg"))) == 4
+    assert len(list((tmp_path / "new" / "results").glob("*_poses.jpg"))) == 2
 
 
 @pytest.mark.slow

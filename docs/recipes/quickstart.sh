@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The whole system once, small and without any download: three minutes on two cores.
+# The whole system once, small and without any download: about two minutes of processor time.
 #
 #   bash docs/recipes/quickstart.sh [FOLDER]
 #
-# Writes a synthetic set in COCO layout, trains the three stages on four pictures until a light network knows
-# them by heart, evaluates on those four with the official metrics and draws their poses. This shows that every part
+# Writes a synthetic set in COCO layout, trains the three stages on two pictures until a light network knows
+# them by heart, evaluates on those two with the official metrics and draws their poses. This shows that every part
 # works, not what the full model can do on pictures that it has never seen.
 set -euo pipefail
 folder=${1:-quickstart}
@@ -15,14 +15,13 @@ fi
 shared=(--coco "$folder/coco" --model "$folder/model" --hold-out 0 --schedule cosine)
 set -x
 
-python -m mpn.synthetic "$folder/coco" --train 4 --val 2 --test 2 --image-size 160 120 --seed 1
+python -m mpn.synthetic "$folder/coco" --train 2 --val 2 --test 2 --image-size 160 120 --seed 1
 python train_keypoints.py "${shared[@]}" --backbone mobilenet_v2 --width 0.35 --backbone-weights none \
-    --channels 48 32 48 48 --batch-normalization train --framing image --rotation 0 --scale 1 1 --mirror 0 \
-    --image-size 160 --inference-size 160 160 --learning-rate 2e-3 --epochs 5 --steps-per-epoch 50 --batch-size 4
-python train_person.py "${shared[@]}" --image-size 160 160 --learning-rate 2e-3 --epochs 4 --steps-per-epoch 45 \
-    --batch-size 4 --mirror 0
-python train_prn.py "${shared[@]}" --nodes 256 --loss cross-entropy --learning-rate 1e-3 --epochs 5 \
-    --steps-per-epoch 25 --batch-size 16
+    --channels 32 16 48 48 --batch-normalization train --framing image --rotation 0 --scale 1 1 --mirror 0 \
+    --image-size 160 --inference-size 160 160 --learning-rate 3e-3 --epochs 2 --steps-per-epoch 120 --batch-size 2
+python train_person.py "${shared[@]}" --image-size 160 160 --learning-rate 2e-3 --epochs 2 --steps-per-epoch 100 \
+    --batch-size 2 --mirror 0
+python train_prn.py "${shared[@]}" --design compact --epochs 2 --steps-per-epoch 40 --batch-size 16
 python evaluate.py --coco "$folder/coco" --model "$folder/model" --split train --output "$folder/results" \
     --metrics "$folder/results/metrics.json"
 python demo.py "$folder/coco/train2017" --model "$folder/model" --output "$folder/results"

@@ -16,7 +16,7 @@ def compile_graph(function, signature, rewrites=False, as_numpy=True):
     The function's networks must be built already. `signature` is a tuple of its tf.TensorSpecs. With `rewrites`, oneDNN
     may compute convolutions and matrix products in bfloat16. Without `as_numpy`, outputs stay tensors on the device.
     """
-    graph = tf.function(function, input_signature=signature)
+    graph = tf.function(function, input_signature=signature, autograph=False)
 
     def call(*inputs):
         rewrite_to_bfloat16(rewrites)  # TensorFlow reads this when a graph first runs

@@ -62,7 +62,9 @@ def multiply_adds(model, inputs):
     import tensorflow as tf
 
     specs = keras.tree.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), inputs)
-    graph = tf.function(lambda values: model(values, training=False)).get_concrete_function(specs).graph
+    graph = (
+        tf.function(lambda values: model(values, training=False), autograph=False).get_concrete_function(specs).graph
+    )
     return sum(map(_of_operation, graph.get_operations()))
 
 

@@ -242,7 +242,7 @@ def test_test_masks_are_packed_as_the_server_takes_them(evaluated, voc, tmp_path
         np.testing.assert_array_equal(classes, np.where(pixels[..., 0] > 127, PERSON, 0))
 
 
-def test_stage_1_alone_is_needed(voc, tmp_path):
+def test_stage_1_alone_is_needed(small_backbone, voc, tmp_path):
     narrow = {"keypoint_channels": 8, "keypoint_head_channels": 8, "person_channels": 8, "person_head_channels": 8}
     networks = Networks(ModelConfig(backbone="mobilenet_v2", width=0.35, image_size=(64, 96), **narrow))
     heatmaps = networks.keypoint_subnet.get_layer("heatmaps")

@@ -1,14 +1,17 @@
 """Exports to other formats: what their engines find is what TensorFlow finds; bad input is a sentence."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from exports import NEEDS, assert_nearly_same_people, assert_same_people, picture
 from runs import assert_one_sentence, exit_of
 
@@ -27,7 +30,7 @@ from mpn.studies import prn_runtime
 
 @pytest.mark.parametrize("format", NEEDS)
 def test_finds_the_same_people(export, source, format):
-    model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in (source, export(format)))
+    exported, model = (MultiPoseNet.load(folder, precision="float32") for folder in (export(format), source))
     for height, width in [(90, 130), (130, 90)][: 1 if exported.note.size else 2]:  # one size makes upright ones small
         image = picture(height, width)
         expected, silhouettes = model.predict(image, with_silhouettes=True)
@@ -52,8 +55,8 @@ def test_sees_the_same_views(export, source, format, views):
 def test_refines_the_same(export, refiner_source, format):
     image, mirror = picture(), True
     boxes = np.float32([[10, 5, 60, 80], [60, 20, 120, 70]])
-    expected = Refiner.load(refiner_source, "float32", mirror).find(image, boxes)
     found = Refiner.load(export(format, refiner=True), "float32", mirror).find(image, boxes)
+    expected = Refiner.load(refiner_source, "float32", mirror).find(image, boxes)
     sure = expected[..., 2] > 0.3
     assert sure.any()
     np.testing.assert_allclose(found[sure], expected[sure], atol=0.5)
@@ -141,11 +144,34 @@ def test_target_exists(source, tmp_path, capsys):
 def test_nothing_half_written(source, tmp_path, monkeypatch):
     """A failure after some graphs were written leaves nothing behind."""
     from mpn.deployment import export as exporter
+    from mpn.deployment.writers import WRITERS
 
+    monkeypatch.setitem(WRITERS, "saved_model", lambda graphs, folder: (folder / "network").mkdir())
     monkeypatch.setattr(exporter, "_readme", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         exporter.export_graphs(source, tmp_path / "target", "saved_model")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_refiner_is_not_calibrated_on_nobody(refiner_source, tmp_path, capsys, monkeypatch):
+    write_image(tmp_path / "photo.png", picture())
+    monkeypatch.setattr(MultiPoseNet, "load", lambda name: types.SimpleNamespace(predict=lambda image: []))
+    arguments = [refiner_source, tmp_path / "target", "--format", "tflite", "--int8", "--calibrate", tmp_path]
+    status, error = exit_of(mpn.export, arguments, capsys)
+    assert status == 1 and "finds nobody" in error and "error: " in error
+    assert os.listdir(tmp_path) == ["photo.png"]
+
+
+def test_a_damaged_photograph_is_named(source, tmp_path, capsys, monkeypatch):
+    """A graph of one operation takes the place of the network, whose conversion takes long."""
+    signature = [tf.TensorSpec((1, 96, 160, 3), tf.uint8, name="images")]
+    graph = tf.function(lambda images: {"heatmaps": tf.cast(images, tf.float32)}, signature, autograph=False)
+    monkeypatch.setattr("mpn.deployment.graphs.model_graphs", lambda networks, size: {"network": graph})
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    arguments = [source, tmp_path / "target", "--format", "tflite", "--int8", "--calibrate", tmp_path]
+    status, error = exit_of(mpn.export, arguments, capsys)
+    assert status == 1 and "a.jpg" in error
+    assert os.listdir(tmp_path) == ["a.jpg"]
 
 
 def test_export_of_another_version(export, tmp_path):

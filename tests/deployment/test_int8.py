@@ -1,13 +1,12 @@
 """Exports in int8: near what float32 finds, the same each time, with the named layers in float32."""
 
+import functools
 import json
-import os
 import pathlib
 
 import numpy as np
 import pytest
 from exports import needs, picture
-from runs import exit_of
 
 import mpn.export
 from mpn.deployment import calibration
@@ -21,12 +20,9 @@ from mpn.inference.refiner import Refiner
 FORMATS = ["openvino", "tflite"]
 
 
-def quantized(source, target, photos, format):
-    needs(format)
-    if format == "openvino":
-        pytest.importorskip("nncf", reason="the extra of openvino is not installed: nncf")
-    mpn.export.main([*map(str, (source, target)), "--format", format, "--int8", "--calibrate", str(photos)])
-    return target
+@pytest.fixture(scope="module", autouse=True)
+def backbones():
+    """MobileNetV2, of which some layers stay float32."""
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +34,25 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def in_int8(source, photos, tmp_path_factory):
-    """Function of a format giving the int8 export of the tiny model in it; made once."""
-    made = {}
+def quantized(request, photos, tmp_path_factory):
+    """Function of a format giving a new int8 export of the tiny model, or refinement network, in it."""
 
-    def make(format):
-        if format not in made:
-            made[format] = quantized(source, tmp_path_factory.mktemp("int8") / format, photos, format)
-        return made[format]
+    def make(format, refiner=False):
+        needs(format)
+        if format == "openvino":
+            pytest.importorskip("nncf", reason="the extra of openvino is not installed: nncf")
+        source = request.getfixturevalue("refiner_source" if refiner else "source")
+        target = tmp_path_factory.mktemp("int8") / format
+        mpn.export.main([*map(str, (source, target)), "--format", format, "--int8", "--calibrate", str(photos)])
+        return target
 
     return make
+
+
+@pytest.fixture(scope="module")
+def in_int8(quantized):
+    """The same function, but each export is made once."""
+    return functools.cache(quantized)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -74,8 +79,8 @@ def test_is_smaller(export, in_int8, format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_is_the_same_each_time(source, in_int8, photos, tmp_path, format):
-    again = quantized(source, tmp_path / "again", photos, format)
+def test_is_the_same_each_time(quantized, in_int8, format):
+    again = quantized(format)
     image = picture(seed=9)
     inputs, _ = MultiPoseNet.load(again).prepare(image)
     one, other = (
@@ -122,7 +127,7 @@ def test_named_layers_stay_float_in_tflite(in_int8):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_refiner_is_calibrated_on_the_best_person(refiner_source, photos, tmp_path, monkeypatch, format):
+def test_refiner_is_calibrated_on_the_best_person(request, quantized, monkeypatch, format):
     class Finder:
         def predict(self, image):
             from mpn.people import Person
@@ -135,10 +140,11 @@ def test_refiner_is_calibrated_on_the_best_person(refiner_source, photos, tmp_pa
     monkeypatch.setattr(
         Refiner, "see", lambda self, image, boxes: seen.extend(boxes.tolist()) or see(self, image, boxes)
     )
-    target = quantized(refiner_source, tmp_path / "int8", photos, format)
+    target = quantized(format, refiner=True)
     assert seen == 6 * [[10, 10, 60, 80]]
     boxes = np.float32([[10, 5, 60, 80]])
-    exact, rounded = (Refiner.load(folder, "float32").find(picture(), boxes) for folder in (refiner_source, target))
+    folders = request.getfixturevalue("refiner_source"), target
+    exact, rounded = (Refiner.load(folder, "float32").find(picture(), boxes) for folder in folders)
     assert 0 < np.abs(exact[..., 2] - rounded[..., 2]).mean() < 0.1
 
 
@@ -150,22 +156,6 @@ def test_layers_in_float32_lower_the_error(export, in_int8, photos):
     assert errors["backbone"]["heatmaps"] <= errors["no layer"]["heatmaps"]
     with pytest.raises(UserError, match="without --int8"):
         dict(sensitivity(rounded, rounded, photos))
-
-
-def test_refiner_needs_people(refiner_source, photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(MultiPoseNet, "predict", lambda self, image: [])
-    arguments = [refiner_source, tmp_path / "target", "--format", "tflite", "--int8", "--calibrate", photos]
-    status, error = exit_of(mpn.export, arguments, capsys)
-    assert status == 1 and "finds nobody" in error
-    assert "error: " in error and not list(tmp_path.iterdir())
-
-
-def test_damaged_photograph(source, tmp_path, capsys):
-    (tmp_path / "a.jpg").write_bytes(b"no image")
-    arguments = [source, tmp_path / "target", "--format", "tflite", "--int8", "--calibrate", tmp_path]
-    status, error = exit_of(mpn.export, arguments, capsys)
-    assert status == 1 and "a.jpg" in error
-    assert os.listdir(tmp_path) == ["a.jpg"]
 
 
 def test_photographs_are_spread_over_a_large_folder(tmp_path, monkeypatch):

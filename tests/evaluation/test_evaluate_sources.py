@@ -109,7 +109,7 @@ def test_unknown_sources_are_one_clear_sentence(synthetic_coco, tmp_path, monkey
     assert not list(tmp_path.rglob("*results.json"))
 
 
-def test_stage_1_is_measured_before_the_others_exist(tiny_coco, tmp_path):
+def test_stage_1_is_measured_before_the_others_exist(small_backbone, tiny_coco, tmp_path):
     """True boxes take the person subnet's place, whose weights are not there yet; Max needs no PRN."""
     narrow = {"keypoint_channels": 8, "keypoint_head_channels": 8, "person_channels": 8, "person_head_channels": 8}
     config = ModelConfig(backbone="mobilenet_v2", width=0.35, image_size=(64, 96), **narrow)

@@ -16,7 +16,7 @@ from mpn.models.networks import Networks
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(small_backbone):
     """An untrained model whose heads find something in every image."""
     keras.utils.set_random_seed(0)
     networks = Networks(NARROW)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras.applications import resnet
+from tiny_networks import outputs_of
 
 from mpn.errors import UserError
 from mpn.models.backbone import (
@@ -70,8 +71,8 @@ def test_resnet50_equals_keras_applications_at_every_level(resnet50, plain):
     application, _ = resnet50
     batch = images(64, 96, 2)
     theirs = keras.Model(application.input, [application.get_layer(name).output for name in RESNET50_LEVELS])
-    expected = theirs.predict_on_batch(resnet.preprocess_input(batch.copy()))
-    actual = plain.predict_on_batch(batch)
+    expected = outputs_of(theirs, resnet.preprocess_input(batch.copy()))
+    actual = outputs_of(plain, batch)
     assert list(actual) == list(LEVELS)
     assert plain.strides == {"C2": 4, "C3": 8, "C4": 16, "C5": 32}
     for level, reference in zip(LEVELS, expected, strict=True):
@@ -85,7 +86,7 @@ def test_dilated_resnet_keeps_the_weights_and_refines_c5(plain):
     assert [(w.path, w.shape) for w in dilated.weights] == [(w.path, w.shape) for w in plain.weights]
     dilated.set_weights(plain.get_weights())
     batch = images(64, 96)
-    fine, coarse = dilated.predict_on_batch(batch), plain.predict_on_batch(batch)
+    fine, coarse = outputs_of(dilated, batch), outputs_of(plain, batch)
     assert dilated.strides == {"C2": 4, "C3": 8, "C4": 16, "C5": 16}
     assert fine["C5"].shape == (1, 4, 6, 2048)
     for level in ("C2", "C3", "C4"):
@@ -112,7 +113,7 @@ def test_folded_normalisation_computes_the_same(tmp_path):
     assert not any("moving" in v.path or "gamma" in v.path for v in folded.variables)
     assert any("moving" in v.path for v in plain.variables) and folded.strides == plain.strides
     batch = images(64, 96, 2)
-    expected, actual = plain.predict_on_batch(batch), folded.predict_on_batch(batch)
+    expected, actual = outputs_of(plain, batch), outputs_of(folded, batch)
     for level in LEVELS:
         scale = np.abs(expected[level]).max()
         assert scale > 0
@@ -125,7 +126,7 @@ def test_a_folded_resnet_computes_the_same(monkeypatch):
     randomise(plain)
     copy_backbone_weights(folded, plain)
     batch = images(64, 96)
-    expected, actual = plain.predict_on_batch(batch), folded.predict_on_batch(batch)
+    expected, actual = outputs_of(plain, batch), outputs_of(folded, batch)
     for level in LEVELS:
         np.testing.assert_allclose(actual[level], expected[level], atol=1e-4 * np.abs(expected[level]).max())
 

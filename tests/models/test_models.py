@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from backbones import build_small_backbone
 from keras_retinanet.utils.anchors import anchors_for_shape, bbox_transform
-from tiny_networks import NARROW
+from tiny_networks import NARROW, outputs_of
 
 from mpn.inference.graphs import suppress_boxes
-from mpn.models.backbone import build_backbone
 from mpn.models.fpn import feature_pyramid
 from mpn.models.keypoint import build_keypoint_model, build_keypoint_subnet
 from mpn.models.networks import Networks
@@ -23,7 +23,7 @@ TINY = NARROW.replace(keypoint_channels=16, person_channels=16, person_head_chan
 
 @pytest.fixture(scope="module")
 def light():
-    return build_backbone("mobilenet_v2", width=0.35)
+    return build_small_backbone("mobilenet_v2")
 
 
 def backbone_like_resnet(dilated):
@@ -56,7 +56,7 @@ def test_pyramid_by_hand():
         if layer.weights:
             kernel, bias = layer.get_weights()
             layer.set_weights([np.ones_like(kernel), np.zeros_like(bias)])
-    outputs = model.predict_on_batch({"C2": np.full((1, 4, 4, 2), 5.0), "C3": np.full((1, 2, 2, 3), 7.0)})
+    outputs = outputs_of(model, {"C2": np.full((1, 4, 4, 2), 5.0), "C3": np.full((1, 2, 2, 3), 7.0)})
     # Laterals: 2·5 and 3·7. K2 = 10 + 21 at each cell, times the cells that a 3x3 window covers.
     assert list(outputs) == ["K2", "K3"]
     cells = np.array([[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]])
@@ -75,7 +75,7 @@ def test_pyramid_adds_the_nearest_cell_from_above(ratio):
             layer.set_weights([kernel, np.zeros(1)])
     fine = np.arange(16.0).reshape(1, 4, 4, 1)
     coarse = 100.0 * np.arange(coarse_side**2).reshape(1, coarse_side, coarse_side, 1)
-    outputs = model.predict_on_batch({"C4": fine, "C5": coarse})
+    outputs = outputs_of(model, {"C4": fine, "C5": coarse})
     np.testing.assert_allclose(outputs["K5"], coarse)
     np.testing.assert_allclose(outputs["K4"], fine + coarse.repeat(ratio, axis=1).repeat(ratio, axis=2))
 
@@ -114,7 +114,7 @@ def test_upsampling_is_restored_from_its_config():
 def test_keypoint_outputs_are_at_stride_4(dilated):
     backbone = backbone_like_resnet(dilated)
     subnet = build_keypoint_subnet(backbone, channels=8, head_channels=4)
-    outputs = subnet.predict_on_batch(features_of(backbone, 64, 96))
+    outputs = outputs_of(subnet, features_of(backbone, 64, 96))
     assert sorted(outputs) == ["K2", "K3", "K4", "K5", "heatmaps"]
     for value in outputs.values():
         assert value.shape == (1, 16, 24, 18) and value.dtype == np.float32
@@ -122,7 +122,7 @@ def test_keypoint_outputs_are_at_stride_4(dilated):
 
 def test_no_intermediate_supervision_leaves_the_heatmaps_alone(light):
     subnet = build_keypoint_subnet(light, 8, 4, intermediate_supervision=False)
-    outputs = subnet.predict_on_batch(features_of(light, 32, 64))
+    outputs = outputs_of(subnet, features_of(light, 32, 64))
     assert {name: value.shape for name, value in outputs.items()} == {"heatmaps": (1, 8, 16, 18)}
     assert not [layer.name for layer in subnet.layers if layer.name.startswith("K") and "heatmaps" in layer.name]
 
@@ -133,7 +133,7 @@ def test_no_concat_predicts_from_d2_alone(light):
     assert {"D2_1", "D2_2"} <= names
     assert not {name for name in names if name.startswith(("D3", "D4", "D5", "D_concat"))}
     assert subnet.get_layer("D_smooth").kernel.shape[2] == 4
-    outputs = subnet.predict_on_batch(features_of(light, 32, 64))
+    outputs = outputs_of(subnet, features_of(light, 32, 64))
     assert outputs["heatmaps"].shape == (1, 8, 16, 18) and "K5" in outputs
 
 
@@ -152,17 +152,17 @@ def test_default_depths_are_those_of_the_paper(light):
 def test_every_level_reaches_the_heatmaps(light):
     subnet = build_keypoint_subnet(light, 8, 4, intermediate_supervision=False)
     features = features_of(light, 64, 64)
-    before = subnet.predict_on_batch(features)["heatmaps"]
+    before = outputs_of(subnet, features)["heatmaps"]
     for level in features:
-        changed = subnet.predict_on_batch({**features, level: 3 * features[level] + 5})["heatmaps"]
+        changed = outputs_of(subnet, {**features, level: 3 * features[level] + 5})["heatmaps"]
         assert np.abs(changed - before).max() > 1e-6, level
 
 
 def test_keypoint_model_for_inference_drops_intermediate_outputs(light):
     subnet = build_keypoint_subnet(light, 8, 4)
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
-    full = build_keypoint_model(light, subnet).predict_on_batch(image)
-    lean = build_keypoint_model(light, subnet, supervised=False).predict_on_batch(image)
+    full = outputs_of(build_keypoint_model(light, subnet), image)
+    lean = outputs_of(build_keypoint_model(light, subnet, supervised=False), image)
     assert list(lean) == ["heatmaps"] and len(full) == 5
     np.testing.assert_array_equal(lean["heatmaps"], full["heatmaps"])
 
@@ -189,7 +189,7 @@ def test_prn_has_the_papers_number_of_parameters():
 
 
 def test_prn_gives_a_distribution_for_each_keypoint():
-    poses = build_prn(nodes=8, layers=2).predict_on_batch(rois())
+    poses = outputs_of(build_prn(nodes=8, layers=2), rois())
     assert poses.shape == (2, 56, 36, 17)
     np.testing.assert_allclose(poses.sum(axis=(1, 2)), np.ones((2, 17)), rtol=1e-5)
     assert poses.min() > 0
@@ -197,12 +197,12 @@ def test_prn_gives_a_distribution_for_each_keypoint():
 
 def test_residual_prn_without_correction_is_the_softmax_of_its_input():
     x = rois()
-    poses = zeroed(build_prn(nodes=8)).predict_on_batch(x)
+    poses = outputs_of(zeroed(build_prn(nodes=8)), x)
     np.testing.assert_allclose(poses, softmax_over_cells(x), rtol=1e-4)
 
 
 def test_prn_without_residual_forgets_its_input_when_zeroed():
-    poses = zeroed(build_prn(nodes=8, residual=False)).predict_on_batch(rois())
+    poses = outputs_of(zeroed(build_prn(nodes=8, residual=False)), rois())
     np.testing.assert_allclose(poses, np.full(poses.shape, 1 / (56 * 36)), rtol=1e-5)
 
 
@@ -215,7 +215,7 @@ def test_prn_correction_of_one_cell_moves_that_cell():
     x = rois()
     shifted = x.copy()
     shifted[:, 50, 7, 11] += 2
-    np.testing.assert_allclose(model.predict_on_batch(x), softmax_over_cells(shifted), rtol=1e-4)
+    np.testing.assert_allclose(outputs_of(model, x), softmax_over_cells(shifted), rtol=1e-4)
 
 
 def test_prn_drops_out_in_training_only():
@@ -275,7 +275,7 @@ def test_person_subnets_have_the_same_anchors(dilated):
     subnet = build_person_subnet(backbone, 8, 8)
     for size in SIZES[:4]:
         features = features_of(backbone, *size)
-        outputs = subnet.predict_on_batch({level: features[level] for level in ("C3", "C4", "C5")})
+        outputs = outputs_of(subnet, {level: features[level] for level in ("C3", "C4", "C5")})
         count = len(anchors_for_shape(size))
         assert outputs["regression"].shape == (1, count, 4)
         assert outputs["classification"].shape == (1, count, 1)
@@ -318,7 +318,7 @@ def test_boxes_that_overlap_enough_move_the_one_that_stays():
 
 
 @pytest.fixture(scope="module")
-def networks():
+def networks(small_backbone):
     return Networks(TINY)
 
 
@@ -334,10 +334,10 @@ def test_both_subnets_share_one_backbone_object(networks):
 
 def test_forward_equals_the_models_one_by_one(networks):
     image = np.random.default_rng(1).uniform(0, 255, (2, 64, 96, 3)).astype(np.float32)
-    outputs = networks.forward.predict_on_batch(image)
+    outputs = outputs_of(networks.forward, image)
     assert sorted(outputs) == ["classification", "heatmaps", "regression"]
-    heatmaps = networks.keypoint_model().predict_on_batch(image)["heatmaps"]
-    people = networks.person_detector.predict_on_batch(image)
+    heatmaps = outputs_of(networks.keypoint_model(), image)["heatmaps"]
+    people = outputs_of(networks.person_detector, image)
     assert heatmaps.shape == (2, 16, 24, 18) and np.abs(heatmaps).max() > 0
     np.testing.assert_allclose(outputs["heatmaps"], heatmaps, atol=1e-6)
     for name in ("regression", "classification"):

@@ -17,7 +17,7 @@ BACKBONE = "backbone (mobilenet_v2)"
 
 
 @pytest.fixture(scope="module")
-def table():
+def table(small_backbone):
     """What the blocks cost at 64 x 96 pixels."""
     return cost.cost_table(NARROW, 64, 96)
 
@@ -99,9 +99,7 @@ def test_the_prn_costs_its_two_matrices():
 
 def test_the_person_subnet_worked_out_by_hand(table):
     """64 x 96 pixels: P3-P7 have 8 x 12, 4 x 6, 2 x 3, 1 x 2 and 1 x 1 cells, and each head runs on all of them."""
-    c3, c4, c5 = (
-        build_backbone(NARROW.backbone, width=NARROW.width).output[level].shape[-1] for level in BACKBONE_LEVELS
-    )
+    c3, c4, c5 = (Networks(NARROW).backbone.output[level].shape[-1] for level in BACKBONE_LEVELS)
     p3, p4, p5, p6, p7 = 8 * 12, 4 * 6, 2 * 3, 1 * 2, 1 * 1
     pyramid = 8 * (p3 * c3 + p4 * c4 + p5 * c5) + 9 * 8 * 8 * (p3 + p4 + p5) + 9 * 8 * (c5 * p6 + 8 * p7)
     heads = (p3 + p4 + p5 + p6 + p7) * 9 * (2 * 4 * 8 * 8 + 8 * 9 * (4 + 1))

@@ -11,7 +11,7 @@ GRID = 56 * 36 * 17
 
 
 @pytest.fixture(scope="module")
-def costs():
+def costs(small_backbone):
     return stage_costs(NARROW, 64, (64, 96))
 
 

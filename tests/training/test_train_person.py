@@ -23,25 +23,31 @@ from mpn.model_directory import last_checkpoint, load_networks, run_folder, save
 from mpn.weights import fingerprint, read_notes
 
 
-def test_stage_2_leaves_the_backbone_as_it_is(tiny_coco, stage_1, after_stage_1):
-    stored = weights_file(after_stage_1, "keypoints").read_bytes()
+@pytest.fixture(scope="module")
+def stage_2(tiny_coco, stage_1, tmp_path_factory):
+    """A model directory after stage 1 and two epochs of stage 2; tests must not change it."""
+    model = shutil.copytree(stage_1, tmp_path_factory.mktemp("stage_2") / "model")
+    call(train_person, person_arguments(tiny_coco, model, "--epochs", 2, "--learning-rate", 0.01))
+    return model
+
+
+def test_stage_2_leaves_the_backbone_as_it_is(stage_1, stage_2):
+    assert weights_file(stage_2, "keypoints").read_bytes() == weights_file(stage_1, "keypoints").read_bytes()
     before = fingerprint(load_networks(stage_1, ("keypoints",)).backbone)
-    call(train_person, person_arguments(tiny_coco, after_stage_1, "--epochs", 2, "--learning-rate", 0.01))
-    assert weights_file(after_stage_1, "keypoints").read_bytes() == stored
-    networks = load_networks(after_stage_1, ("keypoints", "person"))
+    networks = load_networks(stage_2, ("keypoints", "person"))
     assert fingerprint(networks.backbone) == before
-    assert read_notes(weights_file(after_stage_1, "person"))["backbone_fingerprint"] == before
+    assert read_notes(weights_file(stage_2, "person"))["backbone_fingerprint"] == before
     # What was trained is the subnet: classification starts from a bias of -log 99 and moves.
     bias = networks.person_detector.subnet.get_layer("classification_submodel").weights[-1].numpy()
     assert np.abs(bias + math.log(99)).max() > 1e-3
     # The checkpoint of the stage holds the backbone too, statistics of batch normalisation included.
-    trained = [value.tobytes() for value in datasets_of(last_checkpoint(after_stage_1, "person")).values()]
+    trained = [value.tobytes() for value in datasets_of(last_checkpoint(stage_2, "person")).values()]
     assert {weight.tobytes() for weight in networks.backbone.get_weights()} <= set(trained)
-    rows = log_of(after_stage_1, "person")
+    rows = log_of(stage_2, "person")
     assert [row["epoch"] for row in rows] == ["0", "1"]
     for column in ("classification_loss", "regression_loss", "val_classification_loss", "val_regression_loss"):
         assert all(math.isfinite(float(row[column])) for row in rows)
-    assert list(run_folder(after_stage_1, "person").rglob("events.out.tfevents.*"))
+    assert list(run_folder(stage_2, "person").rglob("events.out.tfevents.*"))
 
 
 @pytest.mark.slow
@@ -62,21 +68,28 @@ def change_backbone(model):
     save_part(networks, "keypoints", model)
 
 
-def test_after_stage_1_has_gone_on_the_advised_command_trains_stage_2_anew(tiny_coco, after_stage_1, capsys):
-    first = person_arguments(tiny_coco, after_stage_1, "--epochs", 1)
-    call(train_person, first)
-    for arguments in (None, first):  # as evaluate.py and demo.py advise, or as it was the first time
-        change_backbone(after_stage_1)
-        with pytest.raises(UserError, match="another backbone") as caught:
-            load_networks(after_stage_1, ("keypoints", "person"))
-        script, *advised = str(caught.value).partition(": run ")[2].split()
-        assert script == "train_person.py"
-        call(train_person, arguments or advised)
-        assert "stage 2 begins anew" in capsys.readouterr().out
-        load_networks(after_stage_1, ("keypoints", "person"))
-        assert [row["epoch"] for row in log_of(after_stage_1, "person")] == ["0"]
+def test_after_stage_1_has_gone_on_the_advised_command_trains_stage_2_anew(
+    tiny_coco, stage_2, tmp_path, monkeypatch, capsys
+):
+    model = shutil.copytree(stage_2, tmp_path / "model")
+    change_backbone(model)
+    with pytest.raises(UserError, match="another backbone") as caught:
+        load_networks(model, ("keypoints", "person"))
+    script, *advised = str(caught.value).partition(": run ")[2].split()
+    assert script == "train_person.py"
+    call(train_person, advised)  # as evaluate.py and demo.py advise
+    assert "stage 2 begins anew" in capsys.readouterr().out
+    load_networks(model, ("keypoints", "person"))
+    assert [row["epoch"] for row in log_of(model, "person")] == ["0", "1"]
+    first = person_arguments(tiny_coco, model, "--epochs", 1)
     code, error = exit_of(train_person, first, capsys)
     assert code == 1 and "pass --resume" in error
+    change_backbone(model)  # once more: now the command of a first run trains it anew
+    settings = []
+    monkeypatch.setattr("mpn.training.person.train", lambda stage, given: settings.append(given))
+    call(train_person, first)
+    assert "stage 2 begins anew" in capsys.readouterr().out
+    assert [(given.model, given.resume, given.epochs) for given in settings] == [(str(model), False, 1)]
 
 
 def test_the_advice_for_a_person_subnet_without_a_run(after_stage_1):
