@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole system once, small and without any download: about two minutes of processor time.
+# The whole system once, small and without any download: about 100 seconds of processor time.
 #
 #   bash docs/recipes/quickstart.sh [FOLDER]
 #

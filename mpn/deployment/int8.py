@@ -31,7 +31,7 @@ def quantize_openvino(model, inputs):
         preset=nncf.QuantizationPreset.MIXED,  # activations without a rectifier have both signs
         target_device=nncf.TargetDevice.CPU,
         subset_size=len(inputs),
-        fast_bias_correction=False,  # the thorough one takes minutes, and leaves two thirds of the error
+        fast_bias_correction=False,  # the thorough one takes minutes, but leaves a third less error
         ignored_scope=nncf.IgnoredScope(names=exact, types=["MatMul"], validate=False),  # some networks have none
         # Processors without VNNI add products in 16 bits, which weights of 8 bits overflow: seven bits are safe.
         advanced_parameters=nncf.AdvancedQuantizationParameters(
