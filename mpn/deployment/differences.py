@@ -12,6 +12,7 @@ from mpn.cli.script import import_tensorflow, run
 from mpn.cli.settings import module_parser
 from mpn.deployment.calibration import photographs
 from mpn.images import read_image
+from mpn.inference.export_folder import is_export
 from mpn.kinds import positive_int
 
 # Keypoints of less confidence are often guesses, which may jump.
@@ -52,13 +53,14 @@ class Differences:
 def differences(model, export, paths):
     """Differences on photographs, given by their paths.
 
-    `model` is a model directory or the name of a shipped model, `export` the folder of an export. Where the export has
-    a fixed image size, the model gets the same input. Raises UserError where either, or a photograph, cannot be read.
+    `model` is a model directory or the name of a shipped model, `export` the folder of an export or of another model.
+    Where an export has a fixed image size, the model gets the same input. Raises UserError where either, or a
+    photograph, cannot be read.
     """
     from mpn.inference.multiposenet import MultiPoseNet
 
     model, exported = (MultiPoseNet.load(folder, precision="float32") for folder in (model, export))
-    if exported.note.size:
+    if is_export(export) and exported.note.size:
         model.prepare = exported.prepare
     total = Differences()
     for path in tqdm(paths, desc="photographs", unit="image"):
@@ -70,7 +72,7 @@ def differences(model, export, paths):
 def main(argv=None):
     parser = module_parser(__spec__, __doc__)
     parser.add_argument("model", metavar="MODEL", help="model directory, or the name of a model of the package")
-    parser.add_argument("export", metavar="EXPORT", help="folder of its export")
+    parser.add_argument("export", metavar="EXPORT", help="folder of its export, or of another model")
     parser.add_argument("photographs", metavar="FOLDER", help="folder with photographs")
     parser.add_argument("--images", type=positive_int, default=20, help="take the first; default: 20")
     options = parser.parse_args(argv)

@@ -6,7 +6,7 @@ from keras_retinanet.layers.filter_detections import filter_detections
 from mpn.models.person import MAX_DETECTIONS, SCORE_THRESHOLD
 from mpn.precision import rewrite_to_bfloat16
 
-# Smallest IoU of a box that votes, chosen on held-out photographs.
+# IoU above which a box votes, chosen on held-out photographs.
 VOTE_THRESHOLD = 0.6
 
 
@@ -64,11 +64,11 @@ def vote(kept, boxes, scores):
     """Box voting: (N, 4) boxes that NMS has kept, each moved to the weighted mean of the boxes that overlap it.
 
     These are those of `boxes`, (A, 4), whose IoU with it is above VOTE_THRESHOLD, the kept box included. The weight is
-    their score, of (A, 1), times the square of the IoU. Beyond the paper.
+    their score, of (A, 1), times the IoU above the threshold, so that rounding moves no box far. Beyond the paper.
     """
     sides = tf.minimum(kept[:, None, 2:], boxes[:, 2:]) - tf.maximum(kept[:, None, :2], boxes[:, :2])
     shared = tf.reduce_prod(tf.maximum(sides, 0), axis=-1)
     area, others = (tf.reduce_prod(each[:, 2:] - each[:, :2], axis=-1) for each in (kept, boxes))
     overlap = tf.math.divide_no_nan(shared, area[:, None] + others - shared)
-    weights = tf.where(overlap > VOTE_THRESHOLD, scores[:, 0] * overlap**2, 0)
+    weights = tf.maximum(overlap - VOTE_THRESHOLD, 0) * scores[:, 0]
     return tf.math.divide_no_nan(weights @ boxes, tf.reduce_sum(weights, axis=1, keepdims=True))

