@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import keras
 import pytest
 from tiny_networks import NARROW, sees_something
 
@@ -18,6 +19,7 @@ from mpn.models.networks import Networks
 
 @pytest.fixture(scope="module")
 def model(small_backbone):
+    keras.utils.set_random_seed(0)  # with some weights, rounding moves a peak to another cell of the PRN
     return MultiPoseNet(sees_something(Networks(NARROW)), precision="float32")
 
 

@@ -1,5 +1,6 @@
 """Several images that go through the network together, and networks in half precision as on a GPU."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,6 +25,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def networks(small_backbone):
+    keras.utils.set_random_seed(0)  # with some weights, rounding moves a peak to another cell of the PRN
     return sees_something(Networks(NARROW))
 
 
