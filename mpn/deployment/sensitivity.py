@@ -72,7 +72,7 @@ def _kinds(nodes, of_backbone):
 
 
 def _bring_back(node, twin):
-    """Gives a convolution of an int8 model the input and weights of its twin in the float32 model."""
+    """Gives a convolution of an int8 model the input, weights and bias of its twin in the float32 model."""
     from openvino import opset13
 
     rounding = node.input_value(0).get_node()
@@ -80,6 +80,16 @@ def _bring_back(node, twin):
         node.input(0).replace_source_output(rounding.input_value(0))
     weights = _constant(twin.input_value(1).get_node())
     node.input(1).replace_source_output(opset13.constant(weights).output(0))
+    for bias, original in zip(_biases(node), _biases(twin), strict=True):  # quantisation has corrected it
+        values = _constant(original.get_source_output().get_node())
+        bias.replace_source_output(opset13.constant(values).output(0))
+
+
+def _biases(node):
+    """The input with the bias of the Add after a convolution, in a list; empty if there is none."""
+    adds = [target.get_node() for target in node.output(0).get_target_inputs()]
+    inputs = [port for add in adds if add.get_type_name() == "Add" for port in add.inputs()]
+    return [port for port in inputs if port.get_source_output().get_node().get_type_name() in ("Constant", "Convert")]
 
 
 def _constant(node):
