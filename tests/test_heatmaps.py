@@ -2,8 +2,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 from keras import ops
+from scipy.ndimage import gaussian_filter
 
-from mpn.heatmaps import encode_keypoints, encode_targets, find_peaks
+from mpn.heatmaps import SMOOTHING, encode_keypoints, encode_targets, find_peaks, smooth
 
 HEIGHT, WIDTH = 96, 128
 LEFT_SHOULDER = 5
@@ -34,21 +35,52 @@ def points_near_the_border(rng, count):
     return points
 
 
-@pytest.mark.parametrize("where", ["anywhere", "border", "corner"])
-def test_round_trip_returns_every_keypoint_within_half_a_pixel(where):
+@pytest.mark.parametrize(
+    "where, smoothing, error",
+    [
+        ("anywhere", None, 0.5),
+        ("border", None, 0.5),
+        ("corner", None, 0.5),
+        ("inside", SMOOTHING, 0.5),
+        ("border", SMOOTHING, 6),
+    ],
+)
+def test_round_trip_returns_every_keypoint(where, smoothing, error):
     rng = np.random.default_rng(0)
     count = 24 * 17
     points = {
         "anywhere": lambda: rng.uniform(0, (WIDTH, HEIGHT), (count, 2)),
+        "inside": lambda: rng.uniform(16, (WIDTH - 16, HEIGHT - 16), (count, 2)),
         "border": lambda: points_near_the_border(rng, count),
         "corner": lambda: rng.integers(0, 2, (count, 2)) * (WIDTH - 4, HEIGHT - 4) + rng.uniform(0, 3.99, (count, 2)),
     }[where]()
     keypoints = np.concatenate([points, np.full((count, 1), 2)], axis=1).reshape(24, 1, 17, 3)
-    positions, scores = peaks_of([encode_keypoints(k, HEIGHT, WIDTH) for k in keypoints], max_peaks=3)
+    positions, scores = peaks_of(
+        [encode_keypoints(k, HEIGHT, WIDTH) for k in keypoints], max_peaks=3, smoothing=smoothing
+    )
     np.testing.assert_array_equal((scores > 0).sum(axis=2), 1)
     errors = np.linalg.norm(positions[:, :, 0] - points.reshape(24, 17, 2), axis=-1)
-    assert errors.max() < 0.5
+    assert errors.max() < error
     assert scores[:, :, 0].min() > 0.9  # at most half a cell from a cell's centre on both axes: exp(-4 * 2 / 98)
+
+
+def test_smoothing_is_that_of_scipy():
+    heatmaps = np.random.default_rng(0).random((2, 9, 12, 17), np.float32)
+    expected = gaussian_filter(heatmaps, (0, 1.4, 1.4, 0), mode="reflect", radius=(0, 4, 4, 0))
+    np.testing.assert_allclose(smooth(heatmaps, 1.4), expected, atol=1e-6)
+
+
+def test_smoothed_peaks_have_the_scores_of_the_heatmap():
+    heatmap = 0.5 * encode_keypoints(person((0, (50, 50, 2))), HEIGHT, WIDTH)[None]
+    heatmap[0, 12, 15, 0] = 0.55  # ragged: the best cell is three away from the middle
+    heatmap[0, 3, 28, 0] = 0.8  # one cell alone is no keypoint
+    (position, weaker), (score, weaker_score) = (
+        found[0, 0] for found in peaks_of(heatmap, max_peaks=2, smoothing=SMOOTHING)
+    )
+    np.testing.assert_allclose(position, (50, 50), atol=1.5)
+    assert score == pytest.approx(heatmap[0, 12, 12, 0])
+    np.testing.assert_allclose(weaker, (114, 14), atol=0.5)
+    assert weaker_score == pytest.approx(0.8)
 
 
 def test_gaussian_has_height_1_and_a_standard_deviation_of_7_pixels():
