@@ -21,10 +21,6 @@ def cells(size):
 # Standard deviation of a target Gaussian in cells: 7 px.
 SIGMA = 1.75
 
-# Standard deviation in cells by which networks' heatmaps are smoothed before peaks are sought. Chosen on held-out
-# photographs: large people have ragged peaks, and more would merge those of small ones.
-SMOOTHING = 1.4
-
 # Each cell of a 3x3 neighbourhood gets its own offset, so that equal neighbours, common in bfloat16, make one peak.
 _TIE_BREAK = 1e-6
 
@@ -98,6 +94,16 @@ def smooth(heatmaps, sigma):
     for axis in (0, 1):
         padded = ops.depthwise_conv(padded, np.expand_dims(kernel, 1 - axis), padding="valid")
     return padded
+
+
+def find_peaks_of_one(heatmaps):
+    """The best peak of each keypoint in heatmaps that show one person, after `smooth` with the targets' own sigma.
+
+    A person fills the crop of a refinement network, and the peaks of a person of that size are often ragged. Whole
+    images gain nothing by smoothing. Returns positions, (B, K, 2), and scores, (B, K), both as in `find_peaks`.
+    """
+    positions, scores = find_peaks(heatmaps, max_peaks=1, smoothing=SIGMA)
+    return positions[:, :, 0], scores[:, :, 0]
 
 
 def find_peaks(heatmaps, threshold=0.1, max_peaks=30, smoothing=None):

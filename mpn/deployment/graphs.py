@@ -20,7 +20,7 @@ Coordinates are pixels of the network's input. All numbers are float32 unless an
 
 import tensorflow as tf
 
-from mpn.heatmaps import SMOOTHING, STRIDE, find_peaks
+from mpn.heatmaps import STRIDE, find_peaks, find_peaks_of_one
 from mpn.inference.graphs import run_with_constant_weights, vote
 from mpn.inference.grouping import for_each_box, score_candidates
 from mpn.inference.prn import GroupingPRN
@@ -55,7 +55,7 @@ def model_graphs(networks, size=None):
         return {"all_boxes": found, "all_scores": tf.gather(classification, likely)}
 
     def detect(heatmaps, all_boxes, all_scores, size):
-        positions, scores = find_peaks(heatmaps[None][..., :NUM_KEYPOINTS], smoothing=SMOOTHING)
+        positions, scores = find_peaks(heatmaps[None][..., :NUM_KEYPOINTS])
         # Places behind the last peak of the most frequent keypoint are empty.
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(scores[0] > 0, tf.int32), axis=1)), 1)
         # `mpn.inference.graphs.suppress_boxes` with an operator that every format has.
@@ -103,8 +103,8 @@ def refiner_graphs(networks):
         return {"heatmaps": run_with_constant_weights(model, images)["heatmaps"]}
 
     def peaks(heatmaps):
-        positions, scores = find_peaks(heatmaps, max_peaks=1, smoothing=SMOOTHING)
-        return {"keypoints": tf.concat([positions[:, :, 0] * STRIDE, scores], axis=-1)}
+        positions, scores = find_peaks_of_one(heatmaps)
+        return {"keypoints": tf.concat([positions * STRIDE, scores[..., None]], axis=-1)}
 
     return {
         "network": _graph(network, {"images": ((None, side, side, 3), tf.uint8)}),

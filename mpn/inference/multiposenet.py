@@ -9,7 +9,7 @@ import tensorflow as tf
 from mpn import roi
 from mpn.errors import UserError
 from mpn.geometry import network_input
-from mpn.heatmaps import SMOOTHING, STRIDE, cells, find_peaks
+from mpn.heatmaps import STRIDE, cells, find_peaks
 from mpn.images import check_image
 from mpn.inference.augmentation import merge_views
 from mpn.inference.export_folder import is_export
@@ -280,7 +280,7 @@ class MultiPoseNet(Predictor):
     def _found(self, heatmaps):
         """Peaks, in input pixels, and silhouette of (1, h, w, 18) heatmaps."""
         keypoints = heatmaps[..., :NUM_KEYPOINTS]
-        positions, scores = find_peaks(keypoints, smoothing=SMOOTHING)
+        positions, scores = find_peaks(keypoints)
         # Places behind the last peak of the most frequent keypoint are empty, and would cost time.
         most = tf.maximum(tf.reduce_max(tf.math.count_nonzero(scores[0], axis=1)), 1)
         positions, scores = positions[0, :, :most], scores[0, :, :most]

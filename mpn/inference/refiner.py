@@ -7,7 +7,7 @@ import numpy as np
 
 from mpn.errors import UserError
 from mpn.geometry import affine, transform_points, warp_image
-from mpn.heatmaps import SMOOTHING, STRIDE, find_peaks
+from mpn.heatmaps import STRIDE, find_peaks_of_one
 from mpn.images import check_image
 from mpn.inference.augmentation import MIRRORED_CHANNELS
 from mpn.inference.engines import load_export
@@ -124,8 +124,8 @@ class Refiner:
         from mpn.inference.graphs import compile_graph
 
         def find(heatmaps):
-            positions, scores = find_peaks(heatmaps, max_peaks=1, smoothing=SMOOTHING)
-            return {"positions": positions[:, :, 0], "scores": scores[:, :, 0]}
+            positions, scores = find_peaks_of_one(heatmaps)
+            return {"positions": positions, "scores": scores}
 
         cells = self.config.image_size[0] // STRIDE
         return compile_graph(find, (tf.TensorSpec((None, cells, cells, NUM_KEYPOINTS), tf.float32),))
