@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import runpy
+import shlex
 import subprocess
 import sys
 
@@ -18,15 +20,25 @@ def run_python(*arguments):
     return result
 
 
-def quickstart(folder):
-    environment = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
+def quickstart(folder, path):
+    """Runs the recipe with the programs of a folder before all others."""
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
     command = ["bash", "docs/recipes/quickstart.sh", str(folder)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+def run_here(words, monkeypatch):
+    """Runs a Python command in this process, which has TensorFlow at hand."""
+    as_module = words[0] == "-m"
+    monkeypatch.setattr(sys, "argv", words[as_module:])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(words[1], run_name="__main__") if as_module else runpy.run_path(words[0], run_name="__main__")
+    assert end.value.code == 0, words
+
+
 def test_quick_start_leaves_other_files_alone(tmp_path):
     (tmp_path / "mine.txt").touch()
-    result = quickstart(tmp_path)
+    result = quickstart(tmp_path, pathlib.Path(sys.executable).parent)
     assert (
         result.returncode == 1
         and result.stderr == f"error: {tmp_path} is not empty: remove it, or name another folder\n"
@@ -34,10 +46,19 @@ def test_quick_start_leaves_other_files_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_quick_start_learns_its_pictures(tmp_path):
+def test_quick_start_learns_its_pictures(tmp_path, monkeypatch):
     """A light backbone learns two synthetic pictures by heart."""
-    result = quickstart(tmp_path / "new")
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/bash\nprintf "%q " "$@" >> {tmp_path}/commands\necho >> {tmp_path}/commands\n')
+    python.chmod(0o755)
+    result = quickstart(tmp_path / "new", python.parent)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    commands = [shlex.split(line) for line in (tmp_path / "commands").read_text().splitlines()]
+    assert len(commands) == 6
+    monkeypatch.chdir(ROOT)
+    for words in commands:
+        run_here(words, monkeypatch)
     metrics = json.loads((tmp_path / "new" / "results" / "metrics.json").read_text())
     assert metrics["settings"]["images"] == 2
     assert metrics["keypoints"]["AP"] > 0.4, metrics

@@ -19,11 +19,8 @@ def commands(coco, model, *more, stages=STAGES):
     """10 steps an epoch of some stages. The last of seven images leaves one of two devices without work."""
     shared = ("--hold-out", 0, "--seed", 5, "--steps-per-epoch", 10, "--learning-rate", 1e-4, *more)
     arguments = {
-        # With 8 images, batch normalisation is trained; on two devices its statistics are synchronised. Fewer trained
-        # layers start in half the time.
-        "keypoints": keypoint_arguments(
-            coco, model, "--batch-size", 8, "--average", 0.5, "--frozen-up-to", "C4", *shared
-        ),
+        # With 8 images, batch normalisation is trained; on two devices its statistics are synchronised.
+        "keypoints": keypoint_arguments(coco, model, "--batch-size", 8, "--average", 0.5, *shared),
         "person": person_arguments(coco, model, *shared),
         # Each device drops units of its own.
         "prn": prn_arguments(model, "--coco", coco, "--dropout", 0, *shared),
