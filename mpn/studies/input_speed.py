@@ -101,9 +101,11 @@ def main(argv=None):
     if options.cores:
         use_cores(options.cores)  # before TensorFlow and the pipelines count them
     import_tensorflow()
-    from mpn.data.coco import check_images, load_coco
+    from mpn.data.coco import annotation_file, check_images, load_coco
+    from mpn.evaluation.coco import check_labelled
 
     records = load_coco(options.coco, options.split)
+    check_labelled(records, annotation_file(options.coco, options.split))
     check_images(records)
     size = sum(os.path.getsize(record.path) for record in records) / len(records)
     rows = speed_table(records, options.samples)

@@ -1,5 +1,6 @@
 """The speed of the input pipelines: what the clock and the processor's time count, and the command."""
 
+import json
 import os
 import time
 
@@ -55,4 +56,14 @@ def test_the_command_prints_three_stages(tiny_coco, monkeypatch, capsys):
 def test_more_cores_than_there_are_is_one_sentence(tiny_coco, capsys):
     code, error = exit_of(input_speed, ["--coco", tiny_coco, "--cores", 10**6], capsys)
     assert code == 1 and "--cores 1000000 is more than" in error
+    assert_one_sentence(error)
+
+
+def test_a_split_without_people_is_one_sentence(tiny_coco, tmp_path, capsys):
+    content = json.loads((tiny_coco / "annotations" / "person_keypoints_val2017.json").read_text())
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "person_keypoints_val2017.json").write_text(json.dumps({**content, "annotations": []}))
+    (tmp_path / "val2017").symlink_to(tiny_coco / "val2017")
+    code, error = exit_of(input_speed, ["--coco", tmp_path, "--split", "val"], capsys)
+    assert code == 1 and "person_keypoints_val2017.json has a labelled keypoint" in error
     assert_one_sentence(error)
