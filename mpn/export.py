@@ -14,15 +14,6 @@ from mpn.errors import UserError
 from mpn.files import make_writable, temporary_path
 from mpn.inference.export_folder import FORMATS
 from mpn.kinds import positive_int
-from mpn.model_directory import (
-    CONFIG_FILE,
-    PARTS,
-    POSITION_PRIOR_FILE,
-    load_networks,
-    model_folder,
-    save_networks,
-    weights_file,
-)
 
 
 def export_model(source, target, storage="float16", overwrite=False):
@@ -31,6 +22,8 @@ def export_model(source, target, storage="float16", overwrite=False):
     `source` may name a shipped model; see `mpn.weights.save_weights` for `storage`. Raises UserError where the source
     cannot be loaded, a weight is too large for float16, or replacing the target would lose something.
     """
+    from mpn.model_directory import PARTS, load_networks, model_folder, save_networks, weights_file
+
     source, target = model_folder(source).resolve(), pathlib.Path(target).resolve()
     _check_target(source, target, overwrite)
     parts = [part for part in PARTS if weights_file(source, part).exists()]
@@ -58,6 +51,8 @@ def export_model(source, target, storage="float16", overwrite=False):
 
 def _check_target(source, target, overwrite):
     """Refuses a target whose replacement would lose something."""
+    from mpn.model_directory import CONFIG_FILE, PARTS, POSITION_PRIOR_FILE, weights_file
+
     if target == source or target in source.parents:
         raise UserError(f"{target} is or contains the model to export: choose another folder")
     if not target.exists():

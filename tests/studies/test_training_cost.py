@@ -40,7 +40,7 @@ def test_gradients_and_checkpoints_are_those_of_trained_weights(costs):
 
 def test_rows_have_the_operations_and_hours_of_the_whole_run():
     (row,) = cost_rows({"person": StageCost(2 * 10**9, 250_000, 250_000)}, {"person": 50}, rate=100)
-    assert row == ("person", "56,599", 50, "2.0", "0.00566", "1", "3", "7.9")
+    assert row == ("person", "64,115", 50, "2.0", "0.00641", "1", "3", "8.9")
 
 
 def test_the_command_prints_three_stages(monkeypatch, capsys):
@@ -48,4 +48,4 @@ def test_the_command_prints_three_stages(monkeypatch, capsys):
     training_cost.main(["--rate", "200"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| keypoints", "| person", "| prn"]
-    assert lines[2].endswith("| 7.9 |")
+    assert lines[2].endswith("| 8.9 |")
