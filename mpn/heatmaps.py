@@ -82,10 +82,10 @@ def _pixels_in_cells(pixels):
 
 
 def smooth(heatmaps, sigma):
-    """Smooths (B, h, w, K) float32 heatmaps with a Gaussian of `sigma` cells, cut off at 3 sigma. Beyond the paper.
+    """Smooths heatmaps, (B, h, w, K) float32, with a Gaussian of `sigma` cells that is cut off at 3 sigma.
 
     Beyond their border, heatmaps go on as their mirror image, so peaks in the outer three cells move by up to 1.5
-    cells. h and w are at least 3 sigma.
+    cells. h and w are at least 3 sigma. The result has the same shape.
     """
     reach = int(3 * sigma)
     weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2)).astype(np.float32)
@@ -100,7 +100,8 @@ def find_peaks_of_one(heatmaps):
     """The best peak of each keypoint in heatmaps that show one person, after `smooth` with the targets' own sigma.
 
     A person fills the crop of a refinement network, and the peaks of a person of that size are often ragged. Whole
-    images gain nothing by smoothing. Returns positions, (B, K, 2), and scores, (B, K), both as in `find_peaks`.
+    images gain nothing by smoothing. `heatmaps` is (B, h, w, K) float32, h and w at least 6. Returns positions, (B, K,
+    2) float32 in cells, and scores, (B, K) float32, both as in `find_peaks`. Beyond the paper.
     """
     positions, scores = find_peaks(heatmaps, max_peaks=1, smoothing=SIGMA)
     return positions[:, :, 0], scores[:, :, 0]

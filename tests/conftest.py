@@ -19,8 +19,8 @@ LONGEST = ("test_end_to_end", "test_distribution", "test_train_person", "test_ex
 
 
 def pytest_configure():
-    """Saves processor time: a quarter of all tests'."""
-    gc.set_threshold(100_000, 50, 50)  # graphs are made of millions of objects, and few of these become garbage
+    """Saves a fifth of the processor time of all tests."""
+    gc.set_threshold(100_000, 50, 50)  # TensorFlow's graphs are many objects, and few become garbage
     if "PYTEST_XDIST_WORKER" in os.environ:  # more threads than cores wait for each other
         os.environ.update(OMP_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1")
 

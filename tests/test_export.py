@@ -1,6 +1,8 @@
 """Exported models: half as large, the rounded numbers and nothing else; models that come with the package."""
 
 import shutil
+import subprocess
+import sys
 import types
 
 import h5py
@@ -306,3 +308,8 @@ def test_without_shipped_models_an_unknown_name_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(model_directory, "PRETRAINED", tmp_path / "none")
     with pytest.raises(UserError, match="there is none"):
         model_folder("one")
+
+
+def test_keras_waits_until_the_command_has_quieted_tensorflow():
+    code = "import sys, mpn.export; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
