@@ -9,8 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mpn.inference.ensemble import SILHOUETTE_SHARE, oks_nms
-from mpn.oks import keypoint_similarities
+from mpn.inference.ensemble import oks_nms
+from mpn.oks import SILHOUETTE_SHARE, keypoint_similarities
 from mpn.people import Person
 from mpn.skeleton import OKS_SIGMAS
 

@@ -46,6 +46,7 @@ class PredictionSettings(Augmentation):
 
         `model` is a model directory, an export, or anything with a `predict` like MultiPoseNet's.
         """
+        views = Augmentation(self.scales, self.mirror, self.crops)
         # These imports take seconds. An export does without, and mistakes in the inputs are reported before.
         if not hasattr(model, "predict"):
             if not (is_export(model) and (self.refine is None or is_export(self.refine))):
@@ -56,11 +57,10 @@ class PredictionSettings(Augmentation):
                 from mpn import MultiPoseNet
 
                 load = MultiPoseNet.load
-            views = Augmentation(self.scales, self.mirror, self.crops)
             model = load(model, image_size=self.image_size, precision=self.precision, augmentation=views)
         from mpn.inference.refiner import refined
 
-        return model, refined(model, self.refine, self.precision, self.mirror, self.threshold)
+        return model, refined(model, self.refine, self.precision, views, self.threshold)
 
     def find_people(self, model, image):
         """The people in an image whose scores reach the threshold: list of Person."""

@@ -227,7 +227,7 @@ def load_model(evaluation):
         model = Ensemble.load(evaluation.model, threshold, **options)
     else:
         model = MultiPoseNet.load(evaluation.model[0], **options)
-    return refined(model, evaluation.refine, evaluation.precision, evaluation.mirror)
+    return refined(model, evaluation.refine, evaluation.precision, evaluation.augmentation)
 
 
 def _describe(model, evaluation):

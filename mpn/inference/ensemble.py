@@ -9,15 +9,11 @@ from mpn.errors import UserError
 from mpn.inference.augmentation import interpolation, resample
 from mpn.inference.multiposenet import MultiPoseNet
 from mpn.inference.predictor import Predictor
-from mpn.oks import keypoint_similarities
+from mpn.oks import SILHOUETTE_SHARE, keypoint_similarities
 from mpn.people import GUESS_CONFIDENCE, SilhouetteMap
 
 # Two poses with a larger OKS count as the same person.
 OKS_THRESHOLD = 0.5
-
-# COCO's OKS divides by the area of the silhouette, which is this share of the box: the median and the mean over the
-# 5,461 labelled people of val2017.
-SILHOUETTE_SHARE = 0.52
 
 
 class Ensemble(Predictor):

@@ -26,7 +26,8 @@ class Augmentation(Settings):
     scales: tuple = option(
         (1.0,),
         kinds.LIST,
-        "see each image at these scales of the image size, such as 0.5,1,1.5,2, and average",
+        "see each image at these scales of the image size, such as 0.5,1,1.5,2, and average; with more than one, "
+        "--refine sees each person from two distances",
         metavar="S,S,...",
     )
     mirror: bool = option(False, kinds.SWITCH, "see each image, or person with --refine, mirrored too, and average")

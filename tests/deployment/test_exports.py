@@ -53,10 +53,10 @@ def test_sees_the_same_views(export, source, format, views):
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "tflite"])
 def test_refines_the_same(export, refiner_source, format):
-    image, mirror = picture(), True
+    image, views = picture(), {"mirror": True, "nearer": True}
     boxes = np.float32([[10, 5, 60, 80], [60, 20, 120, 70]])
-    found = Refiner.load(export(format, refiner=True), "float32", mirror).find(image, boxes)
-    expected = Refiner.load(refiner_source, "float32", mirror).find(image, boxes)
+    found = Refiner.load(export(format, refiner=True), "float32", **views).find(image, boxes)
+    expected = Refiner.load(refiner_source, "float32", **views).find(image, boxes)
     sure = expected[..., 2] > 0.3
     assert sure.any()
     np.testing.assert_allclose(found[sure], expected[sure], atol=0.5)

@@ -1,5 +1,6 @@
 """The refinement network: its crops and coordinates, what it finds, and the options that use it."""
 
+import dataclasses
 import json
 
 import keras
@@ -22,7 +23,7 @@ from mpn.inference.predictor import Predictor
 from mpn.inference.refiner import Refined, Refiner
 from mpn.inference.views import Augmentation
 from mpn.people import Person
-from mpn.skeleton import KEYPOINTS
+from mpn.skeleton import KEYPOINTS, OKS_SIGMAS
 from mpn.videos import VideoWriter
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
@@ -62,14 +63,15 @@ def person(box, box_score=0.8, confidence=0.5):
     return Person(np.float32(box), box_score, np.float32([centre] * 17), box_score * confidence)
 
 
+@pytest.mark.parametrize("nearer", [False, True])
 @pytest.mark.parametrize("box", [(40, 30, 100, 190), (300, 220, 420, 280), (10, 10, 34, 42)])
-def test_keypoints_come_back_to_the_image(box):
+def test_keypoints_come_back_to_the_image(box, nearer):
     """A spot in the box is found where it is: to a quarter of a cell of the crop."""
     image = np.zeros((300, 500, 3), np.uint8)
     scale = SHARE * SIDE / max(box[2] - box[0], box[3] - box[1])
     x, y = box[0] + 0.3 * (box[2] - box[0]), box[1] + 0.6 * (box[3] - box[1])
     spot(image, x, y, 7 / scale)
-    found = Refiner(BrightSpots(), "float32").find(image, np.float32([box]))
+    found = Refiner(BrightSpots(), "float32", nearer=nearer).find(image, np.float32([box]))
     assert found.shape == (1, 17, 3) and found.dtype == np.float32
     np.testing.assert_allclose(found[0, :, :2] * scale, np.tile([x * scale, y * scale], (17, 1)), atol=1)
     assert (found[..., 2] > 0.8).all()
@@ -87,6 +89,15 @@ def test_a_mirrored_look_is_averaged_with_the_crop(mirror):
     expected = np.select([middle, [mirror] * 17, left], [1, 0.75, 0.5], 1)
     np.testing.assert_allclose(found[..., 2] / found[:, :1, 2], np.tile(expected, (18, 1)), atol=1e-3)
     np.testing.assert_allclose(found[..., :2], np.tile([70, 90], (18, 17, 1)), atol=1)
+
+
+def test_a_nearer_look_is_averaged_with_the_crop():
+    """What it does not show, at three fifths of the box's side from its centre, keeps half of its confidence."""
+    image = np.zeros((300, 300, 3), np.uint8)
+    spot(image, 150, 90, 10)
+    for box, share in (((100, 100, 200, 200), 0.5), ((100, 60, 200, 160), 1)):
+        once, twice = (Refiner(BrightSpots(), "float32", nearer=n).find(image, np.float32([box])) for n in (0, 1))
+        np.testing.assert_allclose(twice[..., 2], share * once[..., 2], rtol=0.05)
 
 
 def test_everybody_is_found_however_many_there_are():
@@ -108,10 +119,24 @@ def test_refined_people_are_in_order_of_their_new_scores():
     assert [p.box_score for p in people] == [0.8, 0.9, 0.7]
     for found, x in zip(people[:2], (260, 60), strict=True):
         np.testing.assert_allclose(found.keypoints[:, :2], np.tile([x, 100], (17, 1)), atol=1)
-        assert found.score == pytest.approx(found.box_score * found.keypoints[:, 2].mean(), abs=1e-6)
+        squares = np.square(found.keypoints[:, :2] - (x, 100)).sum(axis=1)
+        agreement = np.exp(-squares / (2 * 0.52 * 80 * 120 * (2 * OKS_SIGMAS) ** 2)).mean()
+        expected = found.box_score * found.keypoints[:, 2].mean() * (1 + agreement) / 2
+        assert found.score == pytest.approx(expected, abs=1e-6)
     assert people[2].score == 0
     np.testing.assert_array_equal(people[2].keypoints, nobody.keypoints)
     assert Refiner(BrightSpots(), "float32").refine(image, []) == []
+
+
+def test_a_pose_that_the_first_one_contradicts_loses_half_its_score():
+    image = np.zeros((200, 200, 3), np.uint8)
+    spot(image, 60, 100, 10)
+    alike = person((20, 40, 100, 160))
+    elsewhere = dataclasses.replace(alike, keypoints=np.float32([[5, 15, 0.5]] * 17))
+    guessed = dataclasses.replace(alike, keypoints=np.float32([[60, 100, 0.05]] * 17))
+    refiner = Refiner(BrightSpots(), "float32")
+    whole, *half = (refiner.refine(image, [one])[0].score for one in (alike, elsewhere, guessed))
+    np.testing.assert_allclose(half, whole / 2, rtol=0.02)
 
 
 def test_the_best_people_are_looked_at_and_the_others_stay(monkeypatch):
@@ -211,7 +236,7 @@ def test_demo_refines(whole_model, refiner, tmp_path, monkeypatch):
     arguments = ["--model", "mine", "--refine", str(refiner), "--output", str(tmp_path), "--precision", "float32"]
     views = ["--scales", "0.5,1", "--mirror", "--crops", "2", "--image-size", "64", "96"]
     assert demo.main([*arguments, *views]) == 0
-    assert loaded == [(str(refiner), "float32", True)]
+    assert loaded == [(str(refiner), "float32", True, True)]
     assert whole_model == {
         "model_dir": "mine",
         "image_size": (64, 96),
