@@ -19,7 +19,7 @@ LEAST_POSE_SCORE = 0.2
 class PredictionSettings(Augmentation):
     """Settings of the predictor.
 
-    For a model that is loaded already, only `threshold` and `refine` count, and `precision` and `mirror` for
+    For a model that is loaded already, only `threshold` and `refine` count, and `precision`, `mirror` and `scales` for
     refinement.
     """
 

@@ -33,8 +33,8 @@ class Refiner:
     """Finds the keypoints of people in known boxes, one crop per person.
 
     `networks` come from `train_keypoints.py --refiner`. `mirror` averages the heatmaps of each crop and its mirror
-    image, and `nearer` those of two crops, of which one shows the person larger; each doubles the time. Raises
-    UserError for networks of whole images, or an unknown precision.
+    image, and `nearer` those of two crops, of which one shows the person larger; each doubles the time. What the larger
+    one does not show counts half. Raises UserError for networks of whole images, or an unknown precision.
     """
 
     def __init__(self, networks, precision="auto", mirror=False, nearer=False):
@@ -103,9 +103,9 @@ class Refiner:
     def refine(self, image, people):
         """Gives people, best first, the keypoints that this network finds and new scores; returns them best first.
 
-        Keypoints that it does not find stay, and so do people after the first MOST_PEOPLE. A score is that of
-        `pose_scores`, of which half is lost where the new pose has nothing in common with the old one. Errors are those
-        of `find`.
+        Keypoints that it does not find stay, and so do people after the first MOST_PEOPLE, with their scores. A new
+        score is that of `pose_scores`; it loses up to half where the new pose differs from the old one. Errors are
+        those of `find`.
         """
         if not people:
             return []

@@ -27,7 +27,7 @@ class Augmentation(Settings):
         (1.0,),
         kinds.LIST,
         "see each image at these scales of the image size, such as 0.5,1,1.5,2, and average; with more than one, "
-        "--refine sees each person from two distances",
+        "--refine also sees each person from nearer",
         metavar="S,S,...",
     )
     mirror: bool = option(False, kinds.SWITCH, "see each image, or person with --refine, mirrored too, and average")

@@ -92,10 +92,10 @@ def test_a_mirrored_look_is_averaged_with_the_crop(mirror):
 
 
 def test_a_nearer_look_is_averaged_with_the_crop():
-    """What it does not show, at three fifths of the box's side from its centre, keeps half of its confidence."""
-    image = np.zeros((300, 300, 3), np.uint8)
-    spot(image, 150, 90, 10)
-    for box, share in (((100, 100, 200, 200), 0.5), ((100, 60, 200, 160), 1)):
+    """What it does not show, in the outermost cell of the crop, keeps half of its confidence."""
+    for y, sigma, share in ((86, 4, 0.5), (126, 10, 1)):
+        image, box = np.zeros((300, 300, 3), np.uint8), (100, 100, 200, 200)
+        spot(image, 150, y, sigma)
         once, twice = (Refiner(BrightSpots(), "float32", nearer=n).find(image, np.float32([box])) for n in (0, 1))
         np.testing.assert_allclose(twice[..., 2], share * once[..., 2], rtol=0.05)
 
@@ -210,12 +210,12 @@ def whole_model(monkeypatch, refiner):
     return given
 
 
-@pytest.mark.parametrize("views", [(), ("--mirror",)])
+@pytest.mark.parametrize("views", [(), ("--mirror",), ("--scales", "0.5,1")])
 def test_evaluate_refines(whole_model, refiner, tiny_coco, tmp_path, monkeypatch, views):
     moved = np.tile(np.float32([20, 30, 0.5]), (1, 17, 1))
 
     def find(self, image, boxes):
-        assert self.mirror == bool(views)
+        assert (self.mirror, self.nearer) == ("--mirror" in views, "--scales" in views)
         return moved
 
     monkeypatch.setattr(Refiner, "find", find)
