@@ -93,9 +93,9 @@ class Refiner:
         return heatmaps, crops
 
     def see(self, image, boxes, zoom=1.0):
-        """The crops of (N, 4) boxes, (N, S, S, 3) uint8, and a list of the (2, 3) maps from the image to them.
+        """The crops of (N, 4) boxes, (N, S, S, 3) uint8, and a list of the (2, 3) maps from image to crop pixels.
 
-        `zoom` enlarges people about the centre of their boxes.
+        `boxes` are as in `find`. People are `zoom` times as large as in training, about the centre of their boxes.
         """
         crops = [self._crop(box, zoom) for box in boxes]
         return np.stack([warp_image(crop, image, self.config.image_size) for crop in crops]), crops
@@ -115,13 +115,14 @@ class Refiner:
         found = self.find(image, boxes)
         keypoints = np.where(found[..., 2:] > 0, found, before)
         scores = pose_scores(np.array([person.box_score for person in people]), keypoints[..., 2])
+        # A keypoint that stays agrees with itself: only one that was found anew can contradict the first pose.
         scores = scores * (1 + _agreement(before, keypoints, boxes)) / 2
         found = zip(people, keypoints, scores.tolist(), strict=True)
         people = [dataclasses.replace(person, keypoints=points, score=score) for person, points, score in found]
         return sorted(people + others, key=lambda person: -person.score)
 
     def _crop(self, box, zoom=1.0):
-        """The (2, 3) map from the image to a box's crop, as in training."""
+        """The (2, 3) map from the image to a box's crop, as in training but for `zoom`."""
         size = self.config.image_size
         x1, y1, x2, y2 = np.asarray(box, np.float64)
         scale = self.config.refiner_share * size[0] / max(x2 - x1, y2 - y1, 1.0)
@@ -220,7 +221,7 @@ def refined(model, refiner_dir, precision="auto", views=Augmentation(), least_sc
     """The model, Refined by the network in `refiner_dir`; the model itself if that is None.
 
     `views` is the Augmentation of the model. With `mirror`, the network sees people mirrored too; with several scales,
-    from nearer too.
+    from nearer too. For `least_score` see Refined, for errors `Refiner.load`.
     """
     if refiner_dir is None:
         return model
